@@ -1,0 +1,1 @@
+//! What the tests share: which kind of test goes where is said in CONTRIBUTING.md.

@@ -1,0 +1,1 @@
+//! Rules that no lint sees: imports, doors, dead files.

@@ -1,0 +1,546 @@
+//! Domain names in wire format: length-prefixed labels up to the root.
+//!
+//! Case is kept for output and ignored for comparison (RFC 4343). The order is the canonical one
+//! (RFC 4034 section 6.1): by labels from the root down. Only absolute names exist; what a zone
+//! file writes relative to an origin is made absolute while it is read.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+/// Longest name in wire format (RFC 1035 section 3.1).
+pub const NAME_SIZE_MAX: usize = 255;
+/// Longest label (RFC 1035 section 3.1).
+pub const LABEL_SIZE_MAX: usize = 63;
+
+/// An absolute domain name.
+#[derive(Clone)]
+pub struct Name(Box<[u8]>);
+
+/// Why bytes or text are not a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameError {
+    /// A label of no bytes inside the name, as in `a..b`.
+    EmptyLabel,
+    /// A label over 63 bytes.
+    LabelTooLong,
+    /// A name over 255 bytes.
+    NameTooLong,
+    /// An escape that is neither `\DDD` up to 255 nor `\` and one character.
+    BadEscape,
+    /// The bytes end inside the name.
+    Truncated,
+    /// A label type other than 00, or a pointer where none is allowed (RFC 1035 section 4.1.4).
+    BadLabelType,
+    /// A compression pointer that does not point backwards.
+    BadPointer,
+    /// A relative name where no origin is known.
+    NoOrigin,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EmptyLabel => "a label is empty",
+            Self::LabelTooLong => "a label is longer than 63 bytes",
+            Self::NameTooLong => "the name is longer than 255 bytes",
+            Self::BadEscape => "bad escape; expected \\DDD (000 to 255) or \\ and a character",
+            Self::Truncated => "the name is cut short",
+            Self::BadLabelType => "unknown label type",
+            Self::BadPointer => "a compression pointer does not point backwards",
+            Self::NoOrigin => "the name is relative and no origin is known",
+        })
+    }
+}
+
+impl std::error::Error for NameError {}
+
+impl Name {
+    /// The root of the name space.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(Box::new([0]))
+    }
+
+    /// Reads an uncompressed name from the start of `bytes`; it may be followed by others.
+    pub fn from_wire(bytes: &[u8]) -> Result<Self, NameError> {
+        let size = wire_size(bytes)?;
+        Ok(Self(bytes[..size].into()))
+    }
+
+    /// Reads a name that may be compressed, at `offset` of a message. Returns it with the offset
+    /// of what follows it.
+    pub fn from_message(message: &[u8], offset: usize) -> Result<(Self, usize), NameError> {
+        let mut wire = [0; NAME_SIZE_MAX];
+        let mut size = 0;
+        let mut at = offset;
+        let mut end = None;
+        // Each pointer must go below the place where the run of labels that holds it began:
+        // that ends every chain (RFC 1035 section 4.1.4: "a prior occurrence").
+        let mut run_start = offset;
+        loop {
+            let length = *message.get(at).ok_or(NameError::Truncated)?;
+            match length {
+                0 => {
+                    if size + 1 > NAME_SIZE_MAX {
+                        return Err(NameError::NameTooLong);
+                    }
+                    wire[size] = 0;
+                    let end = end.unwrap_or(at + 1);
+                    return Ok((Self(wire[..=size].into()), end));
+                }
+                1..=63 => {
+                    let next = at + 1 + usize::from(length);
+                    let label = message.get(at..next).ok_or(NameError::Truncated)?;
+                    if size + label.len() + 1 > NAME_SIZE_MAX {
+                        return Err(NameError::NameTooLong);
+                    }
+                    wire[size..size + label.len()].copy_from_slice(label);
+                    size += label.len();
+                    at = next;
+                }
+                0xc0.. => {
+                    let low = *message.get(at + 1).ok_or(NameError::Truncated)?;
+                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
+                    if target >= run_start {
+                        return Err(NameError::BadPointer);
+                    }
+                    end.get_or_insert(at + 2);
+                    run_start = target;
+                    at = target;
+                }
+                64..=0xbf => return Err(NameError::BadLabelType),
+            }
+        }
+    }
+
+    /// Reads presentation format (RFC 1035 section 5.1): a name without a final dot is completed
+    /// by `origin`, and `@` alone is the origin.
+    pub fn from_text(text: &[u8], origin: Option<&Self>) -> Result<Self, NameError> {
+        if text == b"@" {
+            return origin.cloned().ok_or(NameError::NoOrigin);
+        }
+        if text == b"." {
+            return Ok(Self::root());
+        }
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        let mut label_start = 0;
+        wire.push(0);
+        let mut at = 0;
+        let mut absolute = false;
+        while at < text.len() {
+            absolute = false;
+            match text[at] {
+                b'.' => {
+                    close_label(&mut wire, label_start)?;
+                    label_start = wire.len();
+                    wire.push(0);
+                    at += 1;
+                    absolute = true;
+                }
+                b'\\' => {
+                    let (byte, size) = unescape(&text[at..]).ok_or(NameError::BadEscape)?;
+                    wire.push(byte);
+                    at += size;
+                }
+                byte => {
+                    wire.push(byte);
+                    at += 1;
+                }
+            }
+            if wire.len() > NAME_SIZE_MAX + 1 {
+                return Err(NameError::NameTooLong);
+            }
+        }
+        if absolute {
+            // The byte opened for the next label is the root's.
+        } else {
+            close_label(&mut wire, label_start)?;
+            wire.extend_from_slice(&origin.ok_or(NameError::NoOrigin)?.0);
+        }
+        if wire.len() > NAME_SIZE_MAX {
+            return Err(NameError::NameTooLong);
+        }
+        Ok(Self(wire.into()))
+    }
+
+    /// This name with `label` put in front.
+    pub fn child(&self, label: &[u8]) -> Result<Self, NameError> {
+        if label.is_empty() {
+            return Err(NameError::EmptyLabel);
+        }
+        if label.len() > LABEL_SIZE_MAX {
+            return Err(NameError::LabelTooLong);
+        }
+        if label.len() + 1 + self.0.len() > NAME_SIZE_MAX {
+            return Err(NameError::NameTooLong);
+        }
+        let mut wire = Vec::with_capacity(label.len() + 1 + self.0.len());
+        wire.push(label.len() as u8);
+        wire.extend_from_slice(label);
+        wire.extend_from_slice(&self.0);
+        Ok(Self(wire.into()))
+    }
+
+    /// The wire format, ended by the root's zero byte.
+    #[must_use]
+    pub fn as_wire(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// True for the root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The labels from the first one up to, but not with, the root.
+    #[must_use]
+    pub fn labels(&self) -> Labels<'_> {
+        Labels(&self.0)
+    }
+
+    /// How many labels there are, the root not counted.
+    #[must_use]
+    pub fn label_count(&self) -> usize {
+        self.labels().count()
+    }
+
+    /// The name one label up; none for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() {
+            return None;
+        }
+        let first = usize::from(self.0[0]) + 1;
+        Some(Self(self.0[first..].into()))
+    }
+
+    /// True if this name is `ancestor` or lies below it.
+    #[must_use]
+    pub fn is_at_or_below(&self, ancestor: &Self) -> bool {
+        let Some(skipped) = self.0.len().checked_sub(ancestor.0.len()) else {
+            return false;
+        };
+        let mut at = 0;
+        while at < skipped {
+            at += usize::from(self.0[at]) + 1;
+        }
+        at == skipped && self.0[at..].eq_ignore_ascii_case(&ancestor.0)
+    }
+
+    /// True if the first label is `*` alone (RFC 4592 section 2.1.1).
+    #[must_use]
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+
+    /// The name in lower case (RFC 4034 section 6.2).
+    #[must_use]
+    pub fn to_lowercase(&self) -> Self {
+        // Length bytes are below 64 and so never letters.
+        Self(self.0.to_ascii_lowercase().into())
+    }
+
+    /// A key whose byte order is the canonical order of names: the labels from the top down in
+    /// lower case, each ended by 00; a byte 00 or 01 inside a label is written 01 01 or 01 02.
+    #[must_use]
+    pub fn canonical_key(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.0.len() + 4);
+        let (starts, count) = label_starts(&self.0);
+        for start in starts[..count].iter().rev() {
+            let start = usize::from(*start);
+            let label = &self.0[start + 1..=start + usize::from(self.0[start])];
+            for byte in label {
+                match byte.to_ascii_lowercase() {
+                    0 => key.extend_from_slice(&[1, 1]),
+                    1 => key.extend_from_slice(&[1, 2]),
+                    byte => key.push(byte),
+                }
+            }
+            key.push(0);
+        }
+        key
+    }
+}
+
+/// The labels of a name, first to last, without the root.
+#[derive(Clone, Debug)]
+pub struct Labels<'n>(&'n [u8]);
+
+impl<'n> Iterator for Labels<'n> {
+    type Item = &'n [u8];
+
+    fn next(&mut self) -> Option<&'n [u8]> {
+        let length = usize::from(self.0[0]);
+        if length == 0 {
+            return None;
+        }
+        let label = &self.0[1..=length];
+        self.0 = &self.0[length + 1..];
+        Some(label)
+    }
+}
+
+/// The size of the uncompressed name at the start of `bytes`.
+pub fn wire_size(bytes: &[u8]) -> Result<usize, NameError> {
+    let mut at = 0;
+    loop {
+        let length = *bytes.get(at).ok_or(NameError::Truncated)?;
+        if usize::from(length) > LABEL_SIZE_MAX {
+            return Err(NameError::BadLabelType);
+        }
+        at += usize::from(length) + 1;
+        if at > NAME_SIZE_MAX {
+            return Err(NameError::NameTooLong);
+        }
+        if length == 0 {
+            return Ok(at);
+        }
+    }
+}
+
+/// Reads the escape at the start of `text` (RFC 1035 section 5.1). Returns the byte that it
+/// stands for and how long the escape is.
+#[must_use]
+pub fn unescape(text: &[u8]) -> Option<(u8, usize)> {
+    let first = *text.get(1)?;
+    if !first.is_ascii_digit() {
+        return Some((first, 2));
+    }
+    let digits = text.get(1..4)?;
+    let mut value = 0u16;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + u16::from(digit - b'0');
+    }
+    Some((u8::try_from(value).ok()?, 4))
+}
+
+fn close_label(wire: &mut [u8], start: usize) -> Result<(), NameError> {
+    match wire.len() - start - 1 {
+        0 => Err(NameError::EmptyLabel),
+        length if length <= LABEL_SIZE_MAX => {
+            wire[start] = length as u8;
+            Ok(())
+        }
+        _ => Err(NameError::LabelTooLong),
+    }
+}
+
+/// The offsets of the labels, and how many there are.
+fn label_starts(wire: &[u8]) -> ([u8; 127], usize) {
+    let mut starts = [0; 127];
+    let mut count = 0;
+    let mut at = 0;
+    while wire[at] != 0 {
+        starts[count] = at as u8;
+        count += 1;
+        at += usize::from(wire[at]) + 1;
+    }
+    (starts, count)
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in &self.0 {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (mine, my_count) = label_starts(&self.0);
+        let (theirs, their_count) = label_starts(&other.0);
+        for (a, b) in mine[..my_count]
+            .iter()
+            .rev()
+            .zip(theirs[..their_count].iter().rev())
+        {
+            let (a, b) = (usize::from(*a), usize::from(*b));
+            let a = &self.0[a + 1..=a + usize::from(self.0[a])];
+            let b = &other.0[b + 1..=b + usize::from(other.0[b])];
+            let order = a
+                .iter()
+                .map(u8::to_ascii_lowercase)
+                .cmp(b.iter().map(u8::to_ascii_lowercase));
+            if order.is_ne() {
+                return order;
+            }
+        }
+        my_count.cmp(&their_count)
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        if self.is_root() {
+            return f.write_char('.');
+        }
+        for label in self.labels() {
+            for byte in label {
+                match byte {
+                    b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                        f.write_char('\\')?;
+                        f.write_char(char::from(*byte))?;
+                    }
+                    0x21..=0x7e => f.write_char(char::from(*byte))?,
+                    _ => write!(f, "\\{byte:03}")?,
+                }
+            }
+            f.write_char('.')?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    /// Reads an absolute name; the final dot may be left out.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::from_text(text.as_bytes(), Some(&Self::root()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn text_is_read_and_printed() {
+        let check = |text: &str, printed: &str| assert_eq!(name(text).to_string(), printed);
+        check("example.test", "example.test.");
+        check("Example.TEST.", "Example.TEST.");
+        check(".", ".");
+        check(r"a\.b.c", r"a\.b.c.");
+        check(r"a\046b.c", r"a\.b.c.");
+        check(r"\000\255.c", r"\000\255.c.");
+        let origin = name("example.test");
+        let relative = |text: &[u8]| Name::from_text(text, Some(&origin)).unwrap().to_string();
+        assert_eq!(relative(b"www"), "www.example.test.");
+        assert_eq!(relative(b"@"), "example.test.");
+    }
+
+    #[test]
+    fn bad_text_is_refused_with_the_reason() {
+        let check = |text: &str, error| assert_eq!(text.parse::<Name>(), Err(error), "{text}");
+        check("a..b", NameError::EmptyLabel);
+        check(".a", NameError::EmptyLabel);
+        check("", NameError::EmptyLabel);
+        check(r"a\25", NameError::BadEscape);
+        check(r"a\256", NameError::BadEscape);
+        check(r"a\", NameError::BadEscape);
+        check(&"a".repeat(64), NameError::LabelTooLong);
+        check(&"a.".repeat(128), NameError::NameTooLong);
+        assert!("a.".repeat(127).parse::<Name>().is_ok());
+        assert_eq!(Name::from_text(b"www", None), Err(NameError::NoOrigin));
+    }
+
+    #[test]
+    fn order_is_that_of_rfc_4034() {
+        let ordered = [
+            "example.",
+            "a.example.",
+            "yljkjljk.a.example.",
+            "Z.a.example.",
+            "zABC.a.EXAMPLE.",
+            "z.example.",
+            r"\001.z.example.",
+            "*.z.example.",
+            r"\200.z.example.",
+        ];
+        for pair in ordered.windows(2) {
+            assert!(name(pair[0]) < name(pair[1]), "{pair:?}");
+            assert!(
+                name(pair[0]).canonical_key() < name(pair[1]).canonical_key(),
+                "{pair:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn pointers_must_go_backwards() {
+        let message = b"\x01a\xc0\x00\x01b\xc0\x00\x00\x01c\xc0\x04";
+        assert_eq!(Name::from_message(message, 0), Err(NameError::BadPointer));
+        let message = b"\x01a\x00\x01b\xc0\x00";
+        assert_eq!(Name::from_message(message, 3), Ok((name("b.a."), 7)));
+        assert_eq!(Name::from_message(message, 5), Ok((name("a."), 7)));
+        assert_eq!(
+            Name::from_message(b"\xc0\x05", 0),
+            Err(NameError::BadPointer)
+        );
+        assert_eq!(Name::from_message(b"\x05ab", 0), Err(NameError::Truncated));
+        assert_eq!(
+            Name::from_message(b"\x41ab", 0),
+            Err(NameError::BadLabelType)
+        );
+    }
+
+    #[test]
+    fn ancestors_are_whole_labels() {
+        let check = |a: &str, b: &str, expected| {
+            assert_eq!(name(a).is_at_or_below(&name(b)), expected, "{a} below {b}");
+        };
+        check("www.example.test", "EXAMPLE.test", true);
+        check("example.test", "example.test", true);
+        check("example.test", ".", true);
+        check("anexample.test", "example.test", false);
+        check("test", "example.test", false);
+        check(r"\003www\007example.test", "example.test", false);
+    }
+
+    fn any_name() -> impl Strategy<Value = Name> {
+        let byte = prop_oneof![0u8..3, b'.'..=b'.', b'A'..=b'C', b'a'..=b'c', 250u8..];
+        let label = proptest::collection::vec(byte, 1..4);
+        proptest::collection::vec(label, 0..5).prop_map(|labels| {
+            labels
+                .iter()
+                .fold(Name::root(), |name, label| name.child(label).unwrap())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(name in any_name()) {
+            let back: Name = name.to_string().parse().unwrap();
+            prop_assert_eq!(back.as_wire(), name.as_wire());
+        }
+
+        #[test]
+        fn keys_order_as_names_do(a in any_name(), b in any_name()) {
+            prop_assert_eq!(a.cmp(&b), a.canonical_key().cmp(&b.canonical_key()));
+            prop_assert_eq!(a == b, a.cmp(&b).is_eq());
+        }
+    }
+}
