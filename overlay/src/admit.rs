@@ -71,9 +71,8 @@ impl Admit {
             wall,
             signature: [0; 64],
         };
-        admit
-            .signature
-            .copy_from_slice(signer.sign(&admit.signed_bytes()).as_ref());
+        let signature = signer.sign(&admit.signed_bytes());
+        admit.signature.copy_from_slice(signature.as_ref());
         admit
     }
 
