@@ -1,0 +1,188 @@
+//! Entries in order become versions of zones, outcomes and serials (replication protocol
+//! section 9).
+//!
+//! ```text
+//!   checkpoint ──fold──▶ settled ──fold──▶ step ──▶ step ──▶ … ──▶ now
+//! ```
+//! Every state is cheap to copy and shares what did not change, so a late entry takes the newest
+//! step before its place and folds on from there; nothing is ever undone.
+
+use crate::state::{Outcome, State};
+use crate::imports::Imports;
+use replication::{Digest, Replica, Stamp};
+
+/// How many entries lie between two steps that are kept.
+const STEP_LENGTH: usize = 64;
+/// Steps beyond this are thinned: every second one goes.
+const STEPS_MAX: usize = 64;
+
+/// The states of one peer's zones.
+pub struct Fold {
+    checkpoint: State,
+    settled: State,
+    /// How far settled may go; none between a change of the log and the first settling after it.
+    settled_goal: Option<Stamp>,
+    /// Ascending; the last one is on its way to the end of the log.
+    steps: Vec<State>,
+    /// The newest complete state: what queries see.
+    now: State,
+    /// Whether `now` holds every entry of the log.
+    is_current: bool,
+}
+
+/// What one call of [`Fold::advance`] did.
+#[derive(Default)]
+pub struct Advanced {
+    /// Entries that settled on the way, in order, with their outcomes.
+    pub settled: Vec<(Option<Digest>, Outcome)>,
+}
+
+impl Fold {
+    /// Starts from a checkpoint.
+    #[must_use]
+    pub fn new(checkpoint: State) -> Self {
+        Self {
+            settled: checkpoint.clone(),
+            settled_goal: None,
+            steps: vec![checkpoint.clone()],
+            now: checkpoint.clone(),
+            is_current: false,
+            checkpoint,
+        }
+    }
+
+    /// A tentative entry has come to stand at `stamp`.
+    pub fn handle_arrived(&mut self, stamp: Stamp) {
+        while self.steps.last().is_some_and(|step| step.at() >= stamp) {
+            self.steps.pop();
+        }
+        if self.steps.is_empty() {
+            let settled = &self.settled;
+            let before = if settled.at() < stamp { settled } else { &self.checkpoint };
+            self.steps.push(before.clone());
+        }
+        self.is_current = false;
+    }
+
+    /// The log has other entries than before.
+    pub fn handle_log_changed(&mut self) {
+        self.settled = self.checkpoint.clone();
+        self.settled_goal = None;
+        self.steps = vec![self.checkpoint.clone()];
+        self.is_current = false;
+    }
+
+    /// Everything at or below the mark is settled.
+    pub fn handle_settled(&mut self, mark: Stamp) {
+        assert!(self.settled_goal <= Some(mark), "the settled mark only rises in a view");
+        self.settled_goal = Some(mark);
+    }
+
+    /// The checkpoint stands at `state` durably.
+    pub fn handle_checkpoint(&mut self, state: State) {
+        assert!(self.checkpoint.at() <= state.at(), "a checkpoint never goes back");
+        self.checkpoint = state;
+    }
+
+    /// Folds on by at most `budget` entries. Call again until [`Self::is_complete`].
+    pub fn advance(&mut self, replica: &Replica, imports: &Imports, budget: usize) -> Advanced {
+        let mut advanced = Advanced::default();
+        self.advance_settled(replica, imports, budget, &mut advanced);
+        let budget = budget - advanced.settled.len();
+        self.advance_now(replica, imports, budget);
+        advanced
+    }
+
+    /// True if nothing is left to fold.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_current && self.settled_goal.is_none_or(|goal| self.settled.at() >= goal)
+    }
+
+    /// True if `now` holds every entry of the log.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.is_current
+    }
+
+    /// The settled state, once this settling view has one and it is folded up to its mark.
+    #[must_use]
+    pub fn settled(&self) -> Option<&State> {
+        let goal = self.settled_goal?;
+        (self.settled.at() >= goal).then_some(&self.settled)
+    }
+
+    /// What queries see.
+    #[must_use]
+    pub fn now(&self) -> &State {
+        &self.now
+    }
+
+    /// The state of the last checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> &State {
+        &self.checkpoint
+    }
+
+    fn advance_settled(
+        &mut self,
+        replica: &Replica,
+        imports: &Imports,
+        budget: usize,
+        advanced: &mut Advanced,
+    ) {
+        let Some(goal) = self.settled_goal else { return };
+        for entry in replica.log_after(self.settled.at()) {
+            if entry.stamp() > goal {
+                break;
+            }
+            if advanced.settled.len() == budget {
+                return;
+            }
+            let outcome = self.settled.apply(entry, imports);
+            advanced.settled.push((entry.digest, outcome));
+        }
+        self.settled.reach(goal);
+    }
+
+    fn advance_now(&mut self, replica: &Replica, imports: &Imports, budget: usize) {
+        if self.is_current {
+            return;
+        }
+        let mut last = self.steps.pop().expect("there is always a step");
+        let mut folded = 0;
+        self.is_current = true;
+        for entry in replica.log_after(last.at()) {
+            if folded == budget {
+                self.is_current = false;
+                break;
+            }
+            if folded % STEP_LENGTH == 0 {
+                self.steps.push(last.clone());
+            }
+            last.apply(entry, imports);
+            folded += 1;
+        }
+        if self.is_current {
+            self.now = last.clone();
+        }
+        self.steps.push(last);
+        self.thin_steps();
+    }
+
+    fn thin_steps(&mut self) {
+        // Steps at or below settled serve no late entry: those are ordered above settled.
+        let settled = self.settled.at();
+        let useless = self.steps.iter().take_while(|step| step.at() < settled).count();
+        self.steps.drain(..useless.min(self.steps.len() - 1));
+        if self.steps.len() > STEPS_MAX {
+            let last = self.steps.len() - 1;
+            let mut index = 0;
+            self.steps.retain(|_| {
+                let keep = index % 2 == 0 || index == last;
+                index += 1;
+                keep
+            });
+        }
+    }
+}

@@ -1,0 +1,787 @@
+//! One peer: `Replica`, fold, requests and publishing wired together.
+//!
+//! ```text
+//!   UPDATE ─▶ requests ─▶ Replica::submit ─▶ Arrived ─▶ fold ─▶ Serve: queries see it
+//!                ▲                             …
+//!                └── outcome ◀── fold ◀── Settled ─▶ publish ─▶ Serve: serials and transfers
+//! ```
+//! A machine: `handle_*` for what happened, then [`Peer::poll_effect`] until none is left. What
+//! takes long (folding a long log, writing a checkpoint) goes on in slices at each call.
+
+use crate::body::Body;
+use crate::fold::Fold;
+use crate::imports::Imports;
+use crate::prefix::any_contains;
+use crate::publish::Publisher;
+use crate::requests::{
+    Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest, unsigned_digest,
+};
+use crate::serve::served::Served;
+use crate::state::{Effect as Change, Outcome, State};
+use bytes::Bytes;
+use overlay::{Admit, Incarnation, PeerId, View};
+use replication::{
+    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Refused,
+    Replica, Stamp,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use zones::{Name, Rcode, Serial, Update, Version};
+
+/// Entries folded in one call: about a millisecond, far below the 5 ms after which neighbors
+/// would notice that the peer's tick stands still.
+const FOLD_BUDGET: usize = 1_000;
+/// A checkpoint is written when the log since the last one has grown to this.
+const CHECKPOINT_SIZE: usize = 8 << 20;
+/// And at the latest this long after the last one.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
+/// A failed checkpoint is tried again after this.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
+/// An import that the members have not fetched by then is given up.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
+/// Most imports under way at once: each holds a zone in memory.
+const IMPORTS_MAX: usize = 16;
+
+/// All that a peer does to the world.
+#[derive(Debug)]
+pub enum Effect {
+    /// The incarnation is durable: open the links.
+    Ready(Incarnation),
+    /// Send to all peers.
+    Multicast(Class, Bytes),
+    /// Send to one peer.
+    Send(PeerId, Bytes),
+    /// State this as the newest `Near` of this peer.
+    Near(Bytes),
+    /// Complain of a member to the overlay.
+    Complain(PeerId),
+    /// Tell the overlay who is a member.
+    Members(MemberSet),
+    /// Write rows of the log, flush once, then `handle_durable`.
+    Write(Batch),
+    /// Write a checkpoint, then `handle_checkpoint`.
+    Checkpoint(Box<Checkpoint>),
+    /// What queries see from now on.
+    Serve(Served),
+    /// Tell a client.
+    Answer(ClientId, Answer),
+    /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
+    FetchBlob(BlobHash, PeerId),
+    /// Delete a blob.
+    DropBlob(BlobHash),
+    /// This peer's eviction is settled.
+    Evicted,
+    /// Something for the operator's log.
+    Log(Event),
+}
+
+/// What a checkpoint stores: the zones of `state`, and what the replica needs with them.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The state of the checkpoint before: what did not change since need not be written.
+    pub previous: State,
+    /// The state at the mark.
+    pub state: State,
+    /// The replica's part.
+    pub meta: Bytes,
+}
+
+/// An import whose data is being spread.
+#[derive(Debug)]
+struct Import {
+    client: ClientId,
+    origin: Name,
+    serial: Serial,
+    majority: Majority,
+    unchanged_since: Option<Stamp>,
+    since: Instant,
+}
+
+enum Checkpointing {
+    /// Nothing to do before this.
+    Idle { due: Instant },
+    /// Folding up to the mark.
+    Folding { mark: Stamp, state: Box<State> },
+    /// The store writes it.
+    Writing { state: Box<State> },
+}
+
+/// The machine.
+pub struct Peer {
+    replica: Replica,
+    fold: Fold,
+    imports: Imports,
+    requests: Requests,
+    publisher: Publisher,
+    /// Settled states whose published mark is on its way to the disk.
+    publishing: VecDeque<State>,
+    spreading: BTreeMap<BlobHash, Import>,
+    checkpointing: Checkpointing,
+    /// Bytes of entries since the last checkpoint.
+    log_size: usize,
+    commands: u64,
+    is_stopping: bool,
+    is_evicted: bool,
+    effects: VecDeque<Effect>,
+    refused: u64,
+}
+
+impl Peer {
+    /// Takes up a life from what is durable: the checkpoint's state, the replica resumed on it,
+    /// and the zones in the blobs that the log names.
+    #[must_use]
+    pub fn resume(replica: Replica, checkpoint: State, imports: Imports, now: Instant) -> Self {
+        let mut published = checkpoint.clone();
+        for entry in replica.published_entries() {
+            published.apply(entry, &imports);
+        }
+        if let Some(mark) = replica.published() {
+            published.reach(mark);
+        }
+        let is_published = replica.published().is_some();
+        let mut peer = Self {
+            fold: Fold::new(checkpoint),
+            publisher: Publisher::new(is_published.then_some(published)),
+            replica,
+            imports,
+            requests: Requests::default(),
+            publishing: VecDeque::new(),
+            spreading: BTreeMap::new(),
+            checkpointing: Checkpointing::Idle { due: now + CHECKPOINT_PERIOD },
+            log_size: 0,
+            commands: 0,
+            is_stopping: false,
+            is_evicted: false,
+            effects: VecDeque::new(),
+            refused: 0,
+        };
+        peer.drain();
+        peer
+    }
+
+    /// An UPDATE came. It is answered by [`Effect::Answer`].
+    pub fn handle_update(
+        &mut self,
+        client: ClientId,
+        message: Bytes,
+        source: SocketAddr,
+        wall: Duration,
+        now: Instant,
+    ) {
+        if self.is_stopping || self.is_evicted {
+            self.answer(client, Answer::Unavailable);
+            return;
+        }
+        let update = match Update::from_message(&message) {
+            Ok(update) => update,
+            Err(error) => {
+                self.answer(client, Answer::Outcome(Outcome::Rcode(error.rcode())));
+                return;
+            }
+        };
+        let digest = unsigned_digest(&message, source);
+        let request = Request::Update(UpdateRequest { message, update, source });
+        if self.requests.add(digest, request, client, now).is_err() {
+            self.refused += 1;
+            self.answer(client, Answer::Unavailable);
+        }
+        self.go_on(wall, now);
+    }
+
+    /// An operator imports a zone: its data is durable here as a blob.
+    #[expect(clippy::too_many_arguments, reason = "each is a different fact of one command")]
+    pub fn handle_import(
+        &mut self,
+        client: ClientId,
+        origin: Name,
+        serial: Serial,
+        blob: BlobHash,
+        size: u64,
+        version: Version,
+        majority: Majority,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if self.fold.now().version(&origin).is_some() {
+            return Err(CommandRefused::ZoneExists);
+        }
+        if self.spreading.len() == IMPORTS_MAX {
+            return Err(CommandRefused::Busy);
+        }
+        let unchanged_since = self.fold.now().zones().get(&origin).and_then(|zone| zone.changed);
+        self.imports.insert(blob, version);
+        self.replica.offer_blob(blob, size, now);
+        let import = Import { client, origin, serial, majority, unchanged_since, since: now };
+        self.spreading.insert(blob, import);
+        self.go_on(wall, now);
+        Ok(())
+    }
+
+    /// An operator removes a zone.
+    pub fn handle_remove(
+        &mut self,
+        client: ClientId,
+        origin: Name,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if self.fold.now().version(&origin).is_none() {
+            return Err(CommandRefused::NoSuchZone);
+        }
+        let body = Body::Remove { origin: origin.clone() };
+        self.command(client, Some(origin), &body, Vec::new(), wall, now)
+    }
+
+    /// An operator, or the birth of the cluster, sets who may update and transfer.
+    pub fn handle_policy(
+        &mut self,
+        client: ClientId,
+        body: &Body,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        assert!(matches!(body, Body::Policy { .. }), "the caller sets a policy");
+        self.command(client, None, body, Vec::new(), wall, now)
+    }
+
+    /// An operator evicts a member.
+    pub fn handle_evict(
+        &mut self,
+        victim: PeerId,
+        majority: Majority,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), NotNow> {
+        let authored = self.replica.author_evict(victim, majority, wall, now);
+        self.go_on(wall, now);
+        authored.map(|_| ())
+    }
+
+    /// A newcomer has its stage: let it join.
+    pub fn handle_join(
+        &mut self,
+        admit: Admit,
+        majority: Majority,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), NotNow> {
+        let authored = self.replica.author_join(admit, majority, wall, now);
+        self.go_on(wall, now);
+        authored.map(|_| ())
+    }
+
+    /// The overlay agreed on another view.
+    pub fn handle_view(&mut self, view: &View, wall: Duration, now: Instant) {
+        self.replica.handle_view(view, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// A payload of another peer.
+    pub fn handle_message(&mut self, from: PeerId, payload: &[u8], wall: Duration, now: Instant) {
+        self.replica.handle_message(from, payload, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// Another peer's newest `Near`.
+    pub fn handle_near(&mut self, of: PeerId, body: &[u8], wall: Duration, now: Instant) {
+        self.replica.handle_near(of, body, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// The overlay lost multicasts of a peer.
+    pub fn handle_gap(&mut self, of: PeerId, wall: Duration, now: Instant) {
+        self.replica.handle_gap(of, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// A link to a neighbor came up.
+    pub fn handle_neighbor_up(&mut self, neighbor: PeerId, wall: Duration, now: Instant) {
+        self.replica.handle_neighbor_up(neighbor, now);
+        self.go_on(wall, now);
+    }
+
+    /// A batch of log rows is on disk.
+    pub fn handle_durable(&mut self, batch: BatchId, wall: Duration, now: Instant) {
+        self.replica.handle_durable(batch, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// A blob is on disk, and this zone is in it.
+    pub fn handle_blob(&mut self, blob: BlobHash, version: Version, wall: Duration, now: Instant) {
+        self.imports.insert(blob, version);
+        self.replica.handle_blob_held(blob, wall, now);
+        self.go_on(wall, now);
+    }
+
+    /// A neighbor did not give the blob, or what it gave is not it.
+    pub fn handle_blob_failed(
+        &mut self,
+        blob: BlobHash,
+        from: PeerId,
+        wall: Duration,
+        now: Instant,
+    ) {
+        self.replica.handle_blob_failed(blob, from, now);
+        self.go_on(wall, now);
+    }
+
+    /// A checkpoint is on disk, or could not be written and is tried again later.
+    pub fn handle_checkpoint(
+        &mut self,
+        written: Result<(), CheckpointFailed>,
+        wall: Duration,
+        now: Instant,
+    ) {
+        let idle = Checkpointing::Idle { due: now + CHECKPOINT_PERIOD };
+        let Checkpointing::Writing { state } = std::mem::replace(&mut self.checkpointing, idle)
+        else {
+            panic!("only a checkpoint that was asked for comes back");
+        };
+        match written {
+            Ok(()) => {
+                let mark = state.at();
+                self.log_size = 0;
+                self.fold.handle_checkpoint(*state);
+                self.replica.handle_checkpoint(mark, now);
+            }
+            Err(CheckpointFailed) => {
+                self.checkpointing = Checkpointing::Idle { due: now + CHECKPOINT_RETRY };
+            }
+        }
+        self.go_on(wall, now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, wall: Duration, now: Instant) {
+        self.replica.handle_timeout(wall, now);
+        for waiting in self.requests.take_impatient(now) {
+            if let Waits::Read(read, _) = waiting.waits {
+                self.replica.release_read(read);
+            }
+            for client in waiting.clients {
+                self.answer(client, Answer::Unavailable);
+            }
+        }
+        self.go_on(wall, now);
+    }
+
+    /// Takes no more updates; the driver waits until [`Self::is_idle`], two seconds at most.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// True if no request waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The next thing to do; drain it after every call.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let has_work = !self.fold.is_complete()
+            || matches!(self.checkpointing, Checkpointing::Folding { .. });
+        if has_work {
+            return Some(now);
+        }
+        let checkpoint = match self.checkpointing {
+            Checkpointing::Idle { due } => {
+                self.replica.checkpoint_mark().is_some().then(|| due.max(now))
+            }
+            Checkpointing::Folding { .. } | Checkpointing::Writing { .. } => None,
+        };
+        let imports =
+            self.spreading.values().map(|import| import.since + IMPORT_PATIENCE).min();
+        [self.replica.poll_timeout(), self.requests.poll_timeout(), checkpoint, imports]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The replica, for `status`.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// What queries see.
+    #[must_use]
+    pub fn now(&self) -> &State {
+        self.fold.now()
+    }
+
+    /// The settled state; none between an installed view and its first settling.
+    #[must_use]
+    pub fn settled(&self) -> Option<&State> {
+        self.fold.settled()
+    }
+
+    /// The published state.
+    #[must_use]
+    pub fn published(&self) -> Option<&State> {
+        self.publisher.published()
+    }
+
+    /// The state of the last durable checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> &State {
+        self.fold.checkpoint()
+    }
+
+    /// Whether everything that is known is folded.
+    #[must_use]
+    pub fn is_folded(&self) -> bool {
+        self.fold.is_complete()
+    }
+
+    /// How many requests wait, and how many were refused because too many did.
+    #[must_use]
+    pub fn request_figures(&self) -> (usize, u64) {
+        (self.requests.len(), self.refused)
+    }
+
+    /// How many members still lack the data of an import.
+    #[must_use]
+    pub fn import_lackers(&self, blob: BlobHash) -> Vec<PeerId> {
+        self.replica.blob_lackers(blob)
+    }
+
+    fn go_on(&mut self, wall: Duration, now: Instant) {
+        loop {
+            self.drain();
+            let has_settled = self.fold_on();
+            self.publish(now);
+            self.answer_reads();
+            if self.fold.is_current() {
+                for digest in self.requests.take_turns() {
+                    self.consider(digest, wall, now);
+                }
+            }
+            self.commit_imports(wall, now);
+            self.write_checkpoint(now);
+            let has_more = self.drain() || (has_settled && self.requests.has_turns());
+            if !has_more {
+                break;
+            }
+        }
+        if let Some(served) = self.publisher.update(self.fold.now()) {
+            self.effects.push_back(Effect::Serve(served));
+        }
+    }
+
+    /// Folds a slice and answers what settled in it. True if anything did.
+    fn fold_on(&mut self) -> bool {
+        let advanced = self.fold.advance(&self.replica, &self.imports, FOLD_BUDGET);
+        let has_settled = !advanced.settled.is_empty();
+        for (digest, outcome) in advanced.settled {
+            if let Some(digest) = digest {
+                self.finish(&digest, outcome);
+            }
+        }
+        has_settled
+    }
+
+    /// Takes what the replica has to say. True if it said anything that the fold must follow.
+    fn drain(&mut self) -> bool {
+        let mut changed = false;
+        while let Some(output) = self.replica.poll_output() {
+            let effect = match output {
+                Output::Arrived(stamp) => {
+                    changed = true;
+                    self.fold.handle_arrived(stamp);
+                    continue;
+                }
+                Output::LogChanged => {
+                    changed = true;
+                    self.fold.handle_log_changed();
+                    self.publishing.clear();
+                    self.requests.handle_log_changed();
+                    continue;
+                }
+                Output::Settled(mark) => {
+                    changed = true;
+                    self.fold.handle_settled(mark);
+                    continue;
+                }
+                // The checkpoint asks for the mark when it is due.
+                Output::Stable(_) => continue,
+                Output::Published(mark) => {
+                    changed = true;
+                    self.handle_published(mark);
+                    continue;
+                }
+                Output::Ready(incarnation) => Effect::Ready(incarnation),
+                Output::Write(batch) => {
+                    self.log_size += batch
+                        .pieces
+                        .iter()
+                        .flatten()
+                        .map(|row| row.value.as_ref().map_or(0, Vec::len))
+                        .sum::<usize>();
+                    Effect::Write(batch)
+                }
+                Output::Multicast { class, payload } => Effect::Multicast(class, payload),
+                Output::Send { to, payload } => Effect::Send(to, payload),
+                Output::Near(body) => Effect::Near(body),
+                Output::Complain(peer) => Effect::Complain(peer),
+                Output::Members(members) => Effect::Members(members),
+                Output::FetchBlob { hash, from } => Effect::FetchBlob(hash, from),
+                Output::DropBlob(hash) => {
+                    self.imports.remove(&hash);
+                    Effect::DropBlob(hash)
+                }
+                Output::Evicted => {
+                    self.is_evicted = true;
+                    Effect::Evicted
+                }
+                Output::Event(event) => Effect::Log(event),
+            };
+            self.effects.push_back(effect);
+        }
+        changed
+    }
+
+    /// Decides what a request waits for, or answers it (replication protocol section 8).
+    fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) {
+        let Some(waiting) = self.requests.get(&digest) else { return };
+        let Request::Update(request) = &waiting.request else { return };
+        let clock = replication::Hybrid::from_wall(wall).max(self.fold.now().at().hybrid);
+        let next = Stamp::last_of(clock);
+        if let Some(outcome) = self.fold.settled().and_then(|s| s.answered(digest, next)) {
+            self.finish(&digest, outcome);
+            return;
+        }
+        if self.fold.now().answered(digest, next).is_some() {
+            self.requests.wait(digest, Waits::Entry);
+            return;
+        }
+        // Authorisation is decided here and never again; this and NOTAUTH are the only answers
+        // that do not wait for settled state.
+        let now_state = self.fold.now();
+        if !any_contains(&now_state.policy().update, request.source.ip()) {
+            self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
+            return;
+        }
+        let origin = request.update.zone().clone();
+        if now_state.version(&origin).is_none() {
+            self.finish(&digest, Outcome::Rcode(Rcode::NOTAUTH));
+            return;
+        }
+        match now_state.consider(&origin, &request.update) {
+            Change::Changes(offset) => {
+                let body = Body::Update {
+                    origin,
+                    offset,
+                    source: request.source.ip(),
+                    message: request.message.clone(),
+                };
+                match self.replica.submit(Some(digest), body.encode(), Vec::new(), wall, now) {
+                    Ok(_) => {
+                        self.requests.wait(digest, Waits::Entry);
+                        // The next request must see what this one does.
+                        self.drain();
+                        self.fold_on();
+                    }
+                    // The disk hangs: the request waits until it has returned.
+                    Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Turn),
+                    Err(Refused::Full | Refused::Evicted | Refused::TooLarge) => {
+                        self.give_up(&digest);
+                    }
+                }
+            }
+            Change::Nothing(_) => {
+                let (read, stamp) = self.replica.read_stamp(wall, now);
+                self.requests.wait(digest, Waits::Read(read, stamp));
+            }
+        }
+    }
+
+    /// Answers requests whose read stamp is settled: nothing can come before it any more.
+    fn answer_reads(&mut self) {
+        let Some(settled) = self.fold.settled() else { return };
+        let mut answers = Vec::new();
+        let mut again = Vec::new();
+        for digest in self.requests.reads_up_to(settled.at()) {
+            let Some(waiting) = self.requests.get(&digest) else { continue };
+            let (Request::Update(request), Waits::Read(read, stamp)) =
+                (&waiting.request, waiting.waits)
+            else {
+                continue;
+            };
+            self.replica.release_read(read);
+            if let Some(outcome) = settled.answered(digest, stamp) {
+                answers.push((digest, outcome));
+                continue;
+            }
+            match settled.consider(request.update.zone(), &request.update) {
+                Change::Nothing(rcode) => answers.push((digest, Outcome::Rcode(rcode))),
+                Change::Changes(_) => again.push(digest),
+            }
+        }
+        for (digest, outcome) in answers {
+            self.finish(&digest, outcome);
+        }
+        for digest in again {
+            self.requests.wait(digest, Waits::Turn);
+        }
+    }
+
+    /// Publishes what is settled, where this side may (replication protocol section 10).
+    fn publish(&mut self, now: Instant) {
+        let Some(settled) = self.fold.settled() else { return };
+        let last = self.publishing.back().map(State::at);
+        let last = last.max(self.publisher.published().map(State::at));
+        if Some(settled.at()) > last && self.replica.publish(now) {
+            assert_eq!(settled.at(), self.replica.settled(), "what is settled is what is shown");
+            self.publishing.push_back(settled.clone());
+        }
+    }
+
+    fn handle_published(&mut self, mark: Stamp) {
+        while let Some(state) = self.publishing.pop_front() {
+            if state.at() == mark {
+                self.publisher.publish(state);
+                return;
+            }
+            assert!(state.at() < mark, "marks become durable in their order");
+        }
+    }
+
+    /// Writes the one commit entry of an import when everybody holds its data.
+    fn commit_imports(&mut self, wall: Duration, now: Instant) {
+        let due: Vec<BlobHash> = self
+            .spreading
+            .iter()
+            .filter(|(blob, import)| {
+                self.replica.blob_is_everywhere(**blob) || import.since + IMPORT_PATIENCE <= now
+            })
+            .map(|(blob, _)| *blob)
+            .collect();
+        for blob in due {
+            if !self.replica.is_settling() && self.spreading[&blob].since + IMPORT_PATIENCE > now {
+                continue;
+            }
+            let import = self.spreading.remove(&blob).expect("it was just found");
+            if let Err(refused) = self.commit_import(blob, &import, wall, now) {
+                self.imports.remove(&blob);
+                self.replica.forget_blob(blob);
+                self.effects.push_back(Effect::DropBlob(blob));
+                self.answer(import.client, Answer::Refused(refused));
+            }
+        }
+    }
+
+    fn commit_import(
+        &mut self,
+        blob: BlobHash,
+        import: &Import,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if !self.replica.blob_is_everywhere(blob) {
+            return Err(CommandRefused::NotSpread);
+        }
+        if import.majority == Majority::Needed && !self.replica.may_publish() {
+            return Err(CommandRefused::NoMajority);
+        }
+        let state = self.fold.now();
+        let changed = state.zones().get(&import.origin).and_then(|zone| zone.changed);
+        if changed != import.unchanged_since {
+            return Err(CommandRefused::ZoneChanged);
+        }
+        let body = Body::Import {
+            origin: import.origin.clone(),
+            offset: state.offset(&import.origin, import.serial),
+            unchanged_since: import.unchanged_since,
+            blob,
+        };
+        let origin = Some(import.origin.clone());
+        self.command(import.client, origin, &body, vec![blob], wall, now)
+    }
+
+    fn command(
+        &mut self,
+        client: ClientId,
+        origin: Option<Name>,
+        body: &Body,
+        blobs: Vec<BlobHash>,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        self.commands += 1;
+        let digest = command_digest(self.replica.incarnation().0, self.commands);
+        self.replica
+            .submit(Some(digest), body.encode(), blobs, wall, now)
+            .map_err(CommandRefused::Replica)?;
+        self.requests
+            .add(digest, Request::Command { origin }, client, now)
+            .map_err(|_| CommandRefused::Busy)?;
+        self.requests.wait(digest, Waits::Entry);
+        Ok(())
+    }
+
+    /// Takes a checkpoint when the log has grown or time has passed, in slices.
+    fn write_checkpoint(&mut self, now: Instant) {
+        if let Checkpointing::Idle { due } = self.checkpointing {
+            if due > now && self.log_size < CHECKPOINT_SIZE {
+                return;
+            }
+            let Some(mark) = self.replica.checkpoint_mark() else { return };
+            let state = Box::new(self.fold.checkpoint().clone());
+            self.checkpointing = Checkpointing::Folding { mark, state };
+        }
+        let Checkpointing::Folding { mark, state } = &mut self.checkpointing else { return };
+        let mark = *mark;
+        let mut folded = 0;
+        for entry in self.replica.log_after(state.at()) {
+            if entry.stamp() > mark {
+                break;
+            }
+            if folded == FOLD_BUDGET {
+                return;
+            }
+            state.apply(entry, &self.imports);
+            folded += 1;
+        }
+        state.reach(mark);
+        let checkpoint = Checkpoint {
+            previous: self.fold.checkpoint().clone(),
+            state: (**state).clone(),
+            meta: self.replica.checkpoint_meta(mark),
+        };
+        self.checkpointing = Checkpointing::Writing { state: state.clone() };
+        self.effects.push_back(Effect::Checkpoint(Box::new(checkpoint)));
+    }
+
+    fn finish(&mut self, digest: &Digest, outcome: Outcome) {
+        let Some(waiting) = self.requests.remove(digest) else { return };
+        if let Waits::Read(read, _) = waiting.waits {
+            self.replica.release_read(read);
+        }
+        for client in waiting.clients {
+            self.answer(client, Answer::Outcome(outcome));
+        }
+    }
+
+    fn give_up(&mut self, digest: &Digest) {
+        let Some(waiting) = self.requests.remove(digest) else { return };
+        self.refused += 1;
+        for client in waiting.clients {
+            self.answer(client, Answer::Unavailable);
+        }
+    }
+
+    fn answer(&mut self, client: ClientId, answer: Answer) {
+        self.effects.push_back(Effect::Answer(client, answer));
+    }
+}
+
+/// The store could not write a checkpoint; the log goes on from the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckpointFailed;

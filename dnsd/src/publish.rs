@@ -1,0 +1,107 @@
+//! What queries and the outside see: `now` with the serials of the published state.
+//!
+//! Replication protocol section 10: published is a settled state whose mark is durable, on a side
+//! that holds the majority. Every SOA and every transfer speak of it alone; all other data is
+//! `now`. A zone that was never published is not served yet.
+
+use crate::serve::served::Served;
+use crate::state::{State, Zone};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use zones::{Name, Shown, ZoneState, ZoneTable};
+
+/// Makes what is served, touching only zones that changed.
+pub struct Publisher {
+    published: Option<State>,
+    table: ZoneTable,
+    /// What the table is made from.
+    made_from: Option<MadeFrom>,
+}
+
+struct MadeFrom {
+    now: State,
+    published: Option<State>,
+}
+
+impl Publisher {
+    /// Starts with the state that was published last, if one was.
+    #[must_use]
+    pub fn new(published: Option<State>) -> Self {
+        Self { published, table: ZoneTable::default(), made_from: None }
+    }
+
+    /// The mark of this settled state is durable: show it.
+    pub fn publish(&mut self, state: State) {
+        self.published = Some(state);
+    }
+
+    /// The published state.
+    #[must_use]
+    pub fn published(&self) -> Option<&State> {
+        self.published.as_ref()
+    }
+
+    /// What is to be served with this `now`; none if nothing is different.
+    pub fn update(&mut self, now: &State) -> Option<Served> {
+        let empty = OrdMap::new();
+        let zones_of = |state: Option<&State>| state.map_or(empty.clone(), |s| s.zones().clone());
+        let (old_now, old_published) = match &self.made_from {
+            Some(made) => (made.now.zones().clone(), zones_of(made.published.as_ref())),
+            None => (OrdMap::new(), OrdMap::new()),
+        };
+        let published = self.published.as_ref();
+        let new_published = zones_of(published);
+        let mut touched = BTreeSet::new();
+        collect_changed(&old_now, now.zones(), &mut touched);
+        collect_changed(&old_published, &new_published, &mut touched);
+        let is_same_policy = self
+            .made_from
+            .as_ref()
+            .is_some_and(|made| Arc::ptr_eq(made.now.policy(), now.policy()));
+        let old_evictions = self
+            .made_from
+            .as_ref()
+            .and_then(|made| made.published.as_ref())
+            .map_or(0, State::evictions);
+        if published.map_or(0, State::evictions) != old_evictions {
+            // An eviction raises every serial.
+            touched.extend(new_published.keys().cloned());
+        }
+        if touched.is_empty() && is_same_policy {
+            return None;
+        }
+        for origin in &touched {
+            self.table = match state_of(origin, now, published) {
+                Some(state) => self.table.with(state),
+                None => self.table.without(origin),
+            };
+        }
+        self.made_from =
+            Some(MadeFrom { now: now.clone(), published: self.published.clone() });
+        Some(Served { zones: self.table.clone(), policy: (**now.policy()).clone() })
+    }
+}
+
+fn state_of(origin: &Name, now: &State, published: Option<&State>) -> Option<ZoneState> {
+    let version = now.version(origin)?.clone();
+    let published = published?;
+    let shown = published.version(origin)?.clone();
+    let serial = published.serial(origin);
+    Some(ZoneState {
+        origin: version.origin().clone(),
+        now: version,
+        shown: Some(Shown { version: shown, serial }),
+    })
+}
+
+fn collect_changed(old: &OrdMap<Name, Zone>, new: &OrdMap<Name, Zone>, touched: &mut BTreeSet<Name>) {
+    for item in old.diff(new) {
+        let origin = match item {
+            DiffItem::Add(origin, _) | DiffItem::Remove(origin, _) => origin,
+            DiffItem::Update { new: (origin, _), .. } => origin,
+        };
+        touched.insert(origin.clone());
+    }
+}

@@ -1,0 +1,291 @@
+//! Who waits for what: requests by their digest (replication protocol section 8).
+//!
+//! A request waits for its entry to settle, or, if it makes no entry, until everything before its
+//! read stamp has. No request is answered from tentative state.
+
+use crate::state::{DIGEST_SIGNED, DIGEST_UNSIGNED, Outcome};
+use bytes::Bytes;
+use replication::{Digest, ReadId, Refused, Stamp};
+use ring::digest::{Context, SHA256};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use zones::{Name, Update};
+
+/// Most requests that wait at once; further ones are refused, as memory has an end.
+pub const REQUESTS_MAX: usize = 20_000;
+/// Most clients that wait for one request: a requestor sends again a few times, not more.
+const CLIENTS_MAX: usize = 16;
+/// A request that found no settling view is given up after this; its requestor has long turned
+/// to another peer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One client that waits for an answer, as the driver numbers it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientId(pub u64);
+
+/// An UPDATE that was read, and where it came from.
+#[derive(Clone, Debug)]
+pub struct UpdateRequest {
+    /// The message as it came.
+    pub message: Bytes,
+    /// What it says.
+    pub update: Update,
+    /// Who sent it.
+    pub source: SocketAddr,
+}
+
+/// What a waiting request is.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// From a DNS client.
+    Update(UpdateRequest),
+    /// From an operator: it is an entry already and waits for its outcome.
+    Command {
+        /// The zone that it is about, if it is about one.
+        origin: Option<Name>,
+    },
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waits {
+    /// To be looked at: just arrived, or what it waited for is gone.
+    Turn,
+    /// Its entry to settle.
+    Entry,
+    /// Everything at or below the stamp to settle.
+    Read(ReadId, Stamp),
+}
+
+/// One request and its clients.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What is asked.
+    pub request: Request,
+    /// Who waits.
+    pub clients: Vec<ClientId>,
+    /// For what.
+    pub waits: Waits,
+    since: Instant,
+}
+
+/// All requests that wait.
+#[derive(Debug, Default)]
+pub struct Requests {
+    waiting: BTreeMap<Digest, Waiting>,
+    /// Those whose turn it is, in order of arrival.
+    turn: Vec<Digest>,
+    /// Those that wait for a read stamp, by it.
+    reads: BTreeSet<(Stamp, Digest)>,
+    /// All arrivals not older than the patience; answered ones are skipped.
+    arrivals: VecDeque<(Instant, Digest)>,
+}
+
+/// There is no room for another request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl Requests {
+    /// A request came from a client. A retransmit joins the row that stands.
+    pub fn add(
+        &mut self,
+        digest: Digest,
+        request: Request,
+        client: ClientId,
+        now: Instant,
+    ) -> Result<(), Full> {
+        if let Some(waiting) = self.waiting.get_mut(&digest) {
+            if waiting.clients.len() == CLIENTS_MAX {
+                return Err(Full);
+            }
+            waiting.clients.push(client);
+            return Ok(());
+        }
+        if self.waiting.len() == REQUESTS_MAX {
+            return Err(Full);
+        }
+        let waiting = Waiting { request, clients: vec![client], waits: Waits::Turn, since: now };
+        self.waiting.insert(digest, waiting);
+        self.arrivals.push_back((now, digest));
+        self.turn.push(digest);
+        Ok(())
+    }
+
+    /// Takes the requests whose turn it is; each must be answered, given up or made to wait.
+    pub fn take_turns(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.turn)
+    }
+
+    /// True if requests wait to be looked at.
+    #[must_use]
+    pub fn has_turns(&self) -> bool {
+        !self.turn.is_empty()
+    }
+
+    /// One waiting request.
+    #[must_use]
+    pub fn get(&self, digest: &Digest) -> Option<&Waiting> {
+        self.waiting.get(digest)
+    }
+
+    /// Makes a request wait for something else.
+    pub fn wait(&mut self, digest: Digest, waits: Waits) {
+        let Some(waiting) = self.waiting.get_mut(&digest) else { return };
+        if let Waits::Read(_, stamp) = waiting.waits {
+            self.reads.remove(&(stamp, digest));
+        }
+        waiting.waits = waits;
+        match waits {
+            Waits::Turn => self.turn.push(digest),
+            Waits::Entry => {}
+            Waits::Read(_, stamp) => {
+                self.reads.insert((stamp, digest));
+            }
+        }
+    }
+
+    /// Ends a request; its clients are to be told.
+    pub fn remove(&mut self, digest: &Digest) -> Option<Waiting> {
+        let waiting = self.waiting.remove(digest)?;
+        if let Waits::Read(_, stamp) = waiting.waits {
+            self.reads.remove(&(stamp, *digest));
+        }
+        Some(waiting)
+    }
+
+    /// Requests whose read stamp is at or below the mark.
+    #[must_use]
+    pub fn reads_up_to(&self, mark: Stamp) -> Vec<Digest> {
+        self.reads
+            .iter()
+            .take_while(|(stamp, _)| *stamp <= mark)
+            .map(|(_, digest)| *digest)
+            .collect()
+    }
+
+    /// The log has changed: entries that requests wait for may be gone, so all are looked at
+    /// again.
+    pub fn handle_log_changed(&mut self) {
+        for (digest, waiting) in &mut self.waiting {
+            if waiting.waits == Waits::Entry && matches!(waiting.request, Request::Update(_)) {
+                waiting.waits = Waits::Turn;
+                self.turn.push(*digest);
+            }
+        }
+    }
+
+    /// Takes the requests that have waited beyond all patience. Commands wait as long as it
+    /// takes: an operator sees the progress and can break off.
+    pub fn take_impatient(&mut self, now: Instant) -> Vec<Waiting> {
+        let mut impatient = Vec::new();
+        while let Some((arrived, digest)) = self.arrivals.front().copied() {
+            if arrived + PATIENCE > now {
+                break;
+            }
+            self.arrivals.pop_front();
+            let is_due = self.waiting.get(&digest).is_some_and(|waiting| {
+                matches!(waiting.request, Request::Update(_)) && waiting.since == arrived
+            });
+            if is_due && let Some(waiting) = self.remove(&digest) {
+                impatient.push(waiting);
+            }
+        }
+        impatient
+    }
+
+    /// When the next request may lose patience.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.arrivals.front().map(|(arrived, _)| *arrived + PATIENCE)
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// True if nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The digest of an unsigned request: its bytes, source address and port.
+#[must_use]
+pub fn unsigned_digest(message: &[u8], source: SocketAddr) -> Digest {
+    let mut context = Context::new(&SHA256);
+    match source {
+        SocketAddr::V4(source) => context.update(&source.ip().octets()),
+        SocketAddr::V6(source) => context.update(&source.ip().octets()),
+    }
+    context.update(&source.port().to_be_bytes());
+    context.update(message);
+    tagged(DIGEST_UNSIGNED, context)
+}
+
+/// The digest of an operator's command: never equal to another's.
+#[must_use]
+pub fn command_digest(incarnation: u64, count: u64) -> Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(&incarnation.to_be_bytes());
+    context.update(&count.to_be_bytes());
+    tagged(DIGEST_SIGNED, context)
+}
+
+fn tagged(tag: u8, context: Context) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    // All peers must agree on how long a request is remembered, so its digest says it.
+    digest[0] = tag;
+    Digest(digest)
+}
+
+/// What a client is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// The outcome at its settled place, or one that needs no entry.
+    Outcome(Outcome),
+    /// Try another peer: this one cannot answer now.
+    Unavailable,
+    /// An operator's command that came to nothing.
+    Refused(CommandRefused),
+}
+
+/// Why a command of an operator is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandRefused {
+    /// No such zone.
+    NoSuchZone,
+    /// The zone exists.
+    ZoneExists,
+    /// The zone changed while its import was being spread.
+    ZoneChanged,
+    /// The settling view holds no majority of the members.
+    NoMajority,
+    /// Members did not fetch the data in time.
+    NotSpread,
+    /// Too many imports are under way.
+    Busy,
+    /// The replica does not take it now.
+    Replica(Refused),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_tell_requests_apart() {
+        let a: SocketAddr = "192.0.2.1:5".parse().unwrap();
+        let b: SocketAddr = "192.0.2.1:6".parse().unwrap();
+        assert_eq!(unsigned_digest(b"x", a), unsigned_digest(b"x", a));
+        assert_ne!(unsigned_digest(b"x", a), unsigned_digest(b"x", b));
+        assert_ne!(unsigned_digest(b"x", a), unsigned_digest(b"y", a));
+        assert_ne!(command_digest(1, 2), command_digest(2, 1));
+        assert_eq!(unsigned_digest(b"x", a).0[0], DIGEST_UNSIGNED);
+        assert_eq!(command_digest(1, 2).0[0], DIGEST_SIGNED);
+    }
+}

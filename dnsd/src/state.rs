@@ -1,0 +1,328 @@
+//! What all entries up to a stamp make: zones with their serials, policy, remembered requests.
+//!
+//! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
+//! it, only; counting never depends on outcomes (replication protocol section 9).
+
+use crate::body::Body;
+use crate::imports::Imports;
+use crate::prefix::Policy;
+use imbl::OrdMap;
+use replication::{Digest, Entry, Stamp};
+use std::sync::Arc;
+use std::time::Duration;
+use zones::{Name, Rcode, Serial, Update, Version};
+
+/// By how much an eviction raises every serial (J of the replication protocol, section 9).
+const EVICTION_JUMP: i128 = 1_000;
+/// A serial may be set ahead by less than 2³¹ less this, which leaves room for what another side
+/// of a partition counts meanwhile.
+const SERIAL_ROOM: u32 = 1 << 24;
+/// How long a signed request is remembered.
+const WINDOW_SIGNED: Duration = Duration::from_secs(600);
+/// How long an unsigned request is remembered: identical bytes may be meant twice.
+const WINDOW_UNSIGNED: Duration = Duration::from_secs(15);
+
+/// All zones of the cluster at one place of the log.
+#[derive(Clone, Debug)]
+pub struct State {
+    at: Stamp,
+    zones: OrdMap<Name, Zone>,
+    evictions: u64,
+    policy: Arc<Policy>,
+    answered: OrdMap<Digest, Answered>,
+    /// The same, by age.
+    answered_at: OrdMap<Stamp, Digest>,
+}
+
+/// One origin: its counters outlive the zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// The content; none if there is no such zone here.
+    pub version: Option<Version>,
+    /// N: updates, imports and removals of this origin, failed ones and duplicates included.
+    pub counted: u64,
+    /// E: the greatest offset that any of them carries.
+    pub offset: Option<i64>,
+    /// Where the content last changed.
+    pub changed: Option<Stamp>,
+}
+
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        let same_content = match (&self.version, &other.version) {
+            (None, None) => true,
+            (Some(mine), Some(theirs)) => mine.is_same_as(theirs),
+            _ => false,
+        };
+        same_content && self.counted == other.counted && self.offset == other.offset
+    }
+}
+
+/// What an entry came to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Outcome {
+    /// It did what it says, or an UPDATE got this RCODE.
+    Rcode(Rcode),
+    /// An import of a zone that exists.
+    ZoneExists,
+    /// An import of a zone that changed after the command was given.
+    ZoneChanged,
+    /// Removal of a zone that does not exist.
+    NoSuchZone,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Answered {
+    stamp: Stamp,
+    outcome: Outcome,
+}
+
+/// What a request would do to a state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It makes an entry with this offset.
+    Changes(Option<i64>),
+    /// It changes nothing and is answered with this.
+    Nothing(Rcode),
+}
+
+impl State {
+    /// No zones, nobody allowed anything.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            at: Stamp::ZERO,
+            zones: OrdMap::new(),
+            evictions: 0,
+            policy: Arc::default(),
+            answered: OrdMap::new(),
+            answered_at: OrdMap::new(),
+        }
+    }
+
+    /// Folds the next entry.
+    pub fn apply(&mut self, entry: &Entry, imports: &Imports) -> Outcome {
+        let stamp = entry.stamp();
+        assert!(self.at < stamp, "entries are folded in stamp order");
+        self.at = stamp;
+        let data = match &entry.body {
+            replication::Body::Data(data) => data,
+            replication::Body::Join(_) => return Outcome::Rcode(Rcode::NOERROR),
+            replication::Body::Evict(_) => {
+                self.evictions += 1;
+                return Outcome::Rcode(Rcode::NOERROR);
+            }
+        };
+        // A body that this version cannot read was refused by nobody: it counts for nothing here,
+        // as it does at every other peer of this version.
+        let Some(body) = Body::decode(data) else { return Outcome::Rcode(Rcode::NOTIMP) };
+        let earlier = entry.digest.and_then(|digest| self.answered(digest, stamp));
+        let outcome = match earlier {
+            Some(first) => {
+                self.count(&body);
+                first
+            }
+            None => {
+                let outcome = self.apply_body(&body, stamp, imports);
+                self.count(&body);
+                if let Some(digest) = entry.digest {
+                    self.remember(digest, stamp, outcome);
+                }
+                outcome
+            }
+        };
+        outcome
+    }
+
+    /// Raises the place up to which everything is folded.
+    pub fn reach(&mut self, mark: Stamp) {
+        self.at = self.at.max(mark);
+    }
+
+    /// The place up to which everything is folded.
+    #[must_use]
+    pub fn at(&self) -> Stamp {
+        self.at
+    }
+
+    /// Who may update and transfer.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Every origin that ever was, in canonical order.
+    #[must_use]
+    pub fn zones(&self) -> &OrdMap<Name, Zone> {
+        &self.zones
+    }
+
+    /// The content of a zone, if it exists.
+    #[must_use]
+    pub fn version(&self, origin: &Name) -> Option<&Version> {
+        self.zones.get(origin)?.version.as_ref()
+    }
+
+    /// Evictions so far (K).
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// The outcome of the request with this digest, if it is remembered at `stamp`.
+    #[must_use]
+    pub fn answered(&self, digest: Digest, stamp: Stamp) -> Option<Outcome> {
+        let answered = self.answered.get(&digest)?;
+        let forgotten = answered.stamp.hybrid.after(window(digest));
+        (stamp.hybrid <= forgotten).then_some(answered.outcome)
+    }
+
+    /// The serial of a zone: E + N + J·K modulo 2³².
+    #[must_use]
+    pub fn serial(&self, origin: &Name) -> Serial {
+        Serial(self.unbounded_serial(origin) as u32)
+    }
+
+    /// What the update would do here.
+    #[must_use]
+    pub fn consider(&self, origin: &Name, update: &Update) -> Effect {
+        let Some(version) = self.version(origin) else { return Effect::Nothing(Rcode::NOTAUTH) };
+        if let Err(rcode) = version.check(update) {
+            return Effect::Nothing(rcode);
+        }
+        let applied = version.apply(update, self.serial(origin));
+        if applied.changed() {
+            Effect::Changes(update.soa_serial().and_then(|wanted| self.offset(origin, wanted)))
+        } else {
+            Effect::Nothing(Rcode::NOERROR)
+        }
+    }
+
+    /// The offset that makes `wanted` the serial after the next entry of this origin.
+    #[must_use]
+    pub fn offset(&self, origin: &Name, wanted: Serial) -> Option<i64> {
+        let counted = self.zones.get(origin).map_or(0, |zone| zone.counted);
+        let next = i128::from(counted) + 1 + EVICTION_JUMP * i128::from(self.evictions);
+        let wanted = if counted == 0 {
+            i128::from(wanted.0)
+        } else {
+            let serial = self.unbounded_serial(origin);
+            let ahead = wanted.distance_from(Serial(serial as u32));
+            if ahead == 0 || ahead >= (1 << 31) - SERIAL_ROOM {
+                return None;
+            }
+            serial + i128::from(ahead)
+        };
+        i64::try_from(wanted - next).ok()
+    }
+
+    fn unbounded_serial(&self, origin: &Name) -> i128 {
+        let (counted, offset) =
+            self.zones.get(origin).map_or((0, None), |zone| (zone.counted, zone.offset));
+        i128::from(offset.unwrap_or(0))
+            + i128::from(counted)
+            + EVICTION_JUMP * i128::from(self.evictions)
+    }
+
+    fn apply_body(&mut self, body: &Body, stamp: Stamp, imports: &Imports) -> Outcome {
+        match body {
+            Body::Update { origin, message, .. } => self.apply_update(origin, message, stamp),
+            Body::Import { origin, unchanged_since, blob, .. } => {
+                let zone = self.zones.get(origin);
+                if zone.is_some_and(|zone| zone.version.is_some()) {
+                    return Outcome::ZoneExists;
+                }
+                if zone.and_then(|zone| zone.changed) > *unchanged_since {
+                    return Outcome::ZoneChanged;
+                }
+                let version = imports.get(blob).clone();
+                self.set_version(origin, Some(version), stamp);
+                Outcome::Rcode(Rcode::NOERROR)
+            }
+            Body::Remove { origin } => {
+                if self.version(origin).is_none() {
+                    return Outcome::NoSuchZone;
+                }
+                self.set_version(origin, None, stamp);
+                Outcome::Rcode(Rcode::NOERROR)
+            }
+            Body::Policy { update, transfer } => {
+                self.policy =
+                    Arc::new(Policy { update: update.clone(), transfer: transfer.clone() });
+                Outcome::Rcode(Rcode::NOERROR)
+            }
+        }
+    }
+
+    fn apply_update(&mut self, origin: &Name, message: &[u8], stamp: Stamp) -> Outcome {
+        let Some(version) = self.version(origin) else { return Outcome::Rcode(Rcode::NOTAUTH) };
+        let update = match Update::from_message(message) {
+            Ok(update) => update,
+            Err(error) => return Outcome::Rcode(error.rcode()),
+        };
+        if let Err(rcode) = version.check(&update) {
+            return Outcome::Rcode(rcode);
+        }
+        let applied = version.apply(&update, self.serial(origin));
+        if applied.changed() {
+            self.set_version(origin, Some(applied.version), stamp);
+        }
+        Outcome::Rcode(Rcode::NOERROR)
+    }
+
+    fn set_version(&mut self, origin: &Name, version: Option<Version>, stamp: Stamp) {
+        let mut zone = self.zone(origin);
+        zone.version = version;
+        zone.changed = Some(stamp);
+        self.zones.insert(origin.clone(), zone);
+    }
+
+    /// Counting never depends on the outcome: two peers that order other zones' entries
+    /// differently still agree on this one's serial.
+    fn count(&mut self, body: &Body) {
+        let (origin, offset) = match body {
+            Body::Update { origin, offset, .. } | Body::Import { origin, offset, .. } => {
+                (origin, *offset)
+            }
+            Body::Remove { origin } => (origin, None),
+            Body::Policy { .. } => return,
+        };
+        let mut zone = self.zone(origin);
+        zone.counted += 1;
+        zone.offset = zone.offset.max(offset);
+        self.zones.insert(origin.clone(), zone);
+    }
+
+    fn zone(&self, origin: &Name) -> Zone {
+        self.zones.get(origin).cloned().unwrap_or(Zone {
+            version: None,
+            counted: 0,
+            offset: None,
+            changed: None,
+        })
+    }
+
+    fn remember(&mut self, digest: Digest, stamp: Stamp, outcome: Outcome) {
+        if let Some(earlier) = self.answered.insert(digest, Answered { stamp, outcome }) {
+            self.answered_at.remove(&earlier.stamp);
+        }
+        self.answered_at.insert(stamp, digest);
+        // The longest window bounds what is kept; what lies between is judged when it is asked.
+        while let Some((oldest, digest)) = self.answered_at.get_min().copied() {
+            if stamp.hybrid <= oldest.hybrid.after(WINDOW_SIGNED) {
+                break;
+            }
+            self.answered_at.remove(&oldest);
+            self.answered.remove(&digest);
+        }
+    }
+}
+
+/// Marks the digest of a request that carried a MAC.
+pub const DIGEST_SIGNED: u8 = 1;
+/// Marks the digest of a request known by its bytes and its source.
+pub const DIGEST_UNSIGNED: u8 = 0;
+
+fn window(digest: Digest) -> Duration {
+    if digest.0[0] == DIGEST_SIGNED { WINDOW_SIGNED } else { WINDOW_UNSIGNED }
+}
