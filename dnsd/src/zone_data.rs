@@ -1,0 +1,61 @@
+//! A zone as one run of bytes: what an import's blob, and an upload of it, hold.
+//!
+//! ```text
+//! record = owner name | type u16 | class u16 | TTL u32 | length u16 | RDATA   (RFC 1035 section 3.2.1)
+//! upload = record …
+//! blob   = origin name | record …
+//! ```
+//! Names are not compressed; numbers are big-endian.
+
+use bytes::{Buf, BufMut};
+use zones::{Name, Rdata, Record, Rtype, Version, rdata, rtype::Class};
+
+/// Appends one record.
+pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
+    out.put_slice(record.owner.as_wire());
+    out.put_u16(record.rtype.0);
+    out.put_u16(Class::IN.0);
+    out.put_u32(record.ttl);
+    out.put_u16(record.rdata.as_bytes().len() as u16);
+    out.put_slice(record.rdata.as_bytes());
+}
+
+/// Reads records until the bytes end; none if they are malformed.
+#[must_use]
+pub fn decode_records(mut rest: &[u8]) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let owner = Name::from_wire(rest).ok()?;
+        rest.advance(owner.as_wire().len());
+        let rtype = Rtype(rest.try_get_u16().ok()?);
+        if rest.try_get_u16().ok()? != Class::IN.0 {
+            return None;
+        }
+        let ttl = rest.try_get_u32().ok()?;
+        let size = usize::from(rest.try_get_u16().ok()?);
+        if rest.len() < size || rdata::check(rtype, &rest[..size]).is_err() {
+            return None;
+        }
+        records.push(Record { owner, rtype, ttl, rdata: Rdata::new(&rest[..size]) });
+        rest.advance(size);
+    }
+    Some(records)
+}
+
+/// The blob of a zone: its records in canonical order.
+#[must_use]
+pub fn encode_blob(origin: &Name, records: &[Record]) -> Vec<u8> {
+    let mut out = origin.as_wire().to_vec();
+    for record in records {
+        encode_record(record, &mut out);
+    }
+    out
+}
+
+/// The zone in a blob; none if it is not one.
+#[must_use]
+pub fn decode_blob(blob: &[u8]) -> Option<Version> {
+    let origin = Name::from_wire(blob).ok()?;
+    let records = decode_records(&blob[origin.as_wire().len()..])?;
+    Version::from_records(&origin, &records).ok()
+}

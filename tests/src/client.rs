@@ -1,0 +1,40 @@
+//! Real DNS clients as programs: dig and nsupdate.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+/// What `dig +short` prints for this question.
+pub fn dig_short(server: SocketAddr, question: &[&str]) -> String {
+    dig(server, &[question, &["+short"]].concat())
+}
+
+/// What `dig` prints.
+pub fn dig(server: SocketAddr, args: &[&str]) -> String {
+    let output = Command::new("dig")
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string(), "+tries=1", "+time=5"])
+        .args(args)
+        .output()
+        .expect("dig is installed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
+pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
+    let mut child = Command::new("nsupdate")
+        .args(["-t", "20", "-r", "0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nsupdate is installed");
+    let script = format!("server {} {}\n{commands}\nsend\n", server.ip(), server.port());
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}

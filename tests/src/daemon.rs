@@ -1,0 +1,180 @@
+//! Real `dnsd` processes on loopback, each ended by its handle.
+
+use crate::deadline::until;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a daemon may take to become ready, on a machine that is busy with other tests.
+pub const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The program, built once per test run by the same cargo with the same profile.
+pub fn dnsd() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "dnsd"]);
+        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(profile.parent().unwrap());
+        assert!(build.status().unwrap().success(), "dnsd does not build");
+        profile.join("dnsd")
+    })
+}
+
+/// A port that is free for UDP and TCP on loopback now.
+pub fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// One running peer; killed when it is dropped.
+pub struct Daemon {
+    /// Its data directory.
+    pub data_dir: PathBuf,
+    /// Where it answers DNS.
+    pub dns: SocketAddr,
+    args: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a peer with its data in `data_dir`, on a free port, and waits until it is ready.
+    pub fn start(data_dir: &Path, args: &[&str]) -> Self {
+        let mut daemon = Self::spawn(data_dir, args);
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts a peer and does not wait.
+    pub fn spawn(data_dir: &Path, args: &[&str]) -> Self {
+        let mut daemon = Self {
+            data_dir: data_dir.to_owned(),
+            dns: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            child: None,
+        };
+        daemon.run();
+        daemon
+    }
+
+    /// Starts it again with the same arguments, less those of its birth.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        self.run();
+        self.wait_ready();
+    }
+
+    /// Sends SIGKILL.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Sends SIGTERM and waits for the end; the exit must be clean.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let status =
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        let status = until(START_TIMEOUT, "the daemon ends", || child.try_wait().unwrap());
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Runs a sub-command against this peer.
+    pub fn command(&self, args: &[&str]) -> Output {
+        Command::new(dnsd()).args(args).arg("--data-dir").arg(&self.data_dir).output().unwrap()
+    }
+
+    /// Runs a sub-command that must succeed; returns what it prints.
+    pub fn ask(&self, args: &[&str]) -> String {
+        let output = self.command(args);
+        assert!(
+            output.status.success(),
+            "dnsd {args:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Waits until it says that it serves current data.
+    pub fn wait_ready(&mut self) {
+        until(START_TIMEOUT, "the daemon is ready", || {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+                panic!("the daemon ended with {status}\n{}", self.log());
+            }
+            let output = self.command(&["status", "--format", "json"]);
+            if !output.status.success() {
+                return None;
+            }
+            let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let health = &status["health"];
+            (health["phase"] == "serving" && health["reasons"].as_array()?.is_empty()).then_some(())
+        });
+    }
+
+    /// Waits for the end of a daemon that is to end by itself; its exit code and what it said.
+    pub fn wait_end(&mut self) -> (Option<i32>, String) {
+        let mut child = self.child.take().expect("it runs");
+        let status = until(START_TIMEOUT, "the daemon ends", || child.try_wait().unwrap());
+        (status.code(), self.log())
+    }
+
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.data_dir.with_extension("log")
+    }
+
+    fn run(&mut self) {
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let child = Command::new(dnsd())
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .arg("--listen")
+            .arg(self.dns.to_string())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log_path().display(), self.log());
+        }
+    }
+}
