@@ -1,0 +1,28 @@
+//! The clock and the threads.
+
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The wall time since the Unix epoch; zero if the clock stands before it.
+#[must_use]
+pub fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The monotonic time.
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Starts a thread with a name that `top` shows.
+///
+/// # Panics
+///
+/// If the system gives no thread: nothing works then.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    Builder::new().name(name.to_owned()).spawn(work).expect("the system gives a thread")
+}
