@@ -3,10 +3,42 @@
 //! This crate knows nothing of peers: it says what one zone is, what an update makes of it, and
 //! what a name in it means.
 
+mod base;
+mod changes;
+pub mod check;
+pub mod io;
+mod key;
+mod location;
+pub mod lookup;
+pub mod memory_store;
 pub mod name;
+pub mod node;
+pub mod rcode;
+pub mod rdata;
+pub mod record;
+pub mod rows;
 pub mod rtype;
+mod schema;
 pub mod serial;
+pub mod staged;
+pub mod store;
+mod svcparams;
+mod tree;
+pub mod update;
+pub mod version;
+pub mod zone_set;
+pub mod zonefile;
 
+pub use base::{Base, Counts};
+pub use lookup::Found;
+pub use memory_store::MemoryStore;
 pub use name::Name;
+pub use node::{Node, RrsetRef};
+pub use rcode::Rcode;
+pub use record::{Rdata, Record};
 pub use rtype::Rtype;
 pub use serial::Serial;
+pub use store::{Database, Row, Store, StoreError};
+pub use update::{Applied, Update, UpdateError};
+pub use version::{Delta, Version};
+pub use zone_set::{Shown, ZoneSet, ZoneState, ZoneTable};

@@ -118,50 +118,8 @@ impl Name {
     /// Reads presentation format (RFC 1035 section 5.1): a name without a final dot is completed
     /// by `origin`, and `@` alone is the origin.
     pub fn from_text(text: &[u8], origin: Option<&Self>) -> Result<Self, NameError> {
-        if text == b"@" {
-            return origin.cloned().ok_or(NameError::NoOrigin);
-        }
-        if text == b"." {
-            return Ok(Self::root());
-        }
         let mut wire = Vec::with_capacity(text.len() + 2);
-        let mut label_start = 0;
-        wire.push(0);
-        let mut at = 0;
-        let mut absolute = false;
-        while at < text.len() {
-            absolute = false;
-            match text[at] {
-                b'.' => {
-                    close_label(&mut wire, label_start)?;
-                    label_start = wire.len();
-                    wire.push(0);
-                    at += 1;
-                    absolute = true;
-                }
-                b'\\' => {
-                    let (byte, size) = unescape(&text[at..]).ok_or(NameError::BadEscape)?;
-                    wire.push(byte);
-                    at += size;
-                }
-                byte => {
-                    wire.push(byte);
-                    at += 1;
-                }
-            }
-            if wire.len() > NAME_SIZE_MAX + 1 {
-                return Err(NameError::NameTooLong);
-            }
-        }
-        if absolute {
-            // The byte opened for the next label is the root's.
-        } else {
-            close_label(&mut wire, label_start)?;
-            wire.extend_from_slice(&origin.ok_or(NameError::NoOrigin)?.0);
-        }
-        if wire.len() > NAME_SIZE_MAX {
-            return Err(NameError::NameTooLong);
-        }
+        append_text(text, origin, &mut wire)?;
         Ok(Self(wire.into()))
     }
 
@@ -248,6 +206,12 @@ impl Name {
     #[must_use]
     pub fn canonical_key(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.0.len() + 4);
+        self.append_canonical_key(&mut key);
+        key
+    }
+
+    /// Appends what [`Self::canonical_key`] gives.
+    pub(crate) fn append_canonical_key(&self, key: &mut Vec<u8>) {
         let (starts, count) = label_starts(&self.0);
         for start in starts[..count].iter().rev() {
             let start = usize::from(*start);
@@ -261,7 +225,6 @@ impl Name {
             }
             key.push(0);
         }
-        key
     }
 }
 
@@ -320,6 +283,64 @@ pub fn unescape(text: &[u8]) -> Option<(u8, usize)> {
     Some((u8::try_from(value).ok()?, 4))
 }
 
+/// Appends the wire format of a name in presentation format; see [`Name::from_text`]. After an
+/// error `wire` may end in part of the name.
+pub(crate) fn append_text(
+    text: &[u8],
+    origin: Option<&Name>,
+    wire: &mut Vec<u8>,
+) -> Result<(), NameError> {
+    let start = wire.len();
+    match text {
+        b"@" => {
+            wire.extend_from_slice(&origin.ok_or(NameError::NoOrigin)?.0);
+            return Ok(());
+        }
+        b"." => {
+            wire.push(0);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let mut label_start = start;
+    wire.push(0);
+    let mut at = 0;
+    let mut is_absolute = false;
+    while at < text.len() {
+        is_absolute = false;
+        match text[at] {
+            b'.' => {
+                close_label(wire, label_start)?;
+                label_start = wire.len();
+                // The byte opened for the next label is the root's if none follows.
+                wire.push(0);
+                at += 1;
+                is_absolute = true;
+            }
+            b'\\' => {
+                let (byte, size) = unescape(&text[at..]).ok_or(NameError::BadEscape)?;
+                wire.push(byte);
+                at += size;
+            }
+            byte => {
+                wire.push(byte);
+                at += 1;
+            }
+        }
+        if wire.len() - start > NAME_SIZE_MAX + 1 {
+            return Err(NameError::NameTooLong);
+        }
+    }
+    if !is_absolute {
+        close_label(wire, label_start)?;
+        wire.extend_from_slice(&origin.ok_or(NameError::NoOrigin)?.0);
+    }
+    if wire.len() - start > NAME_SIZE_MAX {
+        return Err(NameError::NameTooLong);
+    }
+    Ok(())
+}
+
 fn close_label(wire: &mut [u8], start: usize) -> Result<(), NameError> {
     match wire.len() - start - 1 {
         0 => Err(NameError::EmptyLabel),
@@ -329,6 +350,38 @@ fn close_label(wire: &mut [u8], start: usize) -> Result<(), NameError> {
         }
         _ => Err(NameError::LabelTooLong),
     }
+}
+
+/// Prints a name in wire format that is known to be whole, with its final dot.
+pub(crate) fn print_wire(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    if wire == [0] {
+        return out.write_char('.');
+    }
+    for label in Labels(wire) {
+        match std::str::from_utf8(label) {
+            Ok(text) if label.iter().all(|byte| is_plain(*byte)) => out.write_str(text)?,
+            _ => print_escaped_label(label, out)?,
+        }
+        out.write_char('.')?;
+    }
+    Ok(())
+}
+
+fn print_escaped_label(label: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
+    for byte in label {
+        match byte {
+            byte if is_plain(*byte) => out.write_char(char::from(*byte))?,
+            0x21..=0x7e => write!(out, "\\{}", char::from(*byte))?,
+            _ => write!(out, "\\{byte:03}")?,
+        }
+    }
+    Ok(())
+}
+
+/// True for what means itself in a name.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+        && !matches!(byte, b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$')
 }
 
 /// The offsets of the labels, and how many there are.
@@ -392,24 +445,7 @@ impl PartialOrd for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        if self.is_root() {
-            return f.write_char('.');
-        }
-        for label in self.labels() {
-            for byte in label {
-                match byte {
-                    b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
-                        f.write_char('\\')?;
-                        f.write_char(char::from(*byte))?;
-                    }
-                    0x21..=0x7e => f.write_char(char::from(*byte))?,
-                    _ => write!(f, "\\{byte:03}")?,
-                }
-            }
-            f.write_char('.')?;
-        }
-        Ok(())
+        print_wire(&self.0, f)
     }
 }
 

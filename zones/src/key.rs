@@ -1,0 +1,239 @@
+//! The canonical key of a name relative to the origin of its zone.
+//!
+//! Byte order of keys is the canonical order of names (RFC 4034 section 6.1): the labels from the
+//! top down in lower case, each ended by 00; a byte 00 or 01 inside a label is written 01 01 or
+//! 01 02. The origin itself has the empty key, and the key of an ancestor is a prefix.
+
+use std::cmp::Ordering;
+
+use crate::name::Name;
+
+/// A key on the stack, so that a lookup allocates nothing.
+pub(crate) struct Key {
+    bytes: [u8; KEY_SIZE_MAX],
+    /// Where each label of the key ends; the label nearest to the origin first.
+    ends: [u16; LABELS_MAX],
+    labels: usize,
+}
+
+impl Key {
+    /// The key of `name` relative to `origin`; none if `name` lies elsewhere.
+    pub(crate) fn relative(name: &Name, origin: &Name) -> Option<Self> {
+        let labels = relative_labels(name, origin)?;
+        Some(Self::of_labels(labels))
+    }
+
+    /// The key of labels that end with the zero byte or with the slice.
+    pub(crate) fn of_labels(wire: &[u8]) -> Self {
+        let mut key = Self {
+            bytes: [0; KEY_SIZE_MAX],
+            ends: [0; LABELS_MAX],
+            labels: 0,
+        };
+        let (starts, count) = label_starts(wire);
+        let mut size = 0;
+        for start in starts[..count].iter().rev() {
+            for byte in label_at(wire, *start) {
+                let (first, second) = escape(*byte);
+                key.bytes[size] = first;
+                size += 1;
+                if let Some(second) = second {
+                    key.bytes[size] = second;
+                    size += 1;
+                }
+            }
+            // The byte is zero already: it ends the label.
+            size += 1;
+            key.ends[key.labels] = size as u16;
+            key.labels += 1;
+        }
+        key
+    }
+
+    /// The whole key.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.ancestor(self.labels)
+    }
+
+    /// How many labels the name has below the origin.
+    pub(crate) fn label_count(&self) -> usize {
+        self.labels
+    }
+
+    /// The key of the ancestor that has `labels` labels below the origin.
+    pub(crate) fn ancestor(&self, labels: usize) -> &[u8] {
+        match labels {
+            0 => &[],
+            n => &self.bytes[..usize::from(self.ends[n - 1])],
+        }
+    }
+
+    /// The key of the wildcard right below the ancestor that has `labels` labels.
+    pub(crate) fn wildcard_below(&self, labels: usize) -> WildcardKey {
+        let encloser = self.ancestor(labels);
+        let mut key = WildcardKey {
+            bytes: [0; KEY_SIZE_MAX + 2],
+            size: encloser.len() + 2,
+        };
+        key.bytes[..encloser.len()].copy_from_slice(encloser);
+        key.bytes[encloser.len()] = b'*';
+        key
+    }
+}
+
+/// The key of a wildcard.
+pub(crate) struct WildcardKey {
+    bytes: [u8; KEY_SIZE_MAX + 2],
+    size: usize,
+}
+
+impl WildcardKey {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+}
+
+/// The labels of `name` in front of `origin`, still followed by those of the origin's wire.
+pub(crate) fn relative_labels<'n>(name: &'n Name, origin: &Name) -> Option<&'n [u8]> {
+    if !name.is_at_or_below(origin) {
+        return None;
+    }
+    let size = name.as_wire().len() - origin.as_wire().len();
+    Some(&name.as_wire()[..size])
+}
+
+/// The first eight bytes of a key as a number: most comparisons end here.
+pub(crate) fn head(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let size = key.len().min(8);
+    bytes[..size].copy_from_slice(&key[..size]);
+    u64::from_be_bytes(bytes)
+}
+
+/// The key of the name one label up; none for the origin.
+pub(crate) fn parent(key: &[u8]) -> Option<&[u8]> {
+    // 00 stands at label ends only.
+    let inner = &key[..key.len().checked_sub(1)?];
+    let size = inner
+        .iter()
+        .rposition(|byte| *byte == 0)
+        .map_or(0, |at| at + 1);
+    Some(&key[..size])
+}
+
+/// Compares a key with the key that `labels` would have.
+pub(crate) fn compare(key: &[u8], labels: &[u8]) -> Ordering {
+    let (starts, count) = label_starts(labels);
+    let mut rest = key;
+    for start in starts[..count].iter().rev() {
+        for byte in label_at(labels, *start) {
+            let (first, second) = escape(*byte);
+            for expected in std::iter::once(first).chain(second) {
+                match take(&mut rest).cmp(&Some(expected)) {
+                    Ordering::Equal => {}
+                    order => return order,
+                }
+            }
+        }
+        match take(&mut rest).cmp(&Some(0)) {
+            Ordering::Equal => {}
+            order => return order,
+        }
+    }
+    if rest.is_empty() {
+        Ordering::Equal
+    } else {
+        Ordering::Greater
+    }
+}
+
+fn take(rest: &mut &[u8]) -> Option<u8> {
+    let (first, tail) = rest.split_first()?;
+    *rest = tail;
+    Some(*first)
+}
+
+fn escape(byte: u8) -> (u8, Option<u8>) {
+    match byte.to_ascii_lowercase() {
+        0 => (1, Some(1)),
+        1 => (1, Some(2)),
+        byte => (byte, None),
+    }
+}
+
+fn label_at(wire: &[u8], start: u8) -> &[u8] {
+    let start = usize::from(start);
+    &wire[start + 1..=start + usize::from(wire[start])]
+}
+
+fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
+    let mut starts = [0; LABELS_MAX];
+    let mut count = 0;
+    let mut at = 0;
+    while wire.get(at).is_some_and(|length| *length != 0) {
+        starts[count] = at as u8;
+        count += 1;
+        at += usize::from(wire[at]) + 1;
+    }
+    (starts, count)
+}
+
+/// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).
+const LABELS_MAX: usize = 127;
+/// Every byte of a name takes at most two bytes of its key.
+const KEY_SIZE_MAX: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_order_as_names_and_compare_with_labels() {
+        let origin: Name = "Example.".parse().unwrap();
+        let names: Vec<Name> = [
+            "example.",
+            "a.example.",
+            "yljkjljk.a.example.",
+            "Z.a.example.",
+            "zABC.a.EXAMPLE.",
+            "z.example.",
+            "\\001.z.example.",
+            "*.z.example.",
+            "\\200.z.example.",
+        ]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
+        // RFC 4034 section 6.1 gives this order.
+        assert!(names.is_sorted());
+        for a in &names {
+            let key = Key::relative(a, &origin).unwrap();
+            for b in &names {
+                let other = Key::relative(b, &origin).unwrap();
+                assert_eq!(
+                    key.as_bytes().cmp(other.as_bytes()),
+                    a.cmp(b),
+                    "{a} and {b}"
+                );
+                let labels = relative_labels(b, &origin).unwrap();
+                assert_eq!(compare(key.as_bytes(), labels), a.cmp(b), "{a} and {b}");
+            }
+        }
+        assert!(Key::relative(&"example.org.".parse().unwrap(), &origin).is_none());
+    }
+
+    #[test]
+    fn ancestors_are_prefixes() {
+        let origin: Name = "example.".parse().unwrap();
+        let key = Key::relative(&"a.\\000b.c.example.".parse().unwrap(), &origin).unwrap();
+        assert_eq!(key.label_count(), 3);
+        assert_eq!(key.ancestor(0), b"");
+        assert_eq!(key.ancestor(1), b"c\0");
+        assert_eq!(key.ancestor(2), b"c\0\x01\x01b\0");
+        assert_eq!(key.as_bytes(), b"c\0\x01\x01b\0a\0");
+        assert_eq!(parent(key.as_bytes()), Some(key.ancestor(2)));
+        assert_eq!(parent(b"c\0"), Some(&b""[..]));
+        assert_eq!(parent(b""), None);
+        assert_eq!(key.wildcard_below(1).as_bytes(), b"c\0*\0");
+    }
+}

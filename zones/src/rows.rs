@@ -1,0 +1,346 @@
+//! Versions of zones as rows of the database `zones`.
+//!
+//! ```text
+//! zone     zone id                          → origin, base id, chunks, what the caller attached
+//! base     zone id, base id, chunk, piece   → the bytes of a chunk
+//! changed  zone id, base id, key, piece     → the bytes of a changed node; none: the name is gone
+//! ```
+//! A base is called by its content, so a new one never overwrites the one that counts: its chunks
+//! are written first, then the zone row is committed, then the rows of the old one go away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::base::{Base, BaseId};
+use crate::changes::{Change, Changes};
+use crate::key::Key;
+use crate::name::Name;
+use crate::node;
+use crate::store::{
+    Database, PIECE_ROWS_MAX, Row, Store, StoreError, VALUE_SIZE_MAX, pieces, scan_prefix,
+};
+use crate::tree::{Keyed, Tree};
+use crate::version::Version;
+
+/// The rows by which the store says `current` of a zone where it said `previous`.
+pub struct ZoneRows {
+    /// The chunks of a new base, to be written before the commit. Nothing refers to them yet.
+    pub before: RowIter,
+    /// To be committed together with those of all other zones; see `staged`.
+    pub commit: Vec<Row>,
+    /// Deletes the rows of a base that is no longer referred to, after the commit.
+    pub after: RowIter,
+}
+
+/// Rows made while they are written: a large base is never held twice.
+pub type RowIter = Box<dyn Iterator<Item = Row> + Send>;
+
+/// A zone as it stands in the store.
+#[derive(Clone, Debug)]
+pub struct StoredZone {
+    /// The apex.
+    pub origin: Name,
+    /// The version of the checkpoint; none if only something attached stands there.
+    pub version: Option<Version>,
+    /// What the caller attached.
+    pub attached: Vec<u8>,
+}
+
+/// All trees that `checkpoint_rows` commits to, for `staged::recover`.
+pub const TREES: [&str; 2] = [ZONE, CHANGED];
+
+/// The rows by which a checkpoint says `current` where the store says `previous`: the version
+/// that was written or loaded last (one that merely equals it may have another base, which the
+/// store does not hold). Without a current version only what is attached is kept.
+#[must_use]
+pub fn checkpoint_rows(
+    origin: &Name,
+    previous: Option<&Version>,
+    current: Option<&Version>,
+    attached: &[u8],
+) -> ZoneRows {
+    let zone = zone_id(origin);
+    let row = Row::put(ZONE, zone, encode_zone(origin, current, attached));
+    let mut rows = ZoneRows {
+        before: Box::new(std::iter::empty()),
+        commit: vec![row],
+        after: Box::new(std::iter::empty()),
+    };
+    match (previous, current) {
+        (Some(previous), Some(current)) if is_same_base(previous, current) => {
+            changed_rows(zone, previous, current, &mut rows.commit);
+        }
+        _ => {
+            if let Some(current) = current {
+                rows.before = Box::new(all_rows(zone, current));
+            }
+            if let Some(previous) = previous {
+                rows.after =
+                    Box::new(all_rows(zone, previous).map(|row| Row { value: None, ..row }));
+            }
+        }
+    }
+    rows
+}
+
+/// The rows by which the store forgets a zone and what is attached to it.
+#[must_use]
+pub fn forget_rows(origin: &Name, previous: Option<&Version>) -> ZoneRows {
+    let mut rows = checkpoint_rows(origin, previous, None, &[]);
+    rows.commit = vec![Row::delete(ZONE, zone_id(origin))];
+    rows
+}
+
+/// Reads all zones, and removes rows that an unfinished checkpoint left. `staged::recover` ran
+/// before.
+pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
+    let mut zones = Vec::new();
+    let mut referred = BTreeSet::new();
+    for row in store.scan(Database::Zones, ZONE, &[]) {
+        let (key, value) = row?;
+        let Some((origin, base, attached)) = decode_zone(&value) else {
+            return Err(corrupt(ZONE, &key, "not a zone row"));
+        };
+        if key != zone_id(&origin) {
+            return Err(corrupt(ZONE, &key, "the row of another zone"));
+        }
+        let version = match base {
+            None => None,
+            Some((id, chunks)) => {
+                let prefix = base_prefix(zone_id(&origin), id);
+                referred.insert(prefix.clone());
+                Some(load_version(store, &origin, &prefix, chunks)?)
+            }
+        };
+        zones.push(StoredZone {
+            origin,
+            version,
+            attached,
+        });
+    }
+    for tree in [BASE, CHANGED] {
+        remove_unreferred(store, tree, &referred)?;
+    }
+    Ok(zones)
+}
+
+fn load_version(
+    store: &dyn Store,
+    origin: &Name,
+    prefix: &[u8],
+    chunks_expected: u32,
+) -> Result<Version, StoreError> {
+    let mut chunks: Vec<Vec<u8>> = Vec::new();
+    let mut pieces_read = 0;
+    for row in scan_prefix(store, Database::Zones, BASE, prefix) {
+        let (key, value) = row?;
+        let at = key
+            .get(prefix.len()..)
+            .and_then(<[u8]>::first_chunk)
+            .zip(key.last_chunk());
+        let (chunk, piece) = at.ok_or_else(|| corrupt(BASE, &key, "a key cut short"))?;
+        let (chunk, piece) = (
+            u32::from_be_bytes(*chunk) as usize,
+            u16::from_be_bytes(*piece),
+        );
+        if piece == 0 {
+            chunks.push(Vec::new());
+            pieces_read = 0;
+        }
+        if chunk + 1 != chunks.len() || piece != pieces_read {
+            return Err(corrupt(BASE, &key, "rows before it are missing"));
+        }
+        pieces_read += 1;
+        chunks[chunk].extend_from_slice(&value);
+    }
+    if chunks.len() != chunks_expected as usize {
+        return Err(corrupt(BASE, prefix, "chunks are missing"));
+    }
+    let chunks = chunks.into_iter().map(Arc::from).collect();
+    let base = Base::from_chunks(origin.clone(), chunks)
+        .map_err(|bad| corrupt(BASE, prefix, &format!("chunk {} is damaged", bad.0)))?;
+    let mut version = Version::from_base(Arc::new(base));
+
+    let mut changed: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for row in scan_prefix(store, Database::Zones, CHANGED, prefix) {
+        let (mut key, value) = row?;
+        let end = key
+            .len()
+            .checked_sub(PIECE_NUMBER_SIZE)
+            .filter(|end| *end >= prefix.len());
+        let end = end.ok_or_else(|| corrupt(CHANGED, &key, "a key cut short"))?;
+        key.truncate(end);
+        // The pieces of one node come in order, whatever stands between them.
+        changed
+            .entry(key.split_off(prefix.len()))
+            .or_default()
+            .extend_from_slice(&value);
+    }
+    for (key, bytes) in changed {
+        if !bytes.is_empty() {
+            let is_whole = node::check(origin, &bytes) == Some(bytes.len());
+            if !is_whole || Key::of_labels(&bytes[1..]).as_bytes() != key {
+                return Err(corrupt(CHANGED, &key, "not the node of its name"));
+            }
+        } else if key.is_empty() {
+            return Err(corrupt(CHANGED, prefix, "the apex is gone"));
+        }
+        version.put(&key, (!bytes.is_empty()).then_some(&bytes));
+    }
+    Ok(version)
+}
+
+/// Removes the rows of bases that no zone row refers to.
+fn remove_unreferred(
+    store: &mut dyn Store,
+    tree: &'static str,
+    referred: &BTreeSet<Vec<u8>>,
+) -> Result<(), StoreError> {
+    let mut from = Vec::new();
+    loop {
+        let mut unreferred = Vec::new();
+        let mut next = None;
+        for row in store.scan(Database::Zones, tree, &from) {
+            let (key, _) = row?;
+            let prefix = key.get(..PREFIX_SIZE).unwrap_or(&key);
+            if referred.contains(prefix) {
+                // The rows of a base that counts are stepped over, not read.
+                next = Some([prefix, &[0xff; crate::store::KEY_SIZE_MAX]].concat());
+                break;
+            }
+            unreferred.push(Row::delete(tree, key));
+            if unreferred.len() == PIECE_ROWS_MAX {
+                next = unreferred.last().map(|row| row.key.clone());
+                break;
+            }
+        }
+        for piece in pieces(unreferred, PIECE_ROWS_MAX) {
+            store.write(Database::Zones, &piece)?;
+        }
+        match next {
+            Some(next) => from = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn is_same_base(previous: &Version, current: &Version) -> bool {
+    Arc::ptr_eq(previous.base(), current.base()) || previous.base().id() == current.base().id()
+}
+
+/// All rows of a version but its zone row.
+fn all_rows(zone: ZoneId, version: &Version) -> impl Iterator<Item = Row> + use<> {
+    let prefix = base_prefix(zone, *version.base().id());
+    let changed: Vec<Change> = version.changes().iter().cloned().collect();
+    let base = version.base().clone();
+    let changed_prefix = prefix.clone();
+    let chunks = (0..base.chunks().len()).flat_map(move |number| {
+        let chunk = base.chunks()[number].clone();
+        let key = [prefix.as_slice(), &(number as u32).to_be_bytes()].concat();
+        value_rows(BASE, &key, &chunk)
+    });
+    let changed = changed.into_iter().flat_map(move |change| {
+        value_rows(
+            CHANGED,
+            &[&changed_prefix, change.key()].concat(),
+            node_of(&change),
+        )
+    });
+    chunks.chain(changed)
+}
+
+/// The rows of the names that changed between two versions of one base.
+fn changed_rows(zone: ZoneId, previous: &Version, current: &Version, rows: &mut Vec<Row>) {
+    let prefix = base_prefix(zone, *current.base().id());
+    let (old, new): (&Changes, &Changes) = (previous.changes(), current.changes());
+    Tree::difference(old, new, |before, after| {
+        if before.map(node_of) == after.map(node_of) {
+            return;
+        }
+        let name = before.or(after).expect("one side has the name");
+        let key = [&prefix, name.key()].concat();
+        let put = after.map(|change| value_rows(CHANGED, &key, node_of(change)));
+        let put = put.unwrap_or_default();
+        let stood = before.map(|change| value_rows(CHANGED, &key, node_of(change)));
+        let stood = stood.unwrap_or_default().into_iter().skip(put.len());
+        rows.extend(put);
+        rows.extend(stood.map(|row| Row { value: None, ..row }));
+    });
+}
+
+/// The bytes that stand in the store for a changed name; none at all if it is gone.
+fn node_of(change: &Change) -> &[u8] {
+    change.node().unwrap_or_default()
+}
+
+/// A value of any size as rows; at least one.
+fn value_rows(tree: &'static str, key: &[u8], value: &[u8]) -> Vec<Row> {
+    let count = value.len().div_ceil(VALUE_SIZE_MAX).max(1);
+    assert!(count <= usize::from(u16::MAX), "a node is far smaller");
+    (0..count)
+        .map(|piece| {
+            let start = piece * VALUE_SIZE_MAX;
+            let end = value.len().min(start + VALUE_SIZE_MAX);
+            let key = [key, &(piece as u16).to_be_bytes()].concat();
+            Row::put(tree, key, &value[start..end])
+        })
+        .collect()
+}
+
+/// A zone is called by its origin in lower case: the first half of the SHA-256.
+fn zone_id(origin: &Name) -> ZoneId {
+    let lower = origin.to_lowercase();
+    let digest = ring::digest::digest(&ring::digest::SHA256, lower.as_wire());
+    *digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+fn base_prefix(zone: ZoneId, base: BaseId) -> Vec<u8> {
+    [zone, base].concat()
+}
+
+fn encode_zone(origin: &Name, version: Option<&Version>, attached: &[u8]) -> Vec<u8> {
+    let mut bytes = origin.as_wire().to_vec();
+    match version {
+        None => bytes.push(0),
+        Some(version) => {
+            bytes.push(1);
+            bytes.extend_from_slice(version.base().id());
+            bytes.extend_from_slice(&(version.base().chunks().len() as u32).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(attached);
+    bytes
+}
+
+type DecodedZone = (Name, Option<(BaseId, u32)>, Vec<u8>);
+
+fn decode_zone(bytes: &[u8]) -> Option<DecodedZone> {
+    let origin = Name::from_wire(bytes).ok()?;
+    let (tag, rest) = bytes[origin.as_wire().len()..].split_first()?;
+    let (base, attached) = match tag {
+        0 => (None, rest),
+        1 => {
+            let (id, rest) = rest.split_first_chunk()?;
+            let (chunks, rest) = rest.split_first_chunk()?;
+            (Some((*id, u32::from_be_bytes(*chunks))), rest)
+        }
+        _ => return None,
+    };
+    Some((origin, base, attached.to_vec()))
+}
+
+fn corrupt(tree: &str, key: &[u8], cause: &str) -> StoreError {
+    StoreError::Corrupt {
+        place: format!("database zones, tree {tree}, row {}", key.escape_ascii()),
+        cause: cause.to_owned(),
+    }
+}
+
+type ZoneId = [u8; 16];
+
+const ZONE: &str = "zone";
+const BASE: &str = "base";
+const CHANGED: &str = "changed";
+/// Zone id and base id.
+const PREFIX_SIZE: usize = 32;
+const PIECE_NUMBER_SIZE: usize = 2;

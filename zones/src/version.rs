@@ -1,0 +1,493 @@
+//! One state of a zone: an immutable base and the names changed since.
+//!
+//! ```text
+//! base     a ─ b ─ c ─ d ─ e            shared by many versions
+//! changes      b' ─ c† ─────── f        a persistent tree; † is "gone"
+//! version  a ─ b' ───── d ─ e ─ f
+//! ```
+//! Every name between a name and the apex exists, as an empty non-terminal if need be. The serial
+//! is no part of a version: the SOA holds 0, and who shows it puts in the serial to show.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use crate::base::{Base, Builder, Counts, Position, node_digest};
+use crate::changes::{Change, Changes};
+use crate::key::{self, Key};
+use crate::name::Name;
+use crate::node::{self, Node, labels_of};
+use crate::rdata::{canonical, with_soa_serial};
+use crate::record::{Rdata, Record};
+use crate::rtype::Rtype;
+use crate::serial::Serial;
+use crate::tree::{self, Keyed, Tree};
+
+/// One state of a zone. It never changes; a clone costs two reference counts.
+#[derive(Clone)]
+pub struct Version {
+    base: Arc<Base>,
+    changes: Changes,
+    counts: Counts,
+    /// What the changes add to the digest of the base.
+    digest_changes: u128,
+}
+
+/// The records by which two versions differ, in canonical order: one step of an IXFR, without
+/// the SOA records that frame it. A TTL that changes, or the case of an owner name, removes the
+/// record and adds it again.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Delta {
+    /// Records of the old version that the new one does not have.
+    pub removed: Vec<Record>,
+    /// Records of the new version that the old one does not have.
+    pub added: Vec<Record>,
+}
+
+impl Delta {
+    /// True if the records are the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Delta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (sign, records) in [('-', &self.removed), ('+', &self.added)] {
+            for Record {
+                owner,
+                rtype,
+                ttl,
+                rdata,
+            } in records
+            {
+                writeln!(f, "{sign} {owner} {ttl} {rtype} {rdata:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A record whose owner name is not within the zone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutOfZone(pub Name);
+
+impl std::fmt::Display for OutOfZone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not within the zone", self.0)
+    }
+}
+
+impl std::error::Error for OutOfZone {}
+
+impl Version {
+    /// The version of these records, in whatever order. Equal records are kept once, and an RRset
+    /// takes the TTL of its first record. The serial of the SOA is left behind.
+    pub fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
+        Base::from_records(origin, records).map(|base| Self::from_base(Arc::new(base)))
+    }
+
+    /// The version that is just this base.
+    #[must_use]
+    pub fn from_base(base: Arc<Base>) -> Self {
+        let counts = base.counts();
+        Self {
+            base,
+            changes: Changes::default(),
+            counts,
+            digest_changes: 0,
+        }
+    }
+
+    /// The apex of the zone.
+    #[must_use]
+    pub fn origin(&self) -> &Name {
+        self.base.origin()
+    }
+
+    /// What the version holds, by number.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A digest of all records, the serial excluded: equal content has equal digests, however it
+    /// came about. It tells apart what went wrong, not what somebody forged.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.base.digest().wrapping_add(self.digest_changes)
+    }
+
+    /// The apex, which always exists.
+    #[must_use]
+    pub fn apex(&self) -> Node<'_> {
+        self.node_at(&[]).expect("the apex always exists")
+    }
+
+    /// The node of exactly this name, whatever stands above it: for glue.
+    #[must_use]
+    pub fn node(&self, name: &Name) -> Option<Node<'_>> {
+        let key = Key::relative(name, self.origin())?;
+        self.node_at(key.as_bytes())
+    }
+
+    /// The last name at or before `name` in canonical order, none for one outside the zone.
+    #[must_use]
+    pub fn floor(&self, name: &Name) -> Option<Node<'_>> {
+        let key = Key::relative(name, self.origin())?;
+        if let Some(node) = self.node_at(key.as_bytes()) {
+            return Some(node);
+        }
+        let mut base = self.base.before(self.base.seek(key.as_bytes()));
+        let mut change = self.changes.before(key.as_bytes());
+        loop {
+            let standing = base.and_then(|at| self.base.node(at));
+            let order = match (&standing, change) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(node), Some(change)) => key::compare(change.key(), node.labels()),
+            };
+            if order.is_lt() {
+                return standing;
+            }
+            let changed = change.expect("the change is the later one");
+            if let Some(bytes) = changed.node() {
+                return Some(Node::read(self.origin(), bytes));
+            }
+            if order.is_eq() {
+                base = base.and_then(|at| self.base.before(at));
+            }
+            change = self.changes.before(changed.key());
+        }
+    }
+
+    /// All nodes in canonical order, the apex first.
+    #[must_use]
+    pub fn walk(&self) -> Walk<'_> {
+        self.walk_from(&[])
+    }
+
+    /// The nodes after `name` in canonical order; none for a name outside the zone.
+    #[must_use]
+    pub fn walk_after(&self, name: &Name) -> Option<Walk<'_>> {
+        let key = Key::relative(name, self.origin())?;
+        // No key lies between a key and that key with a zero byte.
+        Some(self.walk_from(&[key.as_bytes(), &[0]].concat()))
+    }
+
+    /// All records in canonical order, the SOA with serial 0.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.walk().flat_map(|node| node.records())
+    }
+
+    /// How many names changed since the base, gone ones included.
+    #[must_use]
+    pub fn changed_names(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// True if so much changed since the base that a new one is worth its work.
+    #[must_use]
+    pub fn wants_rebase(&self) -> bool {
+        let changed = self.changes.len();
+        changed > CHANGED_NAMES_MAX
+            || (changed > CHANGED_NAMES_FREE
+                && changed > self.base.counts().names / CHANGED_PART_MAX)
+    }
+
+    /// The base below this version.
+    #[must_use]
+    pub fn base(&self) -> &Arc<Base> {
+        &self.base
+    }
+
+    /// A base with the content of this version. It takes long for a large zone: to be done aside.
+    #[must_use]
+    pub fn rebase(&self) -> Base {
+        let mut builder = Builder::new(self.origin().clone());
+        for node in self.walk() {
+            builder.push(Key::of_labels(node.labels()).as_bytes(), node.bytes());
+        }
+        builder.finish()
+    }
+
+    /// This version on `base`, which has the content of `from`.
+    #[must_use]
+    pub fn carry(&self, from: &Self, base: &Arc<Base>) -> Self {
+        let mut carried = Self::from_base(base.clone());
+        Self::changed(from, self, |key, _, after| {
+            carried.put(key, after.map(|node| node.bytes()));
+        });
+        carried
+    }
+
+    /// The records by which two versions of one zone differ. Among versions of one base the cost
+    /// is that of what changed.
+    #[must_use]
+    pub fn difference(old: &Self, new: &Self) -> Delta {
+        let mut delta = Delta::default();
+        Self::changed(old, new, |_, before, after| {
+            record_difference(before, after, &mut delta);
+        });
+        delta
+    }
+
+    /// True if two versions of one zone hold the same records. Among versions of one base the cost
+    /// is that of what changed.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let mut is_same = true;
+        Self::changed(self, other, |_, _, _| is_same = false);
+        is_same
+    }
+
+    /// Calls `each` with key and nodes of every name that differs between two versions of one
+    /// zone, in canonical order.
+    pub(crate) fn changed<'v>(
+        old: &'v Self,
+        new: &'v Self,
+        mut each: impl FnMut(&[u8], Option<Node<'v>>, Option<Node<'v>>),
+    ) {
+        let mut report = |key: &[u8], before: Option<Node<'v>>, after: Option<Node<'v>>| {
+            let is_same = match (&before, &after) {
+                // Empty non-terminals differ at most in case, by how they came about.
+                (Some(before), Some(after)) => {
+                    before.bytes() == after.bytes() || before.is_empty() && after.is_empty()
+                }
+                _ => before.is_none() && after.is_none(),
+            };
+            if !is_same {
+                each(key, before, after);
+            }
+        };
+        if Arc::ptr_eq(&old.base, &new.base) {
+            Tree::difference(&old.changes, &new.changes, |before, after| {
+                let key = before.or(after).expect("one side has the name").key();
+                let read = |change: Option<&'v Change>, version: &'v Self| match change {
+                    Some(change) => change.node().map(|node| Node::read(version.origin(), node)),
+                    None => version.base.get(key),
+                };
+                report(key, read(before, old), read(after, new));
+            });
+            return;
+        }
+        let (mut left, mut right) = (old.walk().peekable(), new.walk().peekable());
+        loop {
+            let (before, after) = (left.peek().copied(), right.peek().copied());
+            let Some(name) = before.or(after) else {
+                return;
+            };
+            let left_key = Key::of_labels(before.unwrap_or(name).labels());
+            let order = match (before, after) {
+                (_, None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
+                (Some(_), Some(after)) => key::compare(left_key.as_bytes(), after.labels()),
+            };
+            let before = if order.is_le() { left.next() } else { None };
+            let after = if order.is_ge() { right.next() } else { None };
+            let name = before.or(after).expect("one side has the name");
+            report(Key::of_labels(name.labels()).as_bytes(), before, after);
+        }
+    }
+
+    /// The node with this key.
+    pub(crate) fn node_at(&self, key: &[u8]) -> Option<Node<'_>> {
+        match self.changes.get(key) {
+            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
+            None => self.base.get(key),
+        }
+    }
+
+    /// Puts the node with this key in, or takes it out. The caller sees to the names above.
+    pub(crate) fn put(&mut self, key: &[u8], bytes: Option<&[u8]>) {
+        if let Some(before) = self.node_at(key) {
+            let (digest, mut counts) = (node_digest(&before), self.counts);
+            counts.remove(&before);
+            self.digest_changes = self.digest_changes.wrapping_sub(digest);
+            self.counts = counts;
+        }
+        if let Some(bytes) = bytes {
+            let node = Node::read(self.base.origin(), bytes);
+            self.digest_changes = self.digest_changes.wrapping_add(node_digest(&node));
+            self.counts.add(&node);
+        }
+        self.changes.put(Change::new(key, bytes));
+    }
+
+    /// The nodes from `key` on.
+    pub(crate) fn walk_from(&self, key: &[u8]) -> Walk<'_> {
+        Walk {
+            version: self,
+            at: self.base.seek(key),
+            changes: self.changes.iter_from(key).peekable(),
+        }
+    }
+
+    /// The names changed since the base.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+}
+
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.walk()).finish()
+    }
+}
+
+/// The nodes of a version in canonical order: the base merged with what changed.
+pub struct Walk<'v> {
+    version: &'v Version,
+    at: Position,
+    changes: Peekable<tree::Iter<'v, Change>>,
+}
+
+impl<'v> Iterator for Walk<'v> {
+    type Item = Node<'v>;
+
+    fn next(&mut self) -> Option<Node<'v>> {
+        let base = &*self.version.base;
+        loop {
+            let standing = base.node(self.at);
+            let order = match (&standing, self.changes.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Greater,
+                (None, Some(_)) => Ordering::Less,
+                (Some(node), Some(change)) => key::compare(change.key(), node.labels()),
+            };
+            if order.is_ge() {
+                self.at = base.after(self.at);
+            }
+            if order.is_gt() {
+                return standing;
+            }
+            let change = self.changes.next().expect("the change was peeked at");
+            if let Some(bytes) = change.node() {
+                return Some(Node::read(base.origin(), bytes));
+            }
+        }
+    }
+}
+
+impl Base {
+    /// See [`Version::from_records`].
+    pub(crate) fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
+        let mut order = Vec::with_capacity(records.len());
+        for (at, record) in records.iter().enumerate() {
+            let key = Key::relative(&record.owner, origin)
+                .ok_or_else(|| OutOfZone(record.owner.clone()))?;
+            order.push((key::head(key.as_bytes()), at));
+        }
+        order.sort_unstable_by(|(head, a), (other, b)| {
+            let (left, right) = (&records[*a], &records[*b]);
+            head.cmp(other)
+                .then_with(|| left.owner.cmp(&right.owner))
+                .then_with(|| left.rtype.cmp(&right.rtype))
+                .then_with(|| a.cmp(b))
+        });
+
+        let mut builder = Builder::new(origin.clone());
+        let is_apex_missing = order
+            .first()
+            .is_none_or(|(_, at)| records[*at].owner != *origin);
+        if is_apex_missing {
+            builder.push(&[], &node::encode::<Rdata>(&[], &[]));
+        }
+        let mut last_key = Vec::new();
+        for name in order.chunk_by(|(_, a), (_, b)| records[*a].owner == records[*b].owner) {
+            let owner = &records[name[0].1].owner;
+            let labels = labels_of(owner, origin);
+            let key = Key::of_labels(labels);
+            push_missing_ancestors(&mut builder, &last_key, &key, labels);
+            let rrsets: Vec<_> = name
+                .chunk_by(|(_, a), (_, b)| records[*a].rtype == records[*b].rtype)
+                .map(|rrset| {
+                    let first = &records[rrset[0].1];
+                    let rdata = rrset
+                        .iter()
+                        .map(|(_, at)| records[*at].rdata.clone())
+                        .collect();
+                    (first.rtype, first.ttl, sort_rdata(first.rtype, rdata))
+                })
+                .collect();
+            builder.push(key.as_bytes(), &node::encode(labels, &rrsets));
+            last_key = key.as_bytes().to_vec();
+        }
+        Ok(builder.finish())
+    }
+}
+
+/// Names between the apex and this one that have no records exist all the same (RFC 4592 section
+/// 2.2.2). Those that stand already are above the name pushed last.
+fn push_missing_ancestors(builder: &mut Builder, last_key: &[u8], key: &Key, labels: &[u8]) {
+    let depth = key.label_count();
+    let mut rest = labels;
+    let mut missing = Vec::new();
+    for above in (1..depth).rev() {
+        rest = &rest[usize::from(rest[0]) + 1..];
+        if last_key.starts_with(key.ancestor(above)) {
+            break;
+        }
+        missing.push((above, rest));
+    }
+    for (above, labels) in missing.into_iter().rev() {
+        builder.push(key.ancestor(above), &node::encode::<Rdata>(labels, &[]));
+    }
+}
+
+/// The RDATA of an RRset as a node keeps it: in canonical order, each once, an SOA without its
+/// serial and alone.
+pub(crate) fn sort_rdata(rtype: Rtype, mut rdata: Vec<Rdata>) -> Vec<Rdata> {
+    if rtype == Rtype::SOA {
+        rdata.truncate(1);
+        return rdata
+            .iter()
+            .map(|rdata| with_soa_serial(rdata, Serial(0)))
+            .collect();
+    }
+    if rdata.len() > 1 {
+        rdata.sort_by_cached_key(|rdata| canonical(rtype, rdata.as_bytes()).into_owned());
+        rdata.dedup_by(|a, b| canonical(rtype, a.as_bytes()) == canonical(rtype, b.as_bytes()));
+    }
+    rdata
+}
+
+fn record_difference(before: Option<Node<'_>>, after: Option<Node<'_>>, delta: &mut Delta) {
+    let (removed, added) = (missing(before, after), missing(after, before));
+    delta.removed.extend(removed);
+    delta.added.extend(added);
+}
+
+/// The records of `these` that `those` does not have.
+fn missing(these: Option<Node<'_>>, those: Option<Node<'_>>) -> Vec<Record> {
+    let Some(these) = these else {
+        return Vec::new();
+    };
+    let mut records = Vec::new();
+    for rrset in these.rrsets() {
+        let other = those
+            .filter(|node| node.labels() == these.labels())
+            .and_then(|node| node.rrset(rrset.rtype()))
+            .filter(|other| other.ttl() == rrset.ttl());
+        let kept: BTreeSet<&[u8]> = other.iter().flat_map(|other| other.rdata()).collect();
+        for rdata in rrset.rdata().filter(|rdata| !kept.contains(rdata)) {
+            records.push(Record {
+                owner: these.owner(),
+                rtype: rrset.rtype(),
+                ttl: rrset.ttl(),
+                rdata: Rdata::from_checked(rdata),
+            });
+        }
+    }
+    records
+}
+
+/// Above it the changes take more memory than they are worth, and restart becomes slow.
+const CHANGED_NAMES_MAX: usize = 50_000;
+/// A new base is due when one name in ten changed, …
+const CHANGED_PART_MAX: usize = 10;
+/// … but for so few a new one is not worth it.
+const CHANGED_NAMES_FREE: usize = 1_000;

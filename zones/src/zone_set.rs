@@ -1,0 +1,233 @@
+//! All zones of a peer: which one a name belongs to, and what is shown of it.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::key::Key;
+use crate::name::Name;
+use crate::serial::Serial;
+use crate::tree::{Keyed, Tree};
+use crate::version::Version;
+
+/// The zones as queries see them. A reader takes one atomic pointer for a batch of queries.
+pub struct ZoneSet {
+    table: ArcSwap<ZoneTable>,
+}
+
+impl ZoneSet {
+    /// A set that shows `table`.
+    #[must_use]
+    pub fn new(table: ZoneTable) -> Self {
+        Self {
+            table: ArcSwap::from_pointee(table),
+        }
+    }
+
+    /// The zones of this moment, which do not change while they are held.
+    pub fn load(&self) -> Guard<Arc<ZoneTable>> {
+        self.table.load()
+    }
+
+    /// Shows `table` from now on.
+    pub fn store(&self, table: ZoneTable) {
+        self.table.store(Arc::new(table));
+    }
+}
+
+/// All zones at one moment. It never changes; a clone costs one reference count.
+#[derive(Clone, Default)]
+pub struct ZoneTable {
+    places: Tree<Place>,
+    len: usize,
+}
+
+/// What is known of one zone.
+#[derive(Clone)]
+pub struct ZoneState {
+    /// The apex.
+    pub origin: Name,
+    /// The newest version, from which queries are answered.
+    pub now: Version,
+    /// The published version; a zone without one is not served.
+    pub shown: Option<Shown>,
+}
+
+/// The published version and the serial that every SOA of the zone shows.
+#[derive(Clone)]
+pub struct Shown {
+    /// What a zone transfer sends.
+    pub version: Version,
+    /// The serial in responses, AXFR and IXFR.
+    pub serial: Serial,
+}
+
+impl ZoneTable {
+    /// The table with this zone put in or replaced.
+    #[must_use]
+    pub fn with(&self, state: ZoneState) -> Self {
+        let key: Arc<[u8]> = state.origin.canonical_key().into();
+        self.put(Place {
+            key,
+            state: Some(Arc::new(state)),
+        })
+    }
+
+    /// The table without this zone.
+    #[must_use]
+    pub fn without(&self, origin: &Name) -> Self {
+        if self.get(origin).is_none() {
+            return self.clone();
+        }
+        let without = self.put(Place {
+            key: origin.canonical_key().into(),
+            state: None,
+        });
+        if without.places.len() <= 2 * without.len + PLACES_FREE {
+            return without;
+        }
+        // Places of zones that went away must not pile up.
+        let mut places = Tree::default();
+        without
+            .places
+            .iter()
+            .filter(|place| place.state.is_some())
+            .for_each(|place| {
+                places.put(place.clone());
+            });
+        Self {
+            places,
+            len: without.len,
+        }
+    }
+
+    /// How many zones there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there is no zone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The zone that `name` belongs to: the one with the longest apex at or above it.
+    #[must_use]
+    pub fn find(&self, name: &Name) -> Option<&ZoneState> {
+        // The wire of a name is its labels below the root.
+        let key = Key::of_labels(name.as_wire());
+        (0..=key.label_count())
+            .rev()
+            .find_map(|labels| self.at(key.ancestor(labels)))
+    }
+
+    /// The zone above that of `name`, if `name` is an apex: where its DS stands.
+    #[must_use]
+    pub fn find_above(&self, name: &Name) -> Option<&ZoneState> {
+        self.find(&name.parent()?)
+    }
+
+    /// The zone with exactly this apex.
+    #[must_use]
+    pub fn get(&self, origin: &Name) -> Option<&ZoneState> {
+        self.at(&origin.canonical_key())
+    }
+
+    /// All zones in canonical order of their apexes.
+    pub fn iter(&self) -> impl Iterator<Item = &ZoneState> {
+        self.places
+            .iter()
+            .filter_map(|place| place.state.as_deref())
+    }
+
+    fn put(&self, place: Place) -> Self {
+        let mut places = self.places.clone();
+        let comes = place.state.is_some();
+        let went = places
+            .put(place)
+            .is_some_and(|replaced| replaced.state.is_some());
+        let len = self.len + usize::from(comes) - usize::from(went);
+        Self { places, len }
+    }
+
+    fn at(&self, key: &[u8]) -> Option<&ZoneState> {
+        self.places.get(key)?.state.as_deref()
+    }
+}
+
+/// The place of a zone; it stays empty when the zone goes away.
+#[derive(Clone)]
+struct Place {
+    key: Arc<[u8]>,
+    state: Option<Arc<ZoneState>>,
+}
+
+impl Keyed for Place {
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+/// So many empty places are kept before the table is made anew.
+const PLACES_FREE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(origin: &str) -> ZoneState {
+        let origin: Name = origin.parse().unwrap();
+        let now = Version::from_records(&origin, &[]).unwrap();
+        ZoneState {
+            origin,
+            now,
+            shown: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_apex_wins() {
+        let table = ["example.", "sub.Example.", "0.a.sub.example.", "other."]
+            .iter()
+            .fold(ZoneTable::default(), |table, origin| {
+                table.with(state(origin))
+            });
+        let check = |table: &ZoneTable, name: &str, expected: Option<&str>| {
+            let name = name.parse().unwrap();
+            let found = table
+                .find(&name)
+                .map(|zone| zone.origin.to_string().to_lowercase());
+            assert_eq!(found.as_deref(), expected, "{name}");
+        };
+        check(&table, "example.", Some("example."));
+        check(&table, "WWW.EXAMPLE.", Some("example."));
+        check(&table, "a.sub.example.", Some("sub.example."));
+        check(&table, "x.0.a.sub.example.", Some("0.a.sub.example."));
+        check(&table, "xexample.", None);
+        check(&table, ".", None);
+        let above = table.find_above(&"sub.example.".parse().unwrap()).unwrap();
+        assert_eq!(above.origin.to_string(), "example.");
+
+        let without = table.without(&"sub.example.".parse().unwrap());
+        check(&without, "a.sub.example.", Some("example."));
+        check(&table, "a.sub.example.", Some("sub.example."));
+        assert_eq!((table.len(), without.len()), (4, 3));
+
+        let with_root = table.with(state("."));
+        check(&with_root, "xexample.", Some("."));
+        check(&with_root, "example.", Some("example."));
+    }
+
+    #[test]
+    fn places_of_zones_that_went_away_do_not_pile_up() {
+        let mut table = ZoneTable::default();
+        for i in 0..1_000 {
+            let zone = state(&format!("z{i}.example."));
+            table = table.with(zone.clone()).without(&zone.origin);
+        }
+        assert!(table.is_empty());
+        assert!(table.places.len() <= PLACES_FREE + 1);
+    }
+}
