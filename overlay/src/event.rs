@@ -1,0 +1,147 @@
+//! What the router tells the peer above it, and what it asks of the world.
+
+use crate::link_event::{LinkEvent, LinkId, LinkOutput};
+use crate::members::MemberRow;
+use crate::peer_id::{Incarnation, PeerId};
+use crate::view::View;
+use bytes::Bytes;
+
+/// What a payload is worth (overlay protocol sections 2 and 7).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Class {
+    /// Goes first and outside the source window: views and marks wait for it.
+    Control = 0,
+    /// Entries; within the source window.
+    Update = 1,
+    /// What may wait for all else.
+    Bulk = 2,
+}
+
+/// Which word of a peer: of each kind the newest counts. Zero is the overlay's own link state.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StateKind(pub u8);
+
+/// One fetch of bulk data, as the router numbers it; asked for here or answered here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FetchId(pub u64);
+
+/// The queue of updates at their source is full: refuse new ones until it has drained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// What happened, for the peer above.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A multicast payload of another peer; each comes once.
+    Delivered {
+        /// Its source.
+        from: PeerId,
+        /// The source's life.
+        incarnation: Incarnation,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// A payload for this peer alone.
+    Unicast {
+        /// Its source.
+        from: PeerId,
+        /// The source's life.
+        incarnation: Incarnation,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// These multicast messages of a source will never come here; fetch what they said.
+    Gap {
+        /// The source.
+        source: PeerId,
+        /// The source's life.
+        incarnation: Incarnation,
+        /// The first message that is missing.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// Another peer's newest word of a kind.
+    State {
+        /// Who says it.
+        of: PeerId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// Which kind.
+        kind: StateKind,
+        /// What it says.
+        body: Bytes,
+    },
+    /// Another view is agreed.
+    ViewChanged(View),
+    /// The link to a neighbor carries packets.
+    NeighborUp(PeerId),
+    /// It does no more.
+    NeighborDown(PeerId),
+    /// A member refuses this peer's key because it holds an eviction that is not settled.
+    Excluded {
+        /// The member.
+        by: PeerId,
+    },
+    /// A member refuses this peer's key because its eviction is settled.
+    Evicted {
+        /// The member.
+        by: PeerId,
+    },
+    /// Somebody knows a life of this peer, or a word of this life, that this process has not
+    /// lived: start again by the restart rules.
+    OwnIncarnationSeen(Incarnation),
+    /// A neighbor asks for bulk data: answer by `respond`, or `refuse`.
+    FetchRequested {
+        /// Names the answer.
+        fetch: FetchId,
+        /// The neighbor.
+        from: PeerId,
+        /// What it asks for.
+        request: Bytes,
+    },
+    /// A piece of the answer to a fetch of this peer.
+    FetchChunk {
+        /// Which fetch.
+        fetch: FetchId,
+        /// The piece.
+        data: Bytes,
+        /// Whether another follows.
+        last: Last,
+    },
+    /// The answer to a neighbor's fetch may go on: all so far is taken by the transport.
+    FetchWritable(FetchId),
+    /// The fetch, own or of a neighbor, has come to nothing.
+    FetchFailed(FetchId),
+    /// Something happened on a connection of `zc-join/1`: for the machine `Join`, whose answers
+    /// come back by `Router::join_output`.
+    JoinLink {
+        /// The connection.
+        link: LinkId,
+        /// What happened.
+        event: LinkEvent,
+    },
+    /// A dial of the machine `Join` came to nothing.
+    JoinDialFailed(crate::link_event::DialFailed),
+}
+
+/// Whether more of an answer follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Last {
+    /// This was the end.
+    Yes,
+    /// More follows.
+    No,
+}
+
+/// What the router wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// By the link thread.
+    Link(LinkOutput),
+    /// By the peer above.
+    Event(Event),
+    /// A row of the member list changed: keep it durably, by its key.
+    Keep(MemberRow),
+}

@@ -1,0 +1,24 @@
+//! The doors of the overlay: sockets, the identity on disk, the link thread.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "io: the doors"
+)]
+
+mod canary;
+mod congestion;
+mod connection;
+mod datagrams;
+pub mod endpoint;
+pub mod key;
+pub mod link;
+mod node;
+mod priority;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use endpoint::Listeners;
+pub use key::{Identity, KeyError};
+pub use link::{LinkCounters, LinkError, LinkThread, Machine, MachineOutput, SendError};

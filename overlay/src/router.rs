@@ -1,0 +1,349 @@
+//! Ties the layers: what arrived in, payloads and views out.
+//!
+//! ```text
+//! connections ─▶ neighbor ─▶ repair ─▶ states ─▶ agreement ─▶ views
+//!  (connect)      (beat)               multicast, unicast ──▶ payloads      (carry, agree)
+//!                             outbox ◀─ what is passed on
+//! ```
+//! Every input ends in [`Router::settle`], which sends what has become possible.
+
+mod agree;
+mod beat;
+mod bulk;
+mod carry;
+mod connect;
+
+use crate::admit::ADDRESSES_MAX;
+use crate::config::Config;
+use crate::dialing::Dialing;
+use crate::event::{Class, Event, FetchId, Full, Last, Output, StateKind};
+use crate::fetch::Fetches;
+use crate::health::Health;
+use crate::link::Link;
+use crate::link_event::{DialFailed, LinkEvent, LinkId, LinkOutput};
+use crate::link_state::Stopping;
+use crate::members::{MemberRow, MemberSet, Members};
+use crate::multicast::Multicasts;
+use crate::packet::Purpose;
+use crate::peer_id::{Incarnation, PeerId};
+use crate::signed::Signer;
+use crate::source::Source;
+use crate::states::States;
+use crate::status::{Counters, NeighborStatus, Route, RouterStatus};
+use crate::timing::Timing;
+use crate::view::{Agreement, View};
+use agree::Issue;
+use bytes::Bytes;
+use connect::Connection;
+use ring::signature::Ed25519KeyPair;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Largest piece of an answer to a fetch.
+pub const CHUNK_SIZE_MAX: usize = 64 * 1024;
+/// Largest payload of a multicast, a unicast or a state.
+pub const PAYLOAD_SIZE_MAX: usize = 68 * 1024 - 256;
+
+/// The overlay of one peer: a machine without sockets, clock or threads.
+pub struct Router {
+    config: Config,
+    timing: Timing,
+    signer: Signer,
+    members: Members,
+    dialing: Dialing,
+    connections: BTreeMap<LinkId, Connection>,
+    links: BTreeMap<PeerId, Link>,
+    states: States,
+    agreement: Agreement,
+    routes: BTreeMap<PeerId, Route>,
+    /// Pairs of peers with a direct link that both state.
+    edges: BTreeSet<(PeerId, PeerId)>,
+    multicasts: Multicasts,
+    source: Source,
+    fetches: Fetches,
+    health: Health,
+    random: fastrand::Rng,
+    wall: Duration,
+    refresh_next: Instant,
+    stopping: Stopping,
+    unicast_sequence: u64,
+    counters: Counters,
+    outputs: VecDeque<Output>,
+}
+
+impl Router {
+    /// A router in a new life. `rows` are those that [`Output::Keep`] gave.
+    #[must_use]
+    pub fn resume(
+        mut config: Config,
+        key: Ed25519KeyPair,
+        incarnation: Incarnation,
+        rows: Vec<MemberRow>,
+        seed: u64,
+        wall: Duration,
+        now: Instant,
+    ) -> Self {
+        config.addresses.truncate(ADDRESSES_MAX);
+        let timing = config.profile.timing();
+        let signer = Signer::new(key, config.cluster, incarnation);
+        let me = signer.me();
+        let mut router = Self {
+            members: Members::new(me, config.cluster, rows),
+            states: States::new(me, incarnation, timing.life),
+            agreement: Agreement::new(me, timing.agree_limit, now),
+            multicasts: Multicasts::new((me, incarnation)),
+            source: Source::new((me, incarnation), timing.store_keep),
+            health: Health::new(timing),
+            random: fastrand::Rng::with_seed(seed),
+            config,
+            timing,
+            signer,
+            dialing: Dialing::new(),
+            connections: BTreeMap::new(),
+            links: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            edges: BTreeSet::new(),
+            fetches: Fetches::default(),
+            wall,
+            refresh_next: now,
+            stopping: Stopping::No,
+            unicast_sequence: 0,
+            counters: Counters::default(),
+            outputs: VecDeque::new(),
+        };
+        router.dialing.want(&router.wanted(), now);
+        router.restate(Issue::Always, now);
+        router.settle(now);
+        router
+    }
+
+    /// Sends to all members of the view, once each. A payload of class control that still waits
+    /// for its number is replaced by the next one of the same `kind`.
+    pub fn multicast(
+        &mut self,
+        class: Class,
+        kind: Option<u8>,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<(), Full> {
+        assert!(
+            payload.len() <= PAYLOAD_SIZE_MAX,
+            "the caller cuts its batches"
+        );
+        let offered = self.source.offer(class, kind, payload);
+        self.counters.refused += u64::from(offered.is_err());
+        self.settle(now);
+        offered
+    }
+
+    /// Sends to one peer over any hops. Lost when a link on the way goes down: repeat by a timer.
+    pub fn send(&mut self, to: PeerId, class: Class, payload: Bytes, now: Instant) {
+        assert!(
+            payload.len() <= PAYLOAD_SIZE_MAX,
+            "the caller cuts its batches"
+        );
+        self.send_unicast(to, class, Purpose::Payload, payload);
+        self.settle(now);
+    }
+
+    /// Says a new word of a kind, 1 to 15: signed, flooded, told to every neighbor that comes up.
+    pub fn state(&mut self, kind: StateKind, body: Bytes, now: Instant) {
+        assert!(
+            body.len() <= PAYLOAD_SIZE_MAX,
+            "the caller keeps its words short"
+        );
+        self.say(kind, body, None, now);
+        self.settle(now);
+    }
+
+    /// A member's word is missing for too long.
+    pub fn complain(&mut self, of: PeerId, now: Instant) {
+        if self.agreement.complain(of, now) {
+            self.restate(Issue::Always, now);
+        }
+        self.settle(now);
+    }
+
+    /// Tells the neighbors that this peer stops; afterwards it forms no view with others.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = Stopping::Yes;
+        self.restate(Issue::Always, now);
+        self.settle(now);
+    }
+
+    /// Takes the log's word on members; closes what no longer fits.
+    pub fn set_members(&mut self, members: &MemberSet, now: Instant) {
+        for peer in self.members.set(members) {
+            self.drop_peer(peer, now);
+        }
+        self.dialing.want(&self.wanted(), now);
+        self.restate(Issue::IfDue, now);
+        self.settle(now);
+    }
+
+    /// The peer's main loop goes on: if the tick stands still for a lease, heartbeats stop.
+    pub fn set_tick(&mut self, tick: u64, now: Instant) {
+        self.health.set_tick(tick, now);
+    }
+
+    /// Asks a neighbor for bulk data; ends in `FetchChunk` with `Last::Yes` or `FetchFailed`.
+    pub fn fetch(&mut self, from: PeerId, request: Bytes, now: Instant) -> FetchId {
+        assert!(
+            request.len() <= CHUNK_SIZE_MAX,
+            "a request names things by their hashes"
+        );
+        let fetch = self.begin_fetch(from, request);
+        self.settle(now);
+        fetch
+    }
+
+    /// Sends a piece of an answer, at most [`CHUNK_SIZE_MAX`]; the next after `FetchWritable`.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the caller has no more use for it"
+    )]
+    pub fn respond(&mut self, fetch: FetchId, data: Bytes, last: Last, now: Instant) {
+        assert!(data.len() <= CHUNK_SIZE_MAX, "the caller cuts its answer");
+        self.answer_fetch(fetch, &data, last);
+        self.settle(now);
+    }
+
+    /// Ends a fetch, own or of a neighbor, without (the rest of) an answer.
+    pub fn cancel(&mut self, fetch: FetchId, now: Instant) {
+        self.cancel_fetch(fetch);
+        self.settle(now);
+    }
+
+    /// What the machine `Join` asks of the driver.
+    pub fn join_output(&mut self, output: LinkOutput) {
+        self.pass_join_output(output);
+    }
+
+    /// Something happened on a connection.
+    pub fn handle_link(&mut self, link: LinkId, event: LinkEvent, wall: Duration, now: Instant) {
+        self.wake(wall, now);
+        self.handle_link_event(link, event, now);
+        self.settle(now);
+    }
+
+    /// A dial came to nothing.
+    pub fn handle_dial_failed(&mut self, failed: DialFailed, wall: Duration, now: Instant) {
+        self.wake(wall, now);
+        self.fail_dial(failed, now);
+        self.settle(now);
+    }
+
+    /// The time of [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, wall: Duration, now: Instant) {
+        self.wake(wall, now);
+        self.judge_neighbors(now);
+        self.beat(now);
+        self.dial_due(now);
+        self.close_mute_connections(now);
+        let has_expired = self.states.expire(now);
+        let has_complained = self.judge_members(now);
+        if has_complained || now >= self.refresh_next {
+            self.restate(Issue::Always, now);
+        } else if has_expired {
+            self.restate(Issue::IfDue, now);
+        }
+        self.repair_multicasts(now);
+        self.settle(now);
+    }
+
+    /// The next thing to do; none: wait.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.health.due()
+    }
+
+    /// The agreed view.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        self.agreement.view()
+    }
+
+    /// The links and routes of this moment.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> RouterStatus {
+        let neighbors = self.links.iter().map(|(peer, link)| {
+            let neighbor = &link.neighbor;
+            let (sent, resent) = link.figures();
+            NeighborStatus {
+                peer: *peer,
+                name: self.members.name(*peer).to_owned(),
+                incarnation: neighbor.incarnation(),
+                state: neighbor.stage(),
+                since: now.saturating_duration_since(neighbor.since()),
+                remote: link.connection.as_ref().map(|triple| triple.remote),
+                rtt: neighbor.rtt().measured(),
+                loss_permille: neighbor.loss_permille(),
+                resent,
+                sent,
+            }
+        });
+        RouterStatus {
+            me: self.signer.me(),
+            incarnation: self.signer.incarnation(),
+            view: self.view().clone(),
+            neighbors: neighbors.collect(),
+            routes: self.routes.values().copied().collect(),
+            counters: self.counters,
+        }
+    }
+
+    /// First thing in every wake: was this peer itself late? Then it blames nobody.
+    fn wake(&mut self, wall: Duration, now: Instant) {
+        self.wall = wall;
+        if let Some(late) = self.health.wake(now) {
+            self.counters.overslept += 1;
+            self.links
+                .values_mut()
+                .for_each(|link| link.excuse(late, now));
+            self.states.excuse(late, now);
+            self.source.excuse(late, now);
+        }
+    }
+
+    /// What every input ends with: numbers what may be numbered, sends what there is room for.
+    fn settle(&mut self, now: Instant) {
+        self.number_ready(now);
+        self.tell_gaps();
+        self.list_links(now);
+        self.pump(now);
+        while let Some(row) = self.members.take_changed() {
+            self.outputs.push_back(Output::Keep(row));
+        }
+        let due = self.next_due(now);
+        self.health.set_due(due);
+    }
+
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        let own = self.own_link_state(now);
+        let statements = self.statements(&own);
+        let layers = [
+            self.states.poll_timeout(),
+            self.agreement.poll_timeout(&statements, now),
+            self.multicasts.poll_timeout(),
+            self.source.poll_timeout(),
+            self.dialing.poll_timeout(),
+            self.mute_connections_due(),
+            Some(self.refresh_next),
+        ];
+        let links = self.links.values().filter_map(Link::poll_timeout);
+        layers.into_iter().flatten().chain(links).min()
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn link_output(&mut self, output: LinkOutput) {
+        self.outputs.push_back(Output::Link(output));
+    }
+}

@@ -1,0 +1,197 @@
+//! States and views: what others say is taken and flooded, what follows is said.
+
+use super::Router;
+use crate::event::{Event, StateKind};
+use crate::link_state::{LinkState, StatedLink};
+use crate::packet::StateBody;
+use crate::peer_id::PeerId;
+use crate::route::routes;
+use crate::signed::LINK_STATE;
+use crate::states::Compared;
+use crate::view::{Statements, is_edge};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// A round further in the future than this is refused: rounds follow wall clocks by far, so only
+/// a liar says one, and it would split who believes it from who does not.
+const ROUND_AHEAD_MAX: Duration = Duration::from_secs(3_600);
+
+/// Whether the own link state is said again in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Issue {
+    Always,
+    IfDue,
+}
+
+impl Router {
+    pub(super) fn handle_state(&mut self, from: PeerId, body: StateBody, now: Instant) {
+        match self.states.compare(&body) {
+            Compared::Old => {}
+            Compared::SendBack(known) => {
+                if let Some(link) = self.links.get_mut(&from) {
+                    link.outbox.push_control(known);
+                }
+            }
+            Compared::OwnUnknown(incarnation) => {
+                let key = self.signer.public_key();
+                if self.signer.is_state_signed(&body, &key) {
+                    self.event(Event::OwnIncarnationSeen(incarnation));
+                }
+            }
+            Compared::Newer => {
+                let Some(key) = self.members.key(body.peer) else {
+                    self.counters.unknown_peer += 1;
+                    return;
+                };
+                // These are few, so they are verified before they are passed on.
+                if !self.signer.is_state_signed(&body, &key) {
+                    self.counters.bad_signature += 1;
+                    return;
+                }
+                self.accept_state(from, body, now);
+            }
+        }
+    }
+
+    /// A link state is due, or what it rests on has changed: evaluates, and says what follows.
+    pub(super) fn restate(&mut self, issue: Issue, now: Instant) {
+        let me = self.signer.me();
+        let own = self.own_link_state(now);
+        let mut statements = self.states.link_states();
+        statements.insert(me, (self.signer.incarnation(), &own));
+        let evaluated = self.agreement.evaluate(&statements, now);
+        self.routes = routes(&statements, me);
+        let pairs = statements.iter().flat_map(|(peer, (_, state))| {
+            let peers = state.links.iter().map(|link| (*peer, link.peer));
+            peers.collect::<Vec<_>>()
+        });
+        let edges = pairs
+            .filter(|(a, b)| is_edge(&statements, *a, *b))
+            .collect();
+        self.edges = edges;
+        if issue == Issue::Always || evaluated.is_issue_due {
+            let own = self.own_link_state(now);
+            self.refresh_next = now + self.timing.refresh;
+            self.say(LINK_STATE, own.encode(), Some(own), now);
+        }
+        if let Some(view) = evaluated.agreed {
+            self.source.set_view(&view, now);
+            self.multicasts.set_view(&view, now);
+            self.event(Event::ViewChanged(view));
+        }
+    }
+
+    /// Signs a word of this peer and floods it.
+    pub(super) fn say(
+        &mut self,
+        kind: StateKind,
+        content: Bytes,
+        link_state: Option<LinkState>,
+        now: Instant,
+    ) {
+        let edition = self.states.edition(kind) + 1;
+        let body = self.signer.state(kind, edition, content);
+        self.states.insert(body, link_state, now);
+        self.flood(self.signer.me(), kind, None);
+    }
+
+    /// A neighbor's session has had its push acknowledged: it is a link for all to know.
+    pub(super) fn list_links(&mut self, now: Instant) {
+        let mut has_changed = false;
+        for link in self.links.values_mut() {
+            has_changed |= link.advance_push() == crate::link::Listing::Changed;
+        }
+        if has_changed {
+            self.restate(Issue::Always, now);
+        }
+    }
+
+    pub(super) fn own_link_state(&self, now: Instant) -> LinkState {
+        let listed = self.links.iter().filter(|(_, link)| link.is_listed());
+        let links = listed.filter_map(|(peer, link)| {
+            Some(StatedLink {
+                peer: *peer,
+                incarnation: link.neighbor.incarnation()?,
+                cost: link.neighbor.cost(),
+                loss_permille: link.neighbor.loss_permille(),
+            })
+        });
+        LinkState {
+            addresses: self.config.addresses.clone(),
+            links: links.collect(),
+            round: self.agreement.round(),
+            set_hash: self.agreement.set_hash(),
+            complaints: self.agreement.complaints_shown(now),
+            stopping: self.stopping,
+        }
+    }
+
+    pub(super) fn statements<'a>(&'a self, own: &'a LinkState) -> Statements<'a> {
+        let mut statements = self.states.link_states();
+        statements.insert(self.signer.me(), (self.signer.incarnation(), own));
+        statements
+    }
+
+    /// True if complaints of this peer began or ended.
+    pub(super) fn judge_members(&mut self, now: Instant) -> bool {
+        let own = self.own_link_state(now);
+        let mut statements = self.states.link_states();
+        statements.insert(self.signer.me(), (self.signer.incarnation(), &own));
+        self.agreement.handle_timeout(&statements, now)
+    }
+
+    fn accept_state(&mut self, from: PeerId, body: StateBody, now: Instant) {
+        let (peer, kind) = (body.peer, body.kind);
+        if kind != LINK_STATE {
+            let event = Event::State {
+                of: peer,
+                incarnation: body.incarnation,
+                kind,
+                body: body.content.clone(),
+            };
+            self.states.insert(body, None, now);
+            self.flood(peer, kind, Some(from));
+            self.event(event);
+            return;
+        }
+        let Some(link_state) = LinkState::decode(&body.content) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let latest_round = (self.wall + ROUND_AHEAD_MAX).as_millis();
+        if u128::from(link_state.round) > latest_round {
+            self.counters.bad_round += 1;
+            return;
+        }
+        self.probe_lost(peer, &link_state, now);
+        self.members.learn_addresses(peer, &link_state.addresses);
+        self.states.insert(body, Some(link_state), now);
+        self.flood(peer, kind, Some(from));
+        self.restate(Issue::IfDue, now);
+    }
+
+    /// A peer's new link state has lost its link to a neighbor of mine: perhaps that one is dead.
+    fn probe_lost(&mut self, peer: PeerId, new: &LinkState, now: Instant) {
+        let known = self.states.link_states();
+        let Some((_, old)) = known.get(&peer) else {
+            return;
+        };
+        for lost in &old.links {
+            if !new.lists(lost.peer, lost.incarnation)
+                && let Some(link) = self.links.get_mut(&lost.peer)
+            {
+                link.neighbor.hint_if_silent(now);
+            }
+        }
+    }
+
+    /// Passes a word on to every neighbor but the one it came from. With the push at Up this
+    /// needs no other repair.
+    fn flood(&mut self, peer: PeerId, kind: StateKind, except: Option<PeerId>) {
+        for (neighbor, link) in &mut self.links {
+            if link.neighbor.is_up() && Some(*neighbor) != except {
+                link.outbox.push_state(peer, kind);
+            }
+        }
+    }
+}

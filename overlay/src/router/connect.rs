@@ -1,0 +1,776 @@
+//! Connections: who may open which, LINK_HELLO, which one stays, beat and canary beside it
+//! (overlay protocol section 1).
+
+use super::Router;
+use super::agree::Issue;
+use crate::dialing::{Candidate, Kept, Silence, Target, keep};
+use crate::event::{Event, Output};
+use crate::hello::{HELLO_SIZE_MAX, Hello};
+use crate::link::{Companion, Link, Side, Triple};
+use crate::link_event::{
+    CloseCode, DialFailed, DialId, Direction, Expected, LinkEvent, LinkId, LinkOutput, Protocol,
+    StreamId,
+};
+use crate::members::{KeyClass, Shown};
+use crate::neighbor::Why;
+use crate::peer_id::{PeerId, PublicKey};
+use crate::signed::LINK_STATE;
+use crate::status::LinkStage;
+use crate::stream::{KIND_FETCH, KIND_HELLO, STREAM_FRAME_SIZE_MAX, StreamReader, frame};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long a connection may say nothing of what it is for.
+const MUTE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections of unknown keys that wait for a LINK_HELLO with an admission.
+const UNKNOWN_MAX: usize = 16;
+/// Canaries that have not named their link.
+const UNNAMED_CANARIES_MAX: usize = 64;
+/// Streams of one connection that have begun and say nothing whole yet.
+const STREAMS_MAX: usize = 64;
+/// The router's number for the stream of its LINK_HELLO; fetches number theirs from 1.
+const HELLO_STREAM: u64 = 0;
+
+/// A connection, until it is closed.
+pub(super) struct Connection {
+    protocol: Protocol,
+    /// None for a canary: its nonce says whose it is.
+    peer: Option<PeerId>,
+    dialed: Option<Target>,
+    remote: SocketAddr,
+    /// By which this end knows a `zc-link`.
+    nonce: [u8; 16],
+    stage: ConnectionStage,
+    streams: BTreeMap<StreamId, StreamReader>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ConnectionStage {
+    /// Closed at this time unless it says what it is for.
+    Mute {
+        until: Instant,
+    },
+    Known,
+}
+
+impl Router {
+    pub(super) fn handle_link_event(&mut self, id: LinkId, event: LinkEvent, now: Instant) {
+        if let LinkEvent::Opened {
+            key,
+            protocol,
+            dialed,
+            remote,
+            ..
+        } = &event
+        {
+            let target = dialed.and_then(|dial| self.dialing.finish(dial));
+            if *protocol == Protocol::Join {
+                return self.pass_join_opened(id, &event, target);
+            }
+            return self.handle_opened(id, *key, *protocol, target, *remote, now);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.protocol == Protocol::Join {
+            if let LinkEvent::Closed { .. } = event {
+                self.connections.remove(&id);
+            }
+            return self.event(Event::JoinLink { link: id, event });
+        }
+        let (protocol, peer) = (connection.protocol, connection.peer);
+        match event {
+            LinkEvent::Opened { .. } => {}
+            LinkEvent::Closed { code } => self.handle_closed(id, code, now),
+            LinkEvent::Datagram(data) => match (protocol, peer) {
+                (Protocol::Beat, Some(peer)) => {
+                    connection.stage = ConnectionStage::Known;
+                    self.handle_beat(id, peer, data, now);
+                }
+                (Protocol::Link, Some(peer)) if self.carries(peer, id) => {
+                    self.handle_datagram(peer, data, now);
+                }
+                _ => {}
+            },
+            LinkEvent::Stream {
+                stream,
+                data,
+                finished,
+            } => self.handle_stream(id, stream, &data, finished, now),
+            LinkEvent::StreamReset(stream) => {
+                connection.streams.remove(&stream);
+                if let Some(fetch) = self.fetches.find(id, stream) {
+                    self.fail_fetch(fetch);
+                }
+            }
+            LinkEvent::StreamOpened { number, stream } if number == HELLO_STREAM => {
+                self.send_hello(id, stream);
+            }
+            LinkEvent::StreamOpened { number, stream } => self.open_fetch(number, stream),
+            LinkEvent::StreamWritable(stream) => {
+                if let Some(fetch) = self.fetches.find(id, stream) {
+                    self.event(Event::FetchWritable(fetch));
+                }
+            }
+            LinkEvent::Writable => {
+                if let Some(link) = self.carried(id) {
+                    link.writable();
+                }
+            }
+            LinkEvent::Mtu(size) => {
+                if let Some(link) = self.carried(id) {
+                    link.set_datagram_size(size);
+                    // A datagram that did not fit is lost and gives its room back.
+                    link.writable();
+                }
+            }
+            LinkEvent::CanaryNonce(nonce) => self.name_canary(id, nonce),
+        }
+    }
+
+    pub(super) fn fail_dial(&mut self, failed: DialFailed, now: Instant) {
+        match self.dialing.finish(failed.dial) {
+            Some(Target::Join(dial)) => {
+                let reason = failed.reason;
+                self.event(Event::JoinDialFailed(DialFailed { dial, reason }));
+            }
+            Some(Target::Companion(peer, link, protocol)) => {
+                self.set_companion(peer, link, protocol, None, now);
+            }
+            Some(Target::Link(..)) | None => {}
+        }
+    }
+
+    /// Dials wanted links that are down, and the beats and canaries that are absent.
+    pub(super) fn dial_due(&mut self, now: Instant) {
+        for peer in self.dialing.take_due(now, &mut self.random) {
+            let is_alive = self.links.get(&peer).is_some_and(|link| {
+                link.connection.is_some() && link.neighbor.stage() != LinkStage::Down
+            });
+            if !is_alive {
+                self.dial_peer(peer);
+            }
+        }
+        let mut companions = Vec::new();
+        for (peer, link) in &mut self.links {
+            let Some(triple) = &mut link.connection else {
+                continue;
+            };
+            if triple.side == Side::Acceptor {
+                continue;
+            }
+            let (link, remote) = (triple.link, triple.remote);
+            for (protocol, companion) in [
+                (Protocol::Beat, &mut triple.beat),
+                (Protocol::Canary, &mut triple.canary),
+            ] {
+                if let Companion::Absent { dial_at } = *companion
+                    && dial_at <= now
+                {
+                    *companion = Companion::Dialing;
+                    companions.push((Target::Companion(*peer, link, protocol), protocol, remote));
+                }
+            }
+        }
+        for (target, protocol, address) in companions {
+            if self.dial(target, protocol, address).is_none()
+                && let Target::Companion(peer, link, protocol) = target
+            {
+                self.set_companion(peer, link, protocol, None, now);
+            }
+        }
+    }
+
+    pub(super) fn close_mute_connections(&mut self, now: Instant) {
+        let connections = self.connections.iter();
+        let mute = connections.filter(|(_, connection)| {
+            matches!(connection.stage, ConnectionStage::Mute { until } if until <= now)
+        });
+        let mute: Vec<(LinkId, Option<PeerId>)> = mute
+            .map(|(id, connection)| (*id, connection.peer))
+            .collect();
+        for (id, peer) in mute {
+            let is_unknown = peer.is_some_and(|peer| self.members.class(peer) == KeyClass::Unknown);
+            let code = if is_unknown {
+                CloseCode::Unknown
+            } else {
+                CloseCode::Protocol
+            };
+            self.close(id, code);
+        }
+    }
+
+    pub(super) fn mute_connections_due(&self) -> Option<Instant> {
+        let stages = self.connections.values().map(|connection| connection.stage);
+        let ends = stages.filter_map(|stage| match stage {
+            ConnectionStage::Mute { until } => Some(until),
+            ConnectionStage::Known => None,
+        });
+        ends.min()
+    }
+
+    /// The neighbors that this peer links to: all members, or those of its configuration.
+    pub(super) fn wanted(&self) -> BTreeSet<PeerId> {
+        let peers = self.members.peers();
+        peers.filter(|peer| self.may_link(*peer)).collect()
+    }
+
+    /// The peer is no member any more.
+    pub(super) fn drop_peer(&mut self, peer: PeerId, now: Instant) {
+        let code = close_code(self.members.class(peer)).unwrap_or(CloseCode::Unknown);
+        if let Some(mut link) = self.links.remove(&peer) {
+            let was_up = link.neighbor.is_up();
+            link.neighbor.go_down(Why::Closed, now);
+            self.multicasts.forget_neighbor(peer);
+            if was_up {
+                self.event(Event::NeighborDown(peer));
+            }
+        }
+        let connections = self.connections.iter();
+        let of_peer = connections.filter(|(_, connection)| connection.peer == Some(peer));
+        let ids: Vec<LinkId> = of_peer.map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.close(id, code));
+        self.states.remove(peer);
+        self.multicasts.remove(peer);
+        self.restate(Issue::Always, now);
+    }
+
+    pub(super) fn pass_join_output(&mut self, output: LinkOutput) {
+        let output = match output {
+            LinkOutput::Dial {
+                dial,
+                address,
+                protocol,
+                expected,
+            } => {
+                // `Join` numbers its dials by itself; on the way they get numbers of their own.
+                let Some(dial) = self.dialing.start(Target::Join(dial)) else {
+                    return;
+                };
+                LinkOutput::Dial {
+                    dial,
+                    address,
+                    protocol,
+                    expected,
+                }
+            }
+            LinkOutput::Close { link, code } => {
+                self.connections.remove(&link);
+                LinkOutput::Close { link, code }
+            }
+            other => other,
+        };
+        self.link_output(output);
+    }
+
+    fn pass_join_opened(&mut self, link: LinkId, event: &LinkEvent, target: Option<Target>) {
+        let LinkEvent::Opened {
+            key,
+            protocol,
+            exporter,
+            remote,
+            ..
+        } = *event
+        else {
+            return;
+        };
+        let dialed = match target {
+            Some(Target::Join(dial)) => Some(dial),
+            _ => None,
+        };
+        let peer = key.map(|key| key.peer_id());
+        let known = ConnectionStage::Known;
+        self.remember(link, protocol, peer, target, remote, known);
+        let event = LinkEvent::Opened {
+            key,
+            protocol,
+            dialed,
+            exporter,
+            remote,
+        };
+        self.event(Event::JoinLink { link, event });
+    }
+
+    fn handle_opened(
+        &mut self,
+        id: LinkId,
+        key: Option<PublicKey>,
+        protocol: Protocol,
+        dialed: Option<Target>,
+        remote: SocketAddr,
+        now: Instant,
+    ) {
+        let peer = key.map(|key| key.peer_id());
+        if let Some(code) = self.refuses(protocol, peer, dialed) {
+            if let Some(Target::Companion(peer, link, protocol)) = dialed {
+                self.set_companion(peer, link, protocol, None, now);
+            }
+            return self.link_output(LinkOutput::Close { link: id, code });
+        }
+        let until = now + MUTE_TIMEOUT;
+        self.remember(
+            id,
+            protocol,
+            peer,
+            dialed,
+            remote,
+            ConnectionStage::Mute { until },
+        );
+        match (protocol, dialed) {
+            (Protocol::Link, _) => {
+                let is_member = peer.is_some_and(|p| self.members.class(p) == KeyClass::Member);
+                if is_member {
+                    self.link_output(LinkOutput::Accept(id));
+                    self.open_hello(id);
+                }
+            }
+            (_, Some(Target::Companion(peer, link, protocol))) => {
+                self.link_output(LinkOutput::Accept(id));
+                self.set_companion(peer, link, protocol, Some(id), now);
+            }
+            (Protocol::Beat, _) => self.link_output(LinkOutput::Accept(id)),
+            _ => {}
+        }
+    }
+
+    /// Why a connection is closed at once; none: it may go on. The table (protocol × class of the
+    /// key) of overlay protocol section 1.
+    fn refuses(
+        &self,
+        protocol: Protocol,
+        peer: Option<PeerId>,
+        dialed: Option<Target>,
+    ) -> Option<CloseCode> {
+        if let Some(Target::Companion(peer, link, _)) = dialed
+            && !self.carries(peer, link)
+        {
+            return Some(CloseCode::Superseded);
+        }
+        let Some(peer) = peer else {
+            let connections = self.connections.values();
+            let is_unnamed = |c: &&Connection| {
+                c.protocol == Protocol::Canary && c.stage != ConnectionStage::Known
+            };
+            return match protocol {
+                Protocol::Canary
+                    if connections.filter(is_unnamed).count() < UNNAMED_CANARIES_MAX =>
+                {
+                    None
+                }
+                Protocol::Canary => Some(CloseCode::Busy),
+                _ => Some(CloseCode::Protocol),
+            };
+        };
+        match (protocol, self.members.class(peer)) {
+            (Protocol::Link | Protocol::Beat, class @ (KeyClass::Excluded | KeyClass::Evicted)) => {
+                close_code(class)
+            }
+            (Protocol::Link, KeyClass::Member) if !self.may_link(peer) => {
+                Some(CloseCode::NotWanted)
+            }
+            (Protocol::Link | Protocol::Beat, KeyClass::Member) => None,
+            (Protocol::Link, KeyClass::Unknown) => {
+                let connections = self.connections.values();
+                let unknown = connections.filter(|connection| {
+                    let peer = connection
+                        .peer
+                        .filter(|_| connection.protocol == Protocol::Link);
+                    peer.is_some_and(|peer| self.members.class(peer) == KeyClass::Unknown)
+                });
+                (unknown.count() >= UNKNOWN_MAX).then_some(CloseCode::Busy)
+            }
+            (Protocol::Beat, KeyClass::Unknown) => Some(CloseCode::Unknown),
+            // What an excluded key may still say comes with re-seeding.
+            _ => Some(CloseCode::Protocol),
+        }
+    }
+
+    fn remember(
+        &mut self,
+        id: LinkId,
+        protocol: Protocol,
+        peer: Option<PeerId>,
+        dialed: Option<Target>,
+        remote: SocketAddr,
+        stage: ConnectionStage,
+    ) {
+        let mut nonce = [0; 16];
+        self.random.fill(&mut nonce);
+        let connection = Connection {
+            protocol,
+            peer,
+            dialed,
+            remote,
+            nonce,
+            stage,
+            streams: BTreeMap::new(),
+        };
+        self.connections.insert(id, connection);
+    }
+
+    fn open_hello(&mut self, link: LinkId) {
+        self.link_output(LinkOutput::OpenStream {
+            link,
+            number: HELLO_STREAM,
+            direction: Direction::One,
+        });
+    }
+
+    fn send_hello(&mut self, id: LinkId, stream: StreamId) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let known = connection.peer.map(|peer| self.states.newest(peer));
+        let hello = Hello {
+            cluster: self.config.cluster,
+            incarnation: self.signer.incarnation(),
+            name: self.config.name.clone(),
+            nonce: connection.nonce,
+            addresses: self.config.addresses.clone(),
+            known: known.unwrap_or_default(),
+            admit: self.config.admit.clone(),
+        };
+        self.link_output(LinkOutput::StreamData {
+            link: id,
+            stream,
+            data: frame(KIND_HELLO, &hello.encode()),
+            finish: true,
+        });
+    }
+
+    fn handle_stream(
+        &mut self,
+        id: LinkId,
+        stream: StreamId,
+        data: &[u8],
+        finished: bool,
+        now: Instant,
+    ) {
+        if let Some(fetch) = self.fetches.find(id, stream) {
+            return self.take_answer(fetch, data, finished);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let size_max = match connection.stage {
+            ConnectionStage::Known => STREAM_FRAME_SIZE_MAX,
+            ConnectionStage::Mute { .. } => HELLO_SIZE_MAX,
+        };
+        if !connection.streams.contains_key(&stream) && connection.streams.len() >= STREAMS_MAX {
+            self.counters.malformed += 1;
+            return self.close(id, CloseCode::Protocol);
+        }
+        let reader = connection.streams.entry(stream).or_default();
+        reader.push(data);
+        let next = reader.next(size_max);
+        if finished || !matches!(next, Ok(None)) {
+            connection.streams.remove(&stream);
+        }
+        let peer = connection.peer;
+        match (next, peer) {
+            (Ok(Some((KIND_HELLO, body))), Some(peer)) => self.handle_hello(id, peer, &body, now),
+            (Ok(Some((KIND_FETCH, request))), Some(peer)) if self.carries(peer, id) => {
+                self.begin_answer(peer, id, stream, request);
+            }
+            // Later kinds, and the rest of a fetch that was given up.
+            (Ok(_), _) => {}
+            (Err(_), _) => {
+                self.counters.malformed += 1;
+                self.close(id, CloseCode::Protocol);
+            }
+        }
+    }
+
+    fn handle_hello(&mut self, id: LinkId, peer: PeerId, body: &Bytes, now: Instant) {
+        let hello = Hello::decode(body).filter(|hello| hello.cluster == self.config.cluster);
+        let Some(hello) = hello else {
+            self.counters.malformed += 1;
+            return self.close(id, CloseCode::Protocol);
+        };
+        if self.members.class(peer) == KeyClass::Unknown {
+            let admit = hello.admit.as_ref().filter(|admit| admit.peer() == peer);
+            let shown = admit.map(|admit| self.members.show(admit));
+            if shown != Some(Shown::Accepted) || !self.may_link(peer) {
+                return self.close(id, CloseCode::Unknown);
+            }
+            self.dialing.want(&self.wanted(), now);
+            self.link_output(LinkOutput::Accept(id));
+            self.open_hello(id);
+        }
+        let own = (self.signer.incarnation(), self.states.edition(LINK_STATE));
+        if hello.known > own {
+            self.event(Event::OwnIncarnationSeen(hello.known.0));
+        }
+        self.establish(id, peer, &hello, now);
+    }
+
+    /// Both ends of a connection are known: it carries the link, unless another one stays.
+    fn establish(&mut self, id: LinkId, peer: PeerId, hello: &Hello, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if connection.stage == ConnectionStage::Known {
+            return;
+        }
+        connection.stage = ConnectionStage::Known;
+        let (remote, my_nonce) = (connection.remote, connection.nonce);
+        let side = match connection.dialed {
+            Some(_) => Side::Dialer,
+            None => Side::Acceptor,
+        };
+        let timing = self.timing;
+        let link = self
+            .links
+            .entry(peer)
+            .or_insert_with(|| Link::new(timing, now));
+        let known = link.neighbor.incarnation();
+        if known > Some(hello.incarnation) {
+            return self.close(id, CloseCode::Superseded);
+        }
+        let triple = Triple {
+            link: id,
+            remote,
+            side,
+            my_nonce,
+            their_nonce: hello.nonce,
+            beat: Companion::Absent { dial_at: now },
+            canary: Companion::Absent { dial_at: now },
+        };
+        let me = self.signer.me();
+        let mut silence = Silence::Heard;
+        if known < Some(hello.incarnation) {
+            link.forget_receiver(now);
+            self.multicasts.forget_neighbor(peer);
+            let change = link.neighbor.note_incarnation(hello.incarnation, now);
+            self.apply(peer, change, now);
+            silence = Silence::Silent;
+        }
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        if link.neighbor.is_silent(now) {
+            silence = Silence::Silent;
+        }
+        if let Some(old) = &link.connection {
+            let old = candidate(old, me, peer, hello.incarnation, silence);
+            let new = candidate(&triple, me, peer, hello.incarnation, Silence::Heard);
+            if keep(&old, &new) == Kept::Old {
+                return self.close(id, CloseCode::Superseded);
+            }
+        }
+        if let Some(old) = link.connect(triple) {
+            self.close_triple(&old, CloseCode::Superseded);
+        }
+        if side == Side::Dialer {
+            self.members.learn_good(peer, remote);
+            self.dial_due(now);
+        }
+    }
+
+    fn handle_closed(&mut self, id: LinkId, code: Option<u32>, now: Instant) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        for fetch in self.fetches.remove_link(id) {
+            self.event(Event::FetchFailed(fetch));
+        }
+        let is_from_member = connection
+            .peer
+            .filter(|peer| self.members.class(*peer) == KeyClass::Member);
+        if let Some(by) = is_from_member {
+            if code == Some(CloseCode::Excluded as u32) {
+                self.event(Event::Excluded { by });
+            } else if code == Some(CloseCode::Evicted as u32) {
+                self.event(Event::Evicted { by });
+            }
+        }
+        let links = self.links.iter();
+        let mut of_link = links.filter_map(|(peer, link)| {
+            let triple = link.connection.as_ref()?;
+            let ids = [Some(triple.link), triple.beat.id(), triple.canary.id()];
+            let part = ids.into_iter().position(|part| part == Some(id))?;
+            Some((*peer, triple.link, part))
+        });
+        match of_link.next() {
+            None => {}
+            Some((peer, _, 0)) => {
+                let triple = self
+                    .links
+                    .get_mut(&peer)
+                    .and_then(|link| link.connection.take());
+                if let Some(triple) = triple {
+                    self.close_triple(&triple, CloseCode::Superseded);
+                }
+                // The other end keeps another connection of this pair: its heartbeats decide.
+                if code != Some(CloseCode::Superseded as u32) {
+                    self.take_down(peer, Why::Closed, now);
+                }
+            }
+            Some((peer, link, 1)) => self.set_companion(peer, link, Protocol::Beat, None, now),
+            Some((peer, link, _)) => {
+                self.set_companion(peer, link, Protocol::Canary, None, now);
+                // FIN or RST is a hint: a killed process closes its canary at once.
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.neighbor.hint(now);
+                }
+            }
+        }
+    }
+
+    /// A beat or canary of a link has opened, or come to nothing.
+    fn set_companion(
+        &mut self,
+        peer: PeerId,
+        of: LinkId,
+        protocol: Protocol,
+        opened: Option<LinkId>,
+        now: Instant,
+    ) {
+        let link = self.links.get_mut(&peer);
+        let Some(triple) = link.and_then(|link| link.connection.as_mut()) else {
+            return;
+        };
+        if triple.link != of {
+            return;
+        }
+        let their_nonce = triple.their_nonce;
+        match protocol {
+            Protocol::Beat => {
+                triple.beat = opened.map_or_else(|| Companion::beat_again(now), Companion::Open);
+            }
+            _ => {
+                triple.canary =
+                    opened.map_or_else(|| Companion::canary_again(now), Companion::Open);
+                if let Some(link) = opened {
+                    let nonce = their_nonce;
+                    self.link_output(LinkOutput::CanaryNonce { link, nonce });
+                }
+            }
+        }
+        if let Some(connection) = opened.and_then(|id| self.connections.get_mut(&id)) {
+            connection.stage = ConnectionStage::Known;
+        }
+    }
+
+    /// The acceptor finds the link by the nonce that it gave in its LINK_HELLO, and answers with
+    /// the one it got; the dialer checks that.
+    fn name_canary(&mut self, id: LinkId, nonce: [u8; 16]) {
+        let links = self.links.values_mut();
+        let mut triples = links.filter_map(|link| link.connection.as_mut());
+        let Some(triple) = triples.find(|triple| triple.my_nonce == nonce) else {
+            return self.close(id, CloseCode::Protocol);
+        };
+        match triple.side {
+            Side::Dialer if triple.canary.id() == Some(id) => {}
+            Side::Dialer => self.close(id, CloseCode::Protocol),
+            Side::Acceptor => {
+                let old = std::mem::replace(&mut triple.canary, Companion::Open(id)).id();
+                let nonce = triple.their_nonce;
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.stage = ConnectionStage::Known;
+                }
+                self.link_output(LinkOutput::Accept(id));
+                self.link_output(LinkOutput::CanaryNonce { link: id, nonce });
+                if let Some(old) = old.filter(|old| *old != id) {
+                    self.close(old, CloseCode::Superseded);
+                }
+            }
+        }
+    }
+
+    fn dial_peer(&mut self, peer: PeerId) {
+        let mut addresses = self.members.addresses(peer);
+        for address in &self.config.extra_addresses {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        for address in addresses {
+            self.dial(Target::Link(peer, address), Protocol::Link, address);
+        }
+    }
+
+    fn dial(&mut self, target: Target, protocol: Protocol, address: SocketAddr) -> Option<DialId> {
+        let (Target::Link(peer, _) | Target::Companion(peer, ..)) = target else {
+            return None;
+        };
+        let key = self.members.key(peer)?;
+        let expected = match protocol {
+            Protocol::Canary => Expected::Nothing,
+            _ => Expected::Key(key),
+        };
+        let dial = self.dialing.start(target)?;
+        self.link_output(LinkOutput::Dial {
+            dial,
+            address,
+            protocol,
+            expected,
+        });
+        Some(dial)
+    }
+
+    fn close(&mut self, id: LinkId, code: CloseCode) {
+        self.connections.remove(&id);
+        for fetch in self.fetches.remove_link(id) {
+            self.event(Event::FetchFailed(fetch));
+        }
+        self.outputs
+            .push_back(Output::Link(LinkOutput::Close { link: id, code }));
+    }
+
+    fn close_triple(&mut self, triple: &Triple, code: CloseCode) {
+        let ids = [Some(triple.link), triple.beat.id(), triple.canary.id()];
+        for id in ids.into_iter().flatten() {
+            if self.connections.contains_key(&id) {
+                self.close(id, code);
+            }
+        }
+    }
+
+    fn may_link(&self, peer: PeerId) -> bool {
+        let name = self.members.name(peer);
+        let specs = self.config.links.as_ref();
+        specs.is_none_or(|specs| specs.iter().any(|spec| spec.names(peer, name)))
+    }
+
+    /// True if this connection is the one that carries the link to the peer.
+    fn carries(&self, peer: PeerId, id: LinkId) -> bool {
+        let link = self.links.get(&peer);
+        let triple = link.and_then(|link| link.connection.as_ref());
+        triple.is_some_and(|triple| triple.link == id)
+    }
+
+    fn carried(&mut self, id: LinkId) -> Option<&mut Link> {
+        let peer = self.connections.get(&id)?.peer?;
+        self.carries(peer, id).then(|| self.links.get_mut(&peer))?
+    }
+}
+
+fn close_code(class: KeyClass) -> Option<CloseCode> {
+    match class {
+        KeyClass::Excluded => Some(CloseCode::Excluded),
+        KeyClass::Evicted => Some(CloseCode::Evicted),
+        KeyClass::Myself | KeyClass::Member | KeyClass::Unknown => None,
+    }
+}
+
+fn candidate(
+    triple: &Triple,
+    me: PeerId,
+    peer: PeerId,
+    incarnation: crate::peer_id::Incarnation,
+    silence: Silence,
+) -> Candidate {
+    let (dialer, acceptor_nonce) = match triple.side {
+        Side::Dialer => (me, triple.their_nonce),
+        Side::Acceptor => (peer, triple.my_nonce),
+    };
+    Candidate {
+        incarnation,
+        silence,
+        dialer,
+        acceptor_nonce,
+    }
+}

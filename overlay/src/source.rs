@@ -1,0 +1,410 @@
+//! This peer as a source: which of its messages may get a number, and when they are gone
+//! (overlay protocol section 7).
+//!
+//! Only the source waits. Updates stay within a window beyond the lowest prefix that a member of
+//! the view has acknowledged; control stands outside it. What all members have is kept for a
+//! while longer, because they do not all notice a lost link at the same moment.
+
+use crate::event::{Class, Full};
+use crate::multicast::Life;
+use crate::view::View;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Updates beyond the lowest acknowledged prefix.
+const WINDOW_MESSAGES: usize = 256;
+/// Bytes of updates beyond it.
+const WINDOW_SIZE: usize = 1 << 20;
+/// Control messages beyond it. Views and marks are few; a source that says more is not heard.
+const CONTROL_MESSAGES: usize = 1_024;
+/// Updates that wait for the window, in bytes: authoring stops before memory does.
+const QUEUE_SIZE_MAX: usize = 4 << 20;
+/// Control messages without a kind that wait for a number.
+const CONTROL_QUEUE_MAX: usize = 1_024;
+/// A member that keeps the window full for so long leaves it: one slow link must not set the
+/// pace of all. It is told the gap and catches up from the log.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The window, the queues before it, and what the members have.
+pub(crate) struct Source {
+    me: Life,
+    last: u64,
+    gone_below: u64,
+    outstanding: BTreeMap<u64, (Class, usize)>,
+    members: BTreeMap<Life, Receipt>,
+    updates: VecDeque<(Class, Bytes)>,
+    updates_size: usize,
+    control: VecDeque<(Option<u8>, Bytes)>,
+    /// (all members have it up to here, since when)
+    complete: VecDeque<(u64, Instant)>,
+    /// Since when something waits for the window.
+    closed_since: Option<Instant>,
+    store_keep: Duration,
+}
+
+/// What a member of the view has acknowledged.
+struct Receipt {
+    prefix: u64,
+    moved_at: Instant,
+    /// Since when it alone keeps the window full.
+    blocks_since: Option<Instant>,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    InWindow,
+    Out,
+}
+
+impl Source {
+    pub(crate) fn new(me: Life, store_keep: Duration) -> Self {
+        Self {
+            me,
+            last: 0,
+            gone_below: 1,
+            outstanding: BTreeMap::new(),
+            members: BTreeMap::new(),
+            updates: VecDeque::new(),
+            updates_size: 0,
+            control: VecDeque::new(),
+            complete: VecDeque::new(),
+            closed_since: None,
+            store_keep,
+        }
+    }
+
+    /// Takes a payload; [`Self::take_ready`] gives it back when it may be numbered.
+    pub(crate) fn offer(
+        &mut self,
+        class: Class,
+        kind: Option<u8>,
+        payload: Bytes,
+    ) -> Result<(), Full> {
+        match class {
+            Class::Control => {
+                let same = |(other, _): &&mut (Option<u8>, Bytes)| kind.is_some() && *other == kind;
+                if let Some((_, waiting)) = self.control.iter_mut().find(same) {
+                    *waiting = payload;
+                } else if self.control.len() >= CONTROL_QUEUE_MAX {
+                    return Err(Full);
+                } else {
+                    self.control.push_back((kind, payload));
+                }
+            }
+            Class::Update | Class::Bulk => {
+                if self.updates_size + payload.len() > QUEUE_SIZE_MAX {
+                    return Err(Full);
+                }
+                self.updates_size += payload.len();
+                self.updates.push_back((class, payload));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next payload that may be sent, with its number.
+    pub(crate) fn take_ready(&mut self, now: Instant) -> Option<(u64, Class, Bytes)> {
+        let (class, payload) = if self.count(Class::Control) < CONTROL_MESSAGES
+            && let Some((_, payload)) = self.control.pop_front()
+        {
+            (Class::Control, payload)
+        } else if !self.is_full(self.lowest()) {
+            let (class, payload) = self.updates.pop_front()?;
+            self.updates_size -= payload.len();
+            (class, payload)
+        } else {
+            self.settle_lowest(now);
+            return None;
+        };
+        self.last += 1;
+        self.outstanding.insert(self.last, (class, payload.len()));
+        self.settle_lowest(now);
+        Some((self.last, class, payload))
+    }
+
+    pub(crate) fn handle_ack(&mut self, from: Life, prefix: u64, now: Instant) {
+        let last = self.last;
+        if let Some(receipt) = self.members.get_mut(&from)
+            && (receipt.prefix + 1..=last).contains(&prefix)
+        {
+            receipt.prefix = prefix;
+            receipt.moved_at = now;
+            self.settle_lowest(now);
+        }
+    }
+
+    pub(crate) fn set_view(&mut self, view: &View, now: Instant) {
+        self.members.retain(|life, _| view.members.contains(life));
+        for life in &view.members {
+            if *life != self.me && !self.members.contains_key(life) {
+                // A new member starts at what is not gone; it may have none of it.
+                let receipt = Receipt {
+                    prefix: self.gone_below - 1,
+                    moved_at: now,
+                    blocks_since: None,
+                    standing: Standing::InWindow,
+                };
+                self.members.insert(*life, receipt);
+                self.complete.clear();
+            }
+        }
+        self.settle_lowest(now);
+    }
+
+    /// Lets go of members that keep the window full; moves what is gone.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for life in self.blocking(now) {
+            if let Some(receipt) = self.members.get_mut(&life) {
+                receipt.standing = Standing::Out;
+                receipt.blocks_since = None;
+            }
+        }
+        self.settle_lowest(now);
+        while let Some((up_to, since)) = self.complete.front()
+            && *since + self.store_keep <= now
+        {
+            self.gone_below = up_to + 1;
+            self.complete.pop_front();
+        }
+    }
+
+    pub(crate) fn excuse(&mut self, late: Duration, now: Instant) {
+        for receipt in self.members.values_mut() {
+            receipt.moved_at = (receipt.moved_at + late).min(now);
+            receipt.blocks_since = receipt.blocks_since.map(|since| (since + late).min(now));
+        }
+        self.closed_since = self.closed_since.map(|since| (since + late).min(now));
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let gone = self
+            .complete
+            .front()
+            .map(|(_, since)| *since + self.store_keep);
+        let full = self
+            .is_waiting()
+            .then(|| self.limits().map(|(_, limit)| limit).min());
+        [gone, full.flatten()].into_iter().flatten().min()
+    }
+
+    /// Messages below this are no longer kept for anybody.
+    pub(crate) fn gone_below(&self) -> u64 {
+        self.gone_below
+    }
+
+    #[cfg(test)]
+    fn queued(&self) -> usize {
+        self.updates_size
+    }
+
+    fn in_window(&self) -> impl Iterator<Item = (&Life, &Receipt)> {
+        let members = self.members.iter();
+        members.filter(|(_, receipt)| receipt.standing == Standing::InWindow)
+    }
+
+    fn lowest(&self) -> u64 {
+        let prefixes = self.in_window().map(|(_, receipt)| receipt.prefix);
+        prefixes.min().unwrap_or(self.last)
+    }
+
+    fn count(&self, class: Class) -> usize {
+        let beyond = self.outstanding.values();
+        beyond
+            .filter(|(of, _)| (*of == Class::Control) == (class == Class::Control))
+            .count()
+    }
+
+    /// Whether the window beyond this prefix is full.
+    fn is_full(&self, prefix: u64) -> bool {
+        let beyond = self.outstanding.range(prefix + 1..);
+        let updates = beyond.filter(|(_, (class, _))| *class != Class::Control);
+        let (count, size) = updates.fold((0, 0), |(count, sum), (_, (_, size))| {
+            (count + 1, sum + size)
+        });
+        count >= WINDOW_MESSAGES || size >= WINDOW_SIZE
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.updates.is_empty() || !self.control.is_empty()
+    }
+
+    /// Members in the window, and until when each may go on as it does: to be without any
+    /// progress, or alone far behind another member.
+    fn limits(&self) -> impl Iterator<Item = (Life, Instant)> {
+        let lowest = self.lowest();
+        self.in_window().filter_map(move |(life, receipt)| {
+            let closed_since = self.closed_since.filter(|_| receipt.prefix == lowest);
+            let stuck = closed_since.map(|since| since.max(receipt.moved_at) + PATIENCE);
+            let blocks = receipt.blocks_since.map(|since| since + PATIENCE);
+            let limit = [stuck, blocks].into_iter().flatten().min()?;
+            Some((*life, limit))
+        })
+    }
+
+    fn blocking(&self, now: Instant) -> Vec<Life> {
+        if !self.is_waiting() {
+            return Vec::new();
+        }
+        let limits = self.limits().filter(|(_, limit)| *limit <= now);
+        limits.map(|(life, _)| life).collect()
+    }
+
+    /// Notes what follows from the receipts as they are.
+    fn settle_lowest(&mut self, now: Instant) {
+        let lowest = self.lowest();
+        self.outstanding = self.outstanding.split_off(&(lowest + 1));
+        let is_new = self
+            .complete
+            .back()
+            .is_none_or(|(up_to, _)| lowest > *up_to);
+        if is_new && lowest >= self.gone_below {
+            self.complete.push_back((lowest, now));
+        }
+        let is_waiting = self.is_waiting();
+        let is_full = self.is_full(lowest) || self.count(Class::Control) >= CONTROL_MESSAGES;
+        self.closed_since = match is_waiting && is_full {
+            true => self.closed_since.or(Some(now)),
+            false => None,
+        };
+        let half = (WINDOW_MESSAGES / 2) as u64;
+        let last = self.last;
+        let best = self.members.values().map(|receipt| receipt.prefix).max();
+        for receipt in self.members.values_mut() {
+            let is_far = best.is_some_and(|best| best > receipt.prefix + half);
+            match receipt.standing {
+                Standing::InWindow if is_waiting && is_far => {
+                    receipt.blocks_since.get_or_insert(now);
+                }
+                Standing::InWindow => receipt.blocks_since = None,
+                Standing::Out if last - receipt.prefix <= half => {
+                    receipt.standing = Standing::InWindow;
+                    receipt.moved_at = now;
+                }
+                Standing::Out => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer_id::{Incarnation, PeerId};
+    use crate::view::ViewId;
+
+    const KEEP: Duration = Duration::from_secs(2);
+
+    fn life(n: u8) -> Life {
+        (PeerId([n; 8]), Incarnation(1))
+    }
+
+    fn view(members: &[u8]) -> View {
+        View {
+            number: 1,
+            id: ViewId(1),
+            members: members.iter().map(|n| life(*n)).collect(),
+        }
+    }
+
+    fn source(members: &[u8], now: Instant) -> Source {
+        let mut source = Source::new(life(1), KEEP);
+        source.set_view(&view(members), now);
+        source
+    }
+
+    fn take_all(source: &mut Source, now: Instant) -> usize {
+        std::iter::from_fn(|| source.take_ready(now)).count()
+    }
+
+    #[test]
+    fn updates_wait_for_the_window_and_control_does_not() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2, 3], now);
+        for _ in 0..300 {
+            source
+                .offer(Class::Update, None, Bytes::from_static(b"x"))
+                .unwrap();
+        }
+        assert_eq!(take_all(&mut source, now), WINDOW_MESSAGES);
+        source
+            .offer(Class::Control, Some(1), Bytes::from_static(b"c"))
+            .unwrap();
+        assert_eq!(take_all(&mut source, now), 1);
+        source.handle_ack(life(2), 100, now);
+        assert_eq!(take_all(&mut source, now), 0, "the other has none yet");
+        source.handle_ack(life(3), 20, now);
+        assert_eq!(take_all(&mut source, now), 20);
+        assert_eq!(source.queued(), 300 - WINDOW_MESSAGES - 20);
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2], now);
+        let payload = Bytes::from(vec![0; 1 << 16]);
+        let accepted = (0..200).filter(|_| {
+            let offered = source.offer(Class::Update, None, payload.clone());
+            take_all(&mut source, now);
+            offered.is_ok()
+        });
+        assert_eq!(accepted.count(), (QUEUE_SIZE_MAX + WINDOW_SIZE) >> 16);
+    }
+
+    #[test]
+    fn messages_are_gone_when_all_had_them_for_a_while() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2], now);
+        source
+            .offer(Class::Update, None, Bytes::from_static(b"x"))
+            .unwrap();
+        take_all(&mut source, now);
+        source.handle_timeout(now + KEEP * 2);
+        assert_eq!(source.gone_below(), 1);
+        source.handle_ack(life(2), 1, now);
+        assert_eq!(source.poll_timeout(), Some(now + KEEP));
+        source.handle_timeout(now + KEEP);
+        assert_eq!(source.gone_below(), 2);
+    }
+
+    #[test]
+    fn a_stuck_member_leaves_the_window_and_comes_back_when_it_has_caught_up() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2, 3], now);
+        for _ in 0..600 {
+            source
+                .offer(Class::Update, None, Bytes::from_static(b"x"))
+                .unwrap();
+        }
+        take_all(&mut source, now);
+        source.handle_ack(life(2), 256, now);
+        assert_eq!(take_all(&mut source, now), 0);
+        assert_eq!(source.poll_timeout(), Some(now + PATIENCE));
+        source.handle_timeout(now + PATIENCE);
+        assert_eq!(take_all(&mut source, now), 256);
+        source.handle_ack(life(3), 500, now);
+        source.handle_ack(life(2), 512, now);
+        assert_eq!(source.lowest(), 500);
+    }
+
+    #[test]
+    fn a_waiting_control_message_is_replaced_by_the_next_of_its_kind() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2], now);
+        for _ in 0..CONTROL_MESSAGES {
+            source.offer(Class::Control, None, Bytes::new()).unwrap();
+        }
+        assert_eq!(take_all(&mut source, now), CONTROL_MESSAGES);
+        for text in [&b"a"[..], b"b"] {
+            source
+                .offer(Class::Control, Some(1), Bytes::from_static(text))
+                .unwrap();
+        }
+        assert_eq!(take_all(&mut source, now), 0);
+        source.handle_ack(life(2), 2, now);
+        let ready = source.take_ready(now).map(|(_, _, payload)| payload);
+        assert_eq!(ready, Some(Bytes::from_static(b"b")));
+        assert_eq!(source.take_ready(now), None);
+    }
+}
