@@ -1,0 +1,131 @@
+//! Data outside the log, named by its hash: who holds what, and what is to be fetched
+//! (replication protocol section 3).
+//!
+//! The bytes themselves are the daemon's: it streams, checks and stores them.
+
+use crate::entry::{BlobHash, Entry};
+use overlay::PeerId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who holds which blob, as far as this peer has heard.
+#[derive(Debug, Default)]
+pub(crate) struct Blobs {
+    held: BTreeSet<BlobHash>,
+    holders: BTreeMap<BlobHash, BTreeSet<PeerId>>,
+    wanted: BTreeMap<BlobHash, Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    /// The holder that it is being fetched from.
+    from: Option<PeerId>,
+    /// Holders that have failed since the last success of anybody.
+    failed: BTreeSet<PeerId>,
+}
+
+impl Blobs {
+    /// The blob is durable here.
+    pub(crate) fn hold(&mut self, hash: BlobHash) {
+        self.held.insert(hash);
+        self.wanted.remove(&hash);
+    }
+
+    /// A peer says that it holds the blob.
+    pub(crate) fn hear_holder(&mut self, hash: BlobHash, holder: PeerId) {
+        if self.holders.len() < HEARD_MAX || self.holders.contains_key(&hash) {
+            self.holders.entry(hash).or_default().insert(holder);
+        }
+    }
+
+    /// The blob is to be fetched.
+    pub(crate) fn want(&mut self, hash: BlobHash) {
+        if !self.held.contains(&hash) && self.wanted.len() < WANTED_MAX {
+            self.wanted.entry(hash).or_default();
+        }
+    }
+
+    /// A fetch came to nothing.
+    pub(crate) fn fail(&mut self, hash: BlobHash, from: PeerId) {
+        if let Some(wanted) = self.wanted.get_mut(&hash) {
+            wanted.from = None;
+            wanted.failed.insert(from);
+        }
+    }
+
+    /// What to start fetching, from whom among `reach`.
+    pub(crate) fn start_fetches(
+        &mut self,
+        reach: impl Fn(PeerId) -> bool,
+    ) -> Vec<(BlobHash, PeerId)> {
+        let mut started = Vec::new();
+        for (hash, wanted) in &mut self.wanted {
+            if wanted.from.is_some_and(&reach) {
+                continue;
+            }
+            let holders = self.holders.get(hash).into_iter().flatten();
+            let reachable: Vec<PeerId> = holders.copied().filter(|p| reach(*p)).collect();
+            // When all have failed, all may be tried again.
+            if reachable
+                .iter()
+                .all(|holder| wanted.failed.contains(holder))
+            {
+                wanted.failed.clear();
+            }
+            wanted.from = reachable
+                .into_iter()
+                .find(|holder| !wanted.failed.contains(holder));
+            started.extend(wanted.from.map(|from| (*hash, from)));
+        }
+        started
+    }
+
+    /// Its commit lies below the checkpoint, or its import was given up.
+    pub(crate) fn forget(&mut self, hash: BlobHash) {
+        self.held.remove(&hash);
+        self.holders.remove(&hash);
+        self.wanted.remove(&hash);
+    }
+
+    pub(crate) fn holds(&self, hash: BlobHash) -> bool {
+        self.held.contains(&hash)
+    }
+
+    pub(crate) fn is_held_by(&self, hash: BlobHash, peer: PeerId) -> bool {
+        self.holders
+            .get(&hash)
+            .is_some_and(|holders| holders.contains(&peer))
+    }
+
+    pub(crate) fn hold_all(&self, entry: &Entry) -> bool {
+        entry.blobs.iter().all(|hash| self.held.contains(hash))
+    }
+}
+
+/// Blobs that others have spoken of: imports that run at the same time, and room.
+const HEARD_MAX: usize = 10_000;
+/// Blobs to fetch at the same time.
+const WANTED_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_fetch_goes_to_another_holder_and_then_round_again() {
+        let (hash, a, b) = (BlobHash([1; 32]), PeerId([1; 8]), PeerId([2; 8]));
+        let mut blobs = Blobs::default();
+        blobs.want(hash);
+        assert_eq!(blobs.start_fetches(|_| true), []);
+        blobs.hear_holder(hash, a);
+        blobs.hear_holder(hash, b);
+        assert_eq!(blobs.start_fetches(|_| true), [(hash, a)]);
+        assert_eq!(blobs.start_fetches(|_| true), []);
+        blobs.fail(hash, a);
+        assert_eq!(blobs.start_fetches(|_| true), [(hash, b)]);
+        blobs.fail(hash, b);
+        assert_eq!(blobs.start_fetches(|_| true), [(hash, a)]);
+        blobs.hold(hash);
+        assert_eq!(blobs.start_fetches(|_| true), []);
+        assert!(blobs.holds(hash));
+    }
+}

@@ -1,0 +1,275 @@
+//! Messages in; entries, fetches, offers and blobs (replication protocol section 3).
+
+use super::{Eviction, Replica};
+use crate::catch_up::{RUN_BUDGET, runs};
+use crate::entry::{BlobHash, Chain, Entry, EntryId};
+use crate::frontier::Frontier;
+use crate::log::Accepted;
+use crate::message::{Ask, Envelope, Known, Message, RunEnd};
+use crate::output::{Class, Output};
+use overlay::{Incarnation, PeerId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Replica {
+    /// A payload of another replica; what is malformed or of another cluster is dropped.
+    pub fn handle_message(&mut self, from: PeerId, payload: &[u8], wall: Duration, now: Instant) {
+        let Some(envelope) = Envelope::decode(payload) else {
+            return;
+        };
+        if envelope.cluster != self.config.cluster
+            || envelope.sender != from
+            || from == self.config.me
+            || self.phase() == super::Phase::Starting
+        {
+            return;
+        }
+        let incarnation = envelope.incarnation;
+        let before = self.reach.get(&from).copied();
+        let current = self.hear_life(from, incarnation);
+        if self.reach.get(&from).copied() != before {
+            self.review(now);
+        }
+        match envelope.message {
+            Message::Entries { entries, end } => self.take_entries(from, entries, end, now),
+            Message::Fetch {
+                chain,
+                from: first,
+                to,
+            } => self.answer_fetch(from, chain, first, to),
+            Message::BlobOffer { hash, size: _ } => {
+                self.blobs.hear_holder(hash, from);
+                self.blobs.want(hash);
+                self.start_blob_fetches();
+            }
+            Message::BlobHeld(hash) => self.blobs.hear_holder(hash, from),
+            // What follows speaks of the sender's state: only its present life may.
+            _ if !current => {}
+            Message::Announce(announce) => {
+                self.hear_announce(from, incarnation, &announce, wall, now);
+            }
+            Message::Propose(propose) => {
+                self.tell_if_evicted(from);
+                self.hear_propose(from, incarnation, propose, now);
+            }
+            Message::State(state) => self.hear_state(from, incarnation, state, now),
+            Message::Offer { known, ask } => self.hear_offer(from, incarnation, known, ask, now),
+            Message::Evicted => {
+                if self.eviction == Eviction::None {
+                    self.eviction = Eviction::Told;
+                    self.outputs.push_back(Output::Evicted);
+                    let stated = self.stated();
+                    self.send(from, Message::ReseedAsk(stated));
+                }
+            }
+            Message::ReseedAsk(stated) => {
+                if !self.members.evicted().contains(&from) {
+                    self.catch_up.hear(from, &stated, &self.log, now);
+                    self.send(from, Message::NotEvicted);
+                }
+            }
+            Message::NotEvicted => self.eviction = Eviction::None,
+        }
+        self.drive(wall, now);
+    }
+
+    /// The overlay lost multicasts of this peer: what it holds is asked for.
+    pub fn handle_gap(&mut self, of: PeerId, wall: Duration, now: Instant) {
+        if self.phase() != super::Phase::Starting && of != self.config.me {
+            self.offer(of);
+            self.drive(wall, now);
+        }
+    }
+
+    /// A link to this neighbor came up: offers go out also where overlay views lie apart, since a
+    /// join that one of the two lacks would keep them so.
+    pub fn handle_neighbor_up(&mut self, neighbor: PeerId, now: Instant) {
+        self.offer_now(neighbor, now);
+    }
+
+    /// Offers a blob to all: it is durable here, and an entry will name it.
+    pub fn offer_blob(&mut self, hash: BlobHash, size: u64) {
+        self.blobs.hold(hash);
+        self.multicast(Class::Control, Message::BlobOffer { hash, size });
+    }
+
+    /// A blob is durable here: one that was fetched, or one found on disk at the start.
+    pub fn handle_blob_held(&mut self, hash: BlobHash, wall: Duration, now: Instant) {
+        self.blobs.hold(hash);
+        if self.phase() == super::Phase::Starting {
+            return;
+        }
+        self.multicast(Class::Control, Message::BlobHeld(hash));
+        for chain in self.log.waiting_chains() {
+            let newly = self.log.release(chain, &self.blobs);
+            self.take_held(&newly, now);
+        }
+        self.review(now);
+        self.drive(wall, now);
+    }
+
+    /// A blob did not come from this holder.
+    pub fn handle_blob_failed(&mut self, hash: BlobHash, from: PeerId) {
+        self.blobs.fail(hash, from);
+        self.start_blob_fetches();
+    }
+
+    /// Nobody wants the blob any more: its import was given up.
+    pub fn forget_blob(&mut self, hash: BlobHash) {
+        self.blobs.forget(hash);
+    }
+
+    /// Who of the view, and of those near, does not hold the blob yet.
+    #[must_use]
+    pub fn blob_lackers(&self, hash: BlobHash) -> Vec<PeerId> {
+        let members = self.view.in_use().map(|in_use| in_use.members.keys());
+        let near = self.own_near.near.keys();
+        let needed: BTreeSet<PeerId> = members.into_iter().flatten().chain(near).copied().collect();
+        let lacks = |peer: &PeerId| {
+            if *peer == self.config.me {
+                !self.blobs.holds(hash)
+            } else {
+                !self.blobs.is_held_by(hash, *peer)
+            }
+        };
+        needed.into_iter().filter(lacks).collect()
+    }
+
+    pub(super) fn start_blob_fetches(&mut self) {
+        let reach = &self.reach;
+        for (hash, from) in self.blobs.start_fetches(|peer| reach.contains_key(&peer)) {
+            self.outputs.push_back(Output::FetchBlob { hash, from });
+        }
+    }
+
+    fn take_entries(&mut self, from: PeerId, entries: Vec<Arc<Entry>>, end: RunEnd, now: Instant) {
+        for entry in entries {
+            // My own chain grows here only; another's word about it is of no use.
+            if entry.chain == self.own_chain() {
+                continue;
+            }
+            let id = entry.id();
+            match self.log.accept(entry.clone(), &self.blobs) {
+                Accepted::Held(newly) => self.take_held(&newly, now),
+                Accepted::Waits => {
+                    for hash in &entry.blobs {
+                        self.blobs.hear_holder(*hash, from);
+                        self.blobs.want(*hash);
+                    }
+                    let has: Frontier = [(id.chain, id.sequence)].into_iter().collect();
+                    self.catch_up.hear(from, &has, &self.log, now);
+                }
+                Accepted::Known | Accepted::Refused => {}
+            }
+        }
+        self.start_blob_fetches();
+        if end == RunEnd::Cut {
+            self.catch_up.hurry_after_cut(now);
+            self.offer(from);
+        }
+        self.try_install(now);
+        if self.own_near.near.len() + 1 < self.reach.len() {
+            self.review(now);
+        }
+        self.fetch(now);
+    }
+
+    fn take_held(&mut self, newly: &[Arc<Entry>], now: Instant) {
+        for entry in newly {
+            self.clock.see(entry.hybrid);
+            self.commit.add(entry.clone());
+            if self.log.in_log(entry.stamp()) {
+                self.outputs.push_back(Output::Arrived(entry.stamp()));
+            }
+            let chain = entry.chain;
+            let is_member = self.view.in_use().is_some_and(|in_use| {
+                in_use.members.get(&chain.author) == Some(&chain.incarnation)
+            });
+            if let Some(view) = self.marks.view.as_mut().filter(|_| is_member) {
+                view.count(chain.author, self.log.held().get(chain));
+            }
+            self.catch_up.progress(chain, now);
+        }
+        self.wait_longer_alone(now);
+    }
+
+    pub(super) fn fetch(&mut self, now: Instant) {
+        let reach = &self.reach;
+        let fetches = self
+            .catch_up
+            .fetches(&self.log, |peer| reach.contains_key(&peer), now);
+        for (holder, message) in fetches {
+            self.send(holder, message);
+        }
+    }
+
+    fn answer_fetch(&mut self, to: PeerId, chain: Chain, first: u64, last: u64) {
+        // What lies aside at or below the floor is never offered.
+        let last = last.min(self.stated().get(chain));
+        let messages = runs(self.log.range(chain, first, last), RUN_BUDGET);
+        for message in messages {
+            self.send(to, message);
+        }
+    }
+
+    fn hear_offer(
+        &mut self,
+        from: PeerId,
+        incarnation: Incarnation,
+        known: Known,
+        ask: Ask,
+        now: Instant,
+    ) {
+        self.catch_up.hear(from, &known.stated, &self.log, now);
+        self.tell_if_evicted(from);
+        if ask == Ask::Entries {
+            let answer = Message::Offer {
+                known: self.known(),
+                ask: Ask::Nothing,
+            };
+            self.send(from, answer);
+            let stated = self.stated();
+            let lacking = stated
+                .iter()
+                .flat_map(|(chain, to)| self.log.range(chain, known.held.get(chain) + 1, to));
+            for message in runs(lacking, RUN_BUDGET) {
+                self.send(from, message);
+            }
+        }
+        self.catch_up.hear_known(from, incarnation, known);
+        self.review(now);
+    }
+
+    /// Sends an Offer to a peer, which answers with what this one does not hold.
+    pub(super) fn offer(&mut self, to: PeerId) {
+        let known = self.known();
+        self.send(
+            to,
+            Message::Offer {
+                known,
+                ask: Ask::Entries,
+            },
+        );
+    }
+
+    pub(super) fn offer_now(&mut self, to: PeerId, now: Instant) {
+        if to != self.config.me && self.phase() != super::Phase::Starting {
+            self.catch_up.offer_is_due(to, Duration::ZERO, now);
+            self.offer(to);
+        }
+    }
+
+    /// The victim is told only where its eviction is settled.
+    fn tell_if_evicted(&mut self, peer: PeerId) {
+        if self.members.evicted().contains(&peer) {
+            self.send(peer, Message::Evicted);
+        }
+    }
+
+    /// Whether this peer holds the entry, in the log, aside, or below its checkpoint.
+    #[must_use]
+    pub fn holds(&self, id: EntryId) -> bool {
+        self.log.held().holds(id)
+    }
+}
