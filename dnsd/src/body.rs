@@ -73,7 +73,12 @@ impl Body {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
-            Self::Update { origin, offset, source, message } => {
+            Self::Update {
+                origin,
+                offset,
+                source,
+                message,
+            } => {
                 out.reserve(message.len() + origin.as_wire().len() + 32);
                 out.put_u8(UPDATE);
                 out.put_slice(origin.as_wire());
@@ -81,7 +86,12 @@ impl Body {
                 put_address(&mut out, *source);
                 out.put_slice(message);
             }
-            Self::Import { origin, offset, unchanged_since, blob } => {
+            Self::Import {
+                origin,
+                offset,
+                unchanged_since,
+                blob,
+            } => {
                 out.put_u8(IMPORT);
                 out.put_slice(origin.as_wire());
                 put_offset(&mut out, *offset);
@@ -119,7 +129,12 @@ impl Body {
                 let source = get_address(&mut rest)?;
                 let message = body.slice_ref(rest);
                 rest = &[];
-                Self::Update { origin, offset, source, message }
+                Self::Update {
+                    origin,
+                    offset,
+                    source,
+                    message,
+                }
             }
             IMPORT => {
                 let origin = get_name(&mut rest)?;
@@ -131,12 +146,22 @@ impl Body {
                 };
                 let mut hash = [0; 32];
                 rest.try_copy_to_slice(&mut hash).ok()?;
-                Self::Import { origin, offset, unchanged_since, blob: BlobHash(hash) }
+                Self::Import {
+                    origin,
+                    offset,
+                    unchanged_since,
+                    blob: BlobHash(hash),
+                }
             }
-            REMOVE => Self::Remove { origin: get_name(&mut rest)? },
+            REMOVE => Self::Remove {
+                origin: get_name(&mut rest)?,
+            },
             POLICY => {
                 let update = get_prefixes(&mut rest)?;
-                Self::Policy { update, transfer: get_prefixes(&mut rest)? }
+                Self::Policy {
+                    update,
+                    transfer: get_prefixes(&mut rest)?,
+                }
             }
             _ => return None,
         };
@@ -190,7 +215,10 @@ fn get_address(rest: &mut &[u8]) -> Option<IpAddr> {
 }
 
 fn put_prefixes(out: &mut Vec<u8>, prefixes: &[Prefix]) {
-    assert!(prefixes.len() <= PREFIXES_MAX, "lists are cut where they come in");
+    assert!(
+        prefixes.len() <= PREFIXES_MAX,
+        "lists are cut where they come in"
+    );
     out.put_u16(prefixes.len() as u16);
     for prefix in prefixes {
         put_address(out, prefix.address());
@@ -206,7 +234,7 @@ fn get_prefixes(rest: &mut &[u8]) -> Option<Vec<Prefix>> {
     (0..count)
         .map(|_| {
             let address = get_address(rest)?;
-            Prefix::new(address, rest.try_get_u8().ok()?)
+            Prefix::new(address, rest.try_get_u8().ok()?).ok()
         })
         .collect()
 }
@@ -229,7 +257,10 @@ mod tests {
             Body::Import {
                 origin: origin.clone(),
                 offset: None,
-                unchanged_since: Some(Stamp { hybrid: Hybrid(9), author: overlay::PeerId([3; 8]) }),
+                unchanged_since: Some(Stamp {
+                    hybrid: Hybrid(9),
+                    author: overlay::PeerId([3; 8]),
+                }),
                 blob: BlobHash([5; 32]),
             },
             Body::Remove { origin },

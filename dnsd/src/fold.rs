@@ -7,8 +7,8 @@
 //! Every state is cheap to copy and shares what did not change, so a late entry takes the newest
 //! step before its place and folds on from there; nothing is ever undone.
 
-use crate::state::{Outcome, State};
 use crate::imports::Imports;
+use crate::state::{Outcome, State};
 use replication::{Digest, Replica, Stamp};
 
 /// How many entries lie between two steps that are kept.
@@ -58,7 +58,11 @@ impl Fold {
         }
         if self.steps.is_empty() {
             let settled = &self.settled;
-            let before = if settled.at() < stamp { settled } else { &self.checkpoint };
+            let before = if settled.at() < stamp {
+                settled
+            } else {
+                &self.checkpoint
+            };
             self.steps.push(before.clone());
         }
         self.is_current = false;
@@ -74,13 +78,19 @@ impl Fold {
 
     /// Everything at or below the mark is settled.
     pub fn handle_settled(&mut self, mark: Stamp) {
-        assert!(self.settled_goal <= Some(mark), "the settled mark only rises in a view");
+        assert!(
+            self.settled_goal <= Some(mark),
+            "the settled mark only rises in a view"
+        );
         self.settled_goal = Some(mark);
     }
 
     /// The checkpoint stands at `state` durably.
     pub fn handle_checkpoint(&mut self, state: State) {
-        assert!(self.checkpoint.at() <= state.at(), "a checkpoint never goes back");
+        assert!(
+            self.checkpoint.at() <= state.at(),
+            "a checkpoint never goes back"
+        );
         self.checkpoint = state;
     }
 
@@ -96,7 +106,10 @@ impl Fold {
     /// True if nothing is left to fold.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.is_current && self.settled_goal.is_none_or(|goal| self.settled.at() >= goal)
+        self.is_current
+            && self
+                .settled_goal
+                .is_none_or(|goal| self.settled.at() >= goal)
     }
 
     /// True if `now` holds every entry of the log.
@@ -131,7 +144,9 @@ impl Fold {
         budget: usize,
         advanced: &mut Advanced,
     ) {
-        let Some(goal) = self.settled_goal else { return };
+        let Some(goal) = self.settled_goal else {
+            return;
+        };
         for entry in replica.log_after(self.settled.at()) {
             if entry.stamp() > goal {
                 break;
@@ -150,9 +165,8 @@ impl Fold {
             return;
         }
         let mut last = self.steps.pop().expect("there is always a step");
-        let mut folded = 0;
         self.is_current = true;
-        for entry in replica.log_after(last.at()) {
+        for (folded, entry) in replica.log_after(last.at()).enumerate() {
             if folded == budget {
                 self.is_current = false;
                 break;
@@ -161,7 +175,6 @@ impl Fold {
                 self.steps.push(last.clone());
             }
             last.apply(entry, imports);
-            folded += 1;
         }
         if self.is_current {
             self.now = last.clone();
@@ -173,7 +186,11 @@ impl Fold {
     fn thin_steps(&mut self) {
         // Steps at or below settled serve no late entry: those are ordered above settled.
         let settled = self.settled.at();
-        let useless = self.steps.iter().take_while(|step| step.at() < settled).count();
+        let useless = self
+            .steps
+            .iter()
+            .take_while(|step| step.at() < settled)
+            .count();
         self.steps.drain(..useless.min(self.steps.len() - 1));
         if self.steps.len() > STEPS_MAX {
             let last = self.steps.len() - 1;

@@ -12,13 +12,20 @@ impl Imports {
     /// The zone in a blob that some held entry names.
     #[must_use]
     pub fn get(&self, blob: &BlobHash) -> &Version {
-        self.0.get(blob).expect("holding an entry means holding its blobs")
+        self.0
+            .get(blob)
+            .expect("holding an entry means holding its blobs")
     }
 
     /// True if the blob is here.
     #[must_use]
     pub fn contains(&self, blob: &BlobHash) -> bool {
         self.0.contains_key(blob)
+    }
+
+    /// All blobs that are here.
+    pub fn hashes(&self) -> impl Iterator<Item = BlobHash> + '_ {
+        self.0.keys().copied()
     }
 
     /// Adds the zone of a blob.

@@ -1,2 +1,29 @@
 //! The daemon: DNS listeners around one answer engine, updates, admin, and the peer that ties
 //! zones, replication and overlay together.
+
+pub mod admin;
+pub mod body;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod fold;
+pub mod health;
+pub mod imports;
+pub mod io;
+pub mod message;
+pub mod metrics;
+pub mod peer;
+pub mod prefix;
+pub mod publish;
+pub mod report;
+pub mod requests;
+pub mod serve;
+pub mod sponsor;
+pub mod stage;
+pub mod state;
+pub mod state_rows;
+pub mod status;
+mod text;
+pub mod time_text;
+pub mod zone_data;

@@ -14,15 +14,16 @@ use crate::imports::Imports;
 use crate::prefix::any_contains;
 use crate::publish::Publisher;
 use crate::requests::{
-    Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest, unsigned_digest,
+    Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest,
+    unsigned_digest,
 };
 use crate::serve::served::Served;
 use crate::state::{Effect as Change, Outcome, State};
 use bytes::Bytes;
 use overlay::{Admit, Incarnation, PeerId, View};
 use replication::{
-    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Refused,
-    Replica, Stamp,
+    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Publish,
+    Refused, Replica, Stamp,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -36,15 +37,12 @@ const FOLD_BUDGET: usize = 1_000;
 const CHECKPOINT_SIZE: usize = 8 << 20;
 /// And at the latest this long after the last one.
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
-/// A failed checkpoint is tried again after this.
-const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
 /// An import that the members have not fetched by then is given up.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
 /// Most imports under way at once: each holds a zone in memory.
 const IMPORTS_MAX: usize = 16;
 
 /// All that a peer does to the world.
-#[derive(Debug)]
 pub enum Effect {
     /// The incarnation is durable: open the links.
     Ready(Incarnation),
@@ -63,7 +61,7 @@ pub enum Effect {
     /// Write a checkpoint, then `handle_checkpoint`.
     Checkpoint(Box<Checkpoint>),
     /// What queries see from now on.
-    Serve(Served),
+    Serve(Box<Served>),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
@@ -116,6 +114,7 @@ pub struct Peer {
     publisher: Publisher,
     /// Settled states whose published mark is on its way to the disk.
     publishing: VecDeque<State>,
+    is_published_in_view: bool,
     spreading: BTreeMap<BlobHash, Import>,
     checkpointing: Checkpointing,
     /// Bytes of entries since the last checkpoint.
@@ -131,10 +130,19 @@ impl Peer {
     /// Takes up a life from what is durable: the checkpoint's state, the replica resumed on it,
     /// and the zones in the blobs that the log names.
     #[must_use]
-    pub fn resume(replica: Replica, checkpoint: State, imports: Imports, now: Instant) -> Self {
+    pub fn resume(
+        mut replica: Replica,
+        checkpoint: State,
+        imports: Imports,
+        wall: Duration,
+        now: Instant,
+    ) -> Self {
+        for blob in imports.hashes() {
+            replica.handle_blob_held(blob, wall, now);
+        }
         let mut published = checkpoint.clone();
         for entry in replica.published_entries() {
-            published.apply(entry, &imports);
+            published.apply(&entry, &imports);
         }
         if let Some(mark) = replica.published() {
             published.reach(mark);
@@ -147,8 +155,11 @@ impl Peer {
             imports,
             requests: Requests::default(),
             publishing: VecDeque::new(),
+            is_published_in_view: false,
             spreading: BTreeMap::new(),
-            checkpointing: Checkpointing::Idle { due: now + CHECKPOINT_PERIOD },
+            checkpointing: Checkpointing::Idle {
+                due: now + CHECKPOINT_PERIOD,
+            },
             log_size: 0,
             commands: 0,
             is_stopping: false,
@@ -181,7 +192,11 @@ impl Peer {
             }
         };
         let digest = unsigned_digest(&message, source);
-        let request = Request::Update(UpdateRequest { message, update, source });
+        let request = Request::Update(UpdateRequest {
+            message,
+            update,
+            source,
+        });
         if self.requests.add(digest, request, client, now).is_err() {
             self.refused += 1;
             self.answer(client, Answer::Unavailable);
@@ -190,7 +205,10 @@ impl Peer {
     }
 
     /// An operator imports a zone: its data is durable here as a blob.
-    #[expect(clippy::too_many_arguments, reason = "each is a different fact of one command")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different fact of one command"
+    )]
     pub fn handle_import(
         &mut self,
         client: ClientId,
@@ -209,10 +227,22 @@ impl Peer {
         if self.spreading.len() == IMPORTS_MAX {
             return Err(CommandRefused::Busy);
         }
-        let unchanged_since = self.fold.now().zones().get(&origin).and_then(|zone| zone.changed);
+        let unchanged_since = self
+            .fold
+            .now()
+            .zones()
+            .get(&origin)
+            .and_then(|zone| zone.changed);
         self.imports.insert(blob, version);
-        self.replica.offer_blob(blob, size, now);
-        let import = Import { client, origin, serial, majority, unchanged_since, since: now };
+        self.replica.offer_blob(blob, size);
+        let import = Import {
+            client,
+            origin,
+            serial,
+            majority,
+            unchanged_since,
+            since: now,
+        };
         self.spreading.insert(blob, import);
         self.go_on(wall, now);
         Ok(())
@@ -229,7 +259,9 @@ impl Peer {
         if self.fold.now().version(&origin).is_none() {
             return Err(CommandRefused::NoSuchZone);
         }
-        let body = Body::Remove { origin: origin.clone() };
+        let body = Body::Remove {
+            origin: origin.clone(),
+        };
         self.command(client, Some(origin), &body, Vec::new(), wall, now)
     }
 
@@ -241,7 +273,10 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        assert!(matches!(body, Body::Policy { .. }), "the caller sets a policy");
+        assert!(
+            matches!(body, Body::Policy { .. }),
+            "the caller sets a policy"
+        );
         self.command(client, None, body, Vec::new(), wall, now)
     }
 
@@ -322,33 +357,23 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) {
-        self.replica.handle_blob_failed(blob, from, now);
+        self.replica.handle_blob_failed(blob, from);
         self.go_on(wall, now);
     }
 
-    /// A checkpoint is on disk, or could not be written and is tried again later.
-    pub fn handle_checkpoint(
-        &mut self,
-        written: Result<(), CheckpointFailed>,
-        wall: Duration,
-        now: Instant,
-    ) {
-        let idle = Checkpointing::Idle { due: now + CHECKPOINT_PERIOD };
+    /// The checkpoint that was asked for is on disk.
+    pub fn handle_checkpoint(&mut self, wall: Duration, now: Instant) {
+        let idle = Checkpointing::Idle {
+            due: now + CHECKPOINT_PERIOD,
+        };
         let Checkpointing::Writing { state } = std::mem::replace(&mut self.checkpointing, idle)
         else {
             panic!("only a checkpoint that was asked for comes back");
         };
-        match written {
-            Ok(()) => {
-                let mark = state.at();
-                self.log_size = 0;
-                self.fold.handle_checkpoint(*state);
-                self.replica.handle_checkpoint(mark, now);
-            }
-            Err(CheckpointFailed) => {
-                self.checkpointing = Checkpointing::Idle { due: now + CHECKPOINT_RETRY };
-            }
-        }
+        let mark = state.at();
+        self.log_size = 0;
+        self.fold.handle_checkpoint(*state);
+        self.replica.handle_checkpoint(mark, wall, now);
         self.go_on(wall, now);
     }
 
@@ -371,6 +396,29 @@ impl Peer {
         self.is_stopping = true;
     }
 
+    /// The overlay says that this peer's eviction is settled.
+    pub fn set_evicted(&mut self) {
+        self.is_evicted = true;
+    }
+
+    /// True if it was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// True if it has been evicted.
+    #[must_use]
+    pub fn is_evicted(&self) -> bool {
+        self.is_evicted
+    }
+
+    /// Bytes written to the log since the last checkpoint.
+    #[must_use]
+    pub fn log_size(&self) -> usize {
+        self.log_size
+    }
+
     /// True if no request waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -385,23 +433,33 @@ impl Peer {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let has_work = !self.fold.is_complete()
-            || matches!(self.checkpointing, Checkpointing::Folding { .. });
+        let has_work =
+            !self.fold.is_complete() || matches!(self.checkpointing, Checkpointing::Folding { .. });
         if has_work {
             return Some(now);
         }
         let checkpoint = match self.checkpointing {
-            Checkpointing::Idle { due } => {
-                self.replica.checkpoint_mark().is_some().then(|| due.max(now))
-            }
+            Checkpointing::Idle { due } => self
+                .replica
+                .checkpoint_mark()
+                .is_some()
+                .then(|| due.max(now)),
             Checkpointing::Folding { .. } | Checkpointing::Writing { .. } => None,
         };
-        let imports =
-            self.spreading.values().map(|import| import.since + IMPORT_PATIENCE).min();
-        [self.replica.poll_timeout(), self.requests.poll_timeout(), checkpoint, imports]
-            .into_iter()
-            .flatten()
-            .min()
+        let imports = self
+            .spreading
+            .values()
+            .map(|import| import.since + IMPORT_PATIENCE)
+            .min();
+        [
+            self.replica.poll_timeout(),
+            self.requests.poll_timeout(),
+            checkpoint,
+            imports,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The replica, for `status`.
@@ -456,7 +514,7 @@ impl Peer {
         loop {
             self.drain();
             let has_settled = self.fold_on();
-            self.publish(now);
+            self.publish(wall, now);
             self.answer_reads();
             if self.fold.is_current() {
                 for digest in self.requests.take_turns() {
@@ -471,7 +529,7 @@ impl Peer {
             }
         }
         if let Some(served) = self.publisher.update(self.fold.now()) {
-            self.effects.push_back(Effect::Serve(served));
+            self.effects.push_back(Effect::Serve(Box::new(served)));
         }
     }
 
@@ -501,6 +559,7 @@ impl Peer {
                     changed = true;
                     self.fold.handle_log_changed();
                     self.publishing.clear();
+                    self.is_published_in_view = false;
                     self.requests.handle_log_changed();
                     continue;
                 }
@@ -549,8 +608,12 @@ impl Peer {
 
     /// Decides what a request waits for, or answers it (replication protocol section 8).
     fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) {
-        let Some(waiting) = self.requests.get(&digest) else { return };
-        let Request::Update(request) = &waiting.request else { return };
+        let Some(waiting) = self.requests.get(&digest) else {
+            return;
+        };
+        let Request::Update(request) = &waiting.request else {
+            return;
+        };
         let clock = replication::Hybrid::from_wall(wall).max(self.fold.now().at().hybrid);
         let next = Stamp::last_of(clock);
         if let Some(outcome) = self.fold.settled().and_then(|s| s.answered(digest, next)) {
@@ -581,7 +644,10 @@ impl Peer {
                     source: request.source.ip(),
                     message: request.message.clone(),
                 };
-                match self.replica.submit(Some(digest), body.encode(), Vec::new(), wall, now) {
+                match self
+                    .replica
+                    .submit(Some(digest), body.encode(), Vec::new(), wall, now)
+                {
                     Ok(_) => {
                         self.requests.wait(digest, Waits::Entry);
                         // The next request must see what this one does.
@@ -590,7 +656,9 @@ impl Peer {
                     }
                     // The disk hangs: the request waits until it has returned.
                     Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Turn),
-                    Err(Refused::Full | Refused::Evicted | Refused::TooLarge) => {
+                    Err(
+                        Refused::Full | Refused::Evicted | Refused::TooLarge | Refused::BlobMissing,
+                    ) => {
                         self.give_up(&digest);
                     }
                 }
@@ -604,11 +672,15 @@ impl Peer {
 
     /// Answers requests whose read stamp is settled: nothing can come before it any more.
     fn answer_reads(&mut self) {
-        let Some(settled) = self.fold.settled() else { return };
+        let Some(settled) = self.fold.settled() else {
+            return;
+        };
         let mut answers = Vec::new();
         let mut again = Vec::new();
         for digest in self.requests.reads_up_to(settled.at()) {
-            let Some(waiting) = self.requests.get(&digest) else { continue };
+            let Some(waiting) = self.requests.get(&digest) else {
+                continue;
+            };
             let (Request::Update(request), Waits::Read(read, stamp)) =
                 (&waiting.request, waiting.waits)
             else {
@@ -633,14 +705,34 @@ impl Peer {
     }
 
     /// Publishes what is settled, where this side may (replication protocol section 10).
-    fn publish(&mut self, now: Instant) {
-        let Some(settled) = self.fold.settled() else { return };
-        let last = self.publishing.back().map(State::at);
-        let last = last.max(self.publisher.published().map(State::at));
-        if Some(settled.at()) > last && self.replica.publish(now) {
-            assert_eq!(settled.at(), self.replica.settled(), "what is settled is what is shown");
-            self.publishing.push_back(settled.clone());
+    fn publish(&mut self, wall: Duration, now: Instant) {
+        let Some(settled) = self.fold.settled() else {
+            return;
+        };
+        let last = match self.publishing.back() {
+            Some(state) => Some(state.at()),
+            None => self.publisher.published().map(State::at),
+        };
+        // An idle cluster's mark moves with the clock alone: that is not worth a flush. The first
+        // settling in a view is, as it may have put entries anywhere.
+        let has_news = match last {
+            Some(last) if self.is_published_in_view => self
+                .replica
+                .log_after(last)
+                .next()
+                .is_some_and(|entry| entry.stamp() <= settled.at()),
+            _ => true,
+        };
+        if !has_news || self.replica.publish(wall, now) != Publish::Begun {
+            return;
         }
+        assert_eq!(
+            settled.at(),
+            self.replica.settled(),
+            "what is settled is what is shown"
+        );
+        self.publishing.push_back(settled.clone());
+        self.is_published_in_view = true;
     }
 
     fn handle_published(&mut self, mark: Stamp) {
@@ -659,7 +751,8 @@ impl Peer {
             .spreading
             .iter()
             .filter(|(blob, import)| {
-                self.replica.blob_is_everywhere(**blob) || import.since + IMPORT_PATIENCE <= now
+                self.replica.blob_lackers(**blob).is_empty()
+                    || import.since + IMPORT_PATIENCE <= now
             })
             .map(|(blob, _)| *blob)
             .collect();
@@ -684,14 +777,17 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if !self.replica.blob_is_everywhere(blob) {
+        if !self.replica.blob_lackers(blob).is_empty() {
             return Err(CommandRefused::NotSpread);
         }
         if import.majority == Majority::Needed && !self.replica.may_publish() {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        let changed = state.zones().get(&import.origin).and_then(|zone| zone.changed);
+        let changed = state
+            .zones()
+            .get(&import.origin)
+            .and_then(|zone| zone.changed);
         if changed != import.unchanged_since {
             return Err(CommandRefused::ZoneChanged);
         }
@@ -732,14 +828,17 @@ impl Peer {
             if due > now && self.log_size < CHECKPOINT_SIZE {
                 return;
             }
-            let Some(mark) = self.replica.checkpoint_mark() else { return };
+            let Some(mark) = self.replica.checkpoint_mark() else {
+                return;
+            };
             let state = Box::new(self.fold.checkpoint().clone());
             self.checkpointing = Checkpointing::Folding { mark, state };
         }
-        let Checkpointing::Folding { mark, state } = &mut self.checkpointing else { return };
+        let Checkpointing::Folding { mark, state } = &mut self.checkpointing else {
+            return;
+        };
         let mark = *mark;
-        let mut folded = 0;
-        for entry in self.replica.log_after(state.at()) {
+        for (folded, entry) in self.replica.log_after(state.at()).enumerate() {
             if entry.stamp() > mark {
                 break;
             }
@@ -747,7 +846,6 @@ impl Peer {
                 return;
             }
             state.apply(entry, &self.imports);
-            folded += 1;
         }
         state.reach(mark);
         let checkpoint = Checkpoint {
@@ -755,12 +853,17 @@ impl Peer {
             state: (**state).clone(),
             meta: self.replica.checkpoint_meta(mark),
         };
-        self.checkpointing = Checkpointing::Writing { state: state.clone() };
-        self.effects.push_back(Effect::Checkpoint(Box::new(checkpoint)));
+        self.checkpointing = Checkpointing::Writing {
+            state: state.clone(),
+        };
+        self.effects
+            .push_back(Effect::Checkpoint(Box::new(checkpoint)));
     }
 
     fn finish(&mut self, digest: &Digest, outcome: Outcome) {
-        let Some(waiting) = self.requests.remove(digest) else { return };
+        let Some(waiting) = self.requests.remove(digest) else {
+            return;
+        };
         if let Waits::Read(read, _) = waiting.waits {
             self.replica.release_read(read);
         }
@@ -770,7 +873,9 @@ impl Peer {
     }
 
     fn give_up(&mut self, digest: &Digest) {
-        let Some(waiting) = self.requests.remove(digest) else { return };
+        let Some(waiting) = self.requests.remove(digest) else {
+            return;
+        };
         self.refused += 1;
         for client in waiting.clients {
             self.answer(client, Answer::Unavailable);
@@ -781,7 +886,3 @@ impl Peer {
         self.effects.push_back(Effect::Answer(client, answer));
     }
 }
-
-/// The store could not write a checkpoint; the log goes on from the last one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CheckpointFailed;

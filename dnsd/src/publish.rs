@@ -29,7 +29,11 @@ impl Publisher {
     /// Starts with the state that was published last, if one was.
     #[must_use]
     pub fn new(published: Option<State>) -> Self {
-        Self { published, table: ZoneTable::default(), made_from: None }
+        Self {
+            published,
+            table: ZoneTable::default(),
+            made_from: None,
+        }
     }
 
     /// The mark of this settled state is durable: show it.
@@ -45,8 +49,8 @@ impl Publisher {
 
     /// What is to be served with this `now`; none if nothing is different.
     pub fn update(&mut self, now: &State) -> Option<Served> {
-        let empty = OrdMap::new();
-        let zones_of = |state: Option<&State>| state.map_or(empty.clone(), |s| s.zones().clone());
+        let zones_of =
+            |state: Option<&State>| state.map_or_else(OrdMap::new, |s| s.zones().clone());
         let (old_now, old_published) = match &self.made_from {
             Some(made) => (made.now.zones().clone(), zones_of(made.published.as_ref())),
             None => (OrdMap::new(), OrdMap::new()),
@@ -78,9 +82,14 @@ impl Publisher {
                 None => self.table.without(origin),
             };
         }
-        self.made_from =
-            Some(MadeFrom { now: now.clone(), published: self.published.clone() });
-        Some(Served { zones: self.table.clone(), policy: (**now.policy()).clone() })
+        self.made_from = Some(MadeFrom {
+            now: now.clone(),
+            published: self.published.clone(),
+        });
+        Some(Served {
+            zones: self.table.clone(),
+            policy: (**now.policy()).clone(),
+        })
     }
 }
 
@@ -92,15 +101,24 @@ fn state_of(origin: &Name, now: &State, published: Option<&State>) -> Option<Zon
     Some(ZoneState {
         origin: version.origin().clone(),
         now: version,
-        shown: Some(Shown { version: shown, serial }),
+        shown: Some(Shown {
+            version: shown,
+            serial,
+        }),
     })
 }
 
-fn collect_changed(old: &OrdMap<Name, Zone>, new: &OrdMap<Name, Zone>, touched: &mut BTreeSet<Name>) {
+fn collect_changed(
+    old: &OrdMap<Name, Zone>,
+    new: &OrdMap<Name, Zone>,
+    touched: &mut BTreeSet<Name>,
+) {
     for item in old.diff(new) {
         let origin = match item {
             DiffItem::Add(origin, _) | DiffItem::Remove(origin, _) => origin,
-            DiffItem::Update { new: (origin, _), .. } => origin,
+            DiffItem::Update {
+                new: (origin, _), ..
+            } => origin,
         };
         touched.insert(origin.clone());
     }

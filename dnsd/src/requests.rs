@@ -105,7 +105,12 @@ impl Requests {
         if self.waiting.len() == REQUESTS_MAX {
             return Err(Full);
         }
-        let waiting = Waiting { request, clients: vec![client], waits: Waits::Turn, since: now };
+        let waiting = Waiting {
+            request,
+            clients: vec![client],
+            waits: Waits::Turn,
+            since: now,
+        };
         self.waiting.insert(digest, waiting);
         self.arrivals.push_back((now, digest));
         self.turn.push(digest);
@@ -131,7 +136,9 @@ impl Requests {
 
     /// Makes a request wait for something else.
     pub fn wait(&mut self, digest: Digest, waits: Waits) {
-        let Some(waiting) = self.waiting.get_mut(&digest) else { return };
+        let Some(waiting) = self.waiting.get_mut(&digest) else {
+            return;
+        };
         if let Waits::Read(_, stamp) = waiting.waits {
             self.reads.remove(&(stamp, digest));
         }
@@ -197,7 +204,9 @@ impl Requests {
     /// When the next request may lose patience.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.arrivals.front().map(|(arrived, _)| *arrived + PATIENCE)
+        self.arrivals
+            .front()
+            .map(|(arrived, _)| *arrived + PATIENCE)
     }
 
     /// How many requests wait.

@@ -6,8 +6,8 @@
 use crate::body::Body;
 use crate::imports::Imports;
 use crate::prefix::Policy;
-use imbl::OrdMap;
-use replication::{Digest, Entry, Stamp};
+use imbl::{OrdMap, OrdSet};
+use replication::{Digest, Entry, Hybrid, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
 use zones::{Name, Rcode, Serial, Update, Version};
@@ -25,13 +25,13 @@ const WINDOW_UNSIGNED: Duration = Duration::from_secs(15);
 /// All zones of the cluster at one place of the log.
 #[derive(Clone, Debug)]
 pub struct State {
-    at: Stamp,
-    zones: OrdMap<Name, Zone>,
-    evictions: u64,
-    policy: Arc<Policy>,
-    answered: OrdMap<Digest, Answered>,
-    /// The same, by age.
-    answered_at: OrdMap<Stamp, Digest>,
+    pub(crate) at: Stamp,
+    pub(crate) zones: OrdMap<Name, Zone>,
+    pub(crate) evictions: u64,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) answered: OrdMap<Digest, Answered>,
+    /// The same, by the time at which each is forgotten.
+    forgotten: OrdSet<(Hybrid, Digest)>,
 }
 
 /// One origin: its counters outlive the zone.
@@ -51,7 +51,7 @@ impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
         let same_content = match (&self.version, &other.version) {
             (None, None) => true,
-            (Some(mine), Some(theirs)) => mine.is_same_as(theirs),
+            (Some(mine), Some(theirs)) => mine.digest() == theirs.digest(),
             _ => false,
         };
         same_content && self.counted == other.counted && self.offset == other.offset
@@ -72,9 +72,9 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Answered {
-    stamp: Stamp,
-    outcome: Outcome,
+pub(crate) struct Answered {
+    pub(crate) stamp: Stamp,
+    pub(crate) outcome: Outcome,
 }
 
 /// What a request would do to a state.
@@ -96,7 +96,7 @@ impl State {
             evictions: 0,
             policy: Arc::default(),
             answered: OrdMap::new(),
-            answered_at: OrdMap::new(),
+            forgotten: OrdSet::new(),
         }
     }
 
@@ -115,9 +115,11 @@ impl State {
         };
         // A body that this version cannot read was refused by nobody: it counts for nothing here,
         // as it does at every other peer of this version.
-        let Some(body) = Body::decode(data) else { return Outcome::Rcode(Rcode::NOTIMP) };
+        let Some(body) = Body::decode(data) else {
+            return Outcome::Rcode(Rcode::NOTIMP);
+        };
         let earlier = entry.digest.and_then(|digest| self.answered(digest, stamp));
-        let outcome = match earlier {
+        match earlier {
             Some(first) => {
                 self.count(&body);
                 first
@@ -130,8 +132,7 @@ impl State {
                 }
                 outcome
             }
-        };
-        outcome
+        }
     }
 
     /// Raises the place up to which everything is folded.
@@ -186,13 +187,19 @@ impl State {
     /// What the update would do here.
     #[must_use]
     pub fn consider(&self, origin: &Name, update: &Update) -> Effect {
-        let Some(version) = self.version(origin) else { return Effect::Nothing(Rcode::NOTAUTH) };
+        let Some(version) = self.version(origin) else {
+            return Effect::Nothing(Rcode::NOTAUTH);
+        };
         if let Err(rcode) = version.check(update) {
             return Effect::Nothing(rcode);
         }
         let applied = version.apply(update, self.serial(origin));
         if applied.changed() {
-            Effect::Changes(update.soa_serial().and_then(|wanted| self.offset(origin, wanted)))
+            Effect::Changes(
+                update
+                    .soa_serial()
+                    .and_then(|wanted| self.offset(origin, wanted)),
+            )
         } else {
             Effect::Nothing(Rcode::NOERROR)
         }
@@ -217,8 +224,10 @@ impl State {
     }
 
     fn unbounded_serial(&self, origin: &Name) -> i128 {
-        let (counted, offset) =
-            self.zones.get(origin).map_or((0, None), |zone| (zone.counted, zone.offset));
+        let (counted, offset) = self
+            .zones
+            .get(origin)
+            .map_or((0, None), |zone| (zone.counted, zone.offset));
         i128::from(offset.unwrap_or(0))
             + i128::from(counted)
             + EVICTION_JUMP * i128::from(self.evictions)
@@ -226,8 +235,15 @@ impl State {
 
     fn apply_body(&mut self, body: &Body, stamp: Stamp, imports: &Imports) -> Outcome {
         match body {
-            Body::Update { origin, message, .. } => self.apply_update(origin, message, stamp),
-            Body::Import { origin, unchanged_since, blob, .. } => {
+            Body::Update {
+                origin, message, ..
+            } => self.apply_update(origin, message, stamp),
+            Body::Import {
+                origin,
+                unchanged_since,
+                blob,
+                ..
+            } => {
                 let zone = self.zones.get(origin);
                 if zone.is_some_and(|zone| zone.version.is_some()) {
                     return Outcome::ZoneExists;
@@ -247,15 +263,19 @@ impl State {
                 Outcome::Rcode(Rcode::NOERROR)
             }
             Body::Policy { update, transfer } => {
-                self.policy =
-                    Arc::new(Policy { update: update.clone(), transfer: transfer.clone() });
+                self.policy = Arc::new(Policy {
+                    update: update.clone(),
+                    transfer: transfer.clone(),
+                });
                 Outcome::Rcode(Rcode::NOERROR)
             }
         }
     }
 
     fn apply_update(&mut self, origin: &Name, message: &[u8], stamp: Stamp) -> Outcome {
-        let Some(version) = self.version(origin) else { return Outcome::Rcode(Rcode::NOTAUTH) };
+        let Some(version) = self.version(origin) else {
+            return Outcome::Rcode(Rcode::NOTAUTH);
+        };
         let update = match Update::from_message(message) {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
@@ -303,18 +323,23 @@ impl State {
     }
 
     fn remember(&mut self, digest: Digest, stamp: Stamp, outcome: Outcome) {
-        if let Some(earlier) = self.answered.insert(digest, Answered { stamp, outcome }) {
-            self.answered_at.remove(&earlier.stamp);
-        }
-        self.answered_at.insert(stamp, digest);
-        // The longest window bounds what is kept; what lies between is judged when it is asked.
-        while let Some((oldest, digest)) = self.answered_at.get_min().copied() {
-            if stamp.hybrid <= oldest.hybrid.after(WINDOW_SIGNED) {
+        self.remember_answered(digest, Answered { stamp, outcome });
+        while let Some((until, digest)) = self.forgotten.get_min().copied() {
+            if until >= stamp.hybrid {
                 break;
             }
-            self.answered_at.remove(&oldest);
+            self.forgotten.remove(&(until, digest));
             self.answered.remove(&digest);
         }
+    }
+
+    pub(crate) fn remember_answered(&mut self, digest: Digest, answered: Answered) {
+        if let Some(earlier) = self.answered.insert(digest, answered) {
+            self.forgotten
+                .remove(&(earlier.stamp.hybrid.after(window(digest)), digest));
+        }
+        self.forgotten
+            .insert((answered.stamp.hybrid.after(window(digest)), digest));
     }
 }
 
@@ -324,5 +349,9 @@ pub const DIGEST_SIGNED: u8 = 1;
 pub const DIGEST_UNSIGNED: u8 = 0;
 
 fn window(digest: Digest) -> Duration {
-    if digest.0[0] == DIGEST_SIGNED { WINDOW_SIGNED } else { WINDOW_UNSIGNED }
+    if digest.0[0] == DIGEST_SIGNED {
+        WINDOW_SIGNED
+    } else {
+        WINDOW_UNSIGNED
+    }
 }

@@ -36,7 +36,12 @@ pub fn decode_records(mut rest: &[u8]) -> Option<Vec<Record>> {
         if rest.len() < size || rdata::check(rtype, &rest[..size]).is_err() {
             return None;
         }
-        records.push(Record { owner, rtype, ttl, rdata: Rdata::new(&rest[..size]) });
+        records.push(Record {
+            owner,
+            rtype,
+            ttl,
+            rdata: Rdata::from_checked(&rest[..size]),
+        });
         rest.advance(size);
     }
     Some(records)

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The wall time since the Unix epoch; zero if the clock stands before it.
 #[must_use]
 pub fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// The monotonic time.
@@ -24,5 +26,13 @@ pub fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
-    Builder::new().name(name.to_owned()).spawn(work).expect("the system gives a thread")
+    Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .expect("the system gives a thread")
+}
+
+/// Gives other threads a moment.
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
 }

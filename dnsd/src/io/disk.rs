@@ -3,7 +3,7 @@
 //! Log batches come first: the slices of a checkpoint are written between them, so that no answer
 //! waits longer than for one slice (a few milliseconds).
 
-use crate::checkpoint::{self, Slices};
+use crate::checkpoint::{self, Slice, Slices};
 use crate::io::clock::spawn;
 use crate::peer::Checkpoint;
 use replication::{Batch, BatchId, BlobHash};
@@ -51,7 +51,9 @@ pub fn start(
     done: impl Fn(Done) + Send + 'static,
 ) -> JoinHandle<Box<dyn Store>> {
     spawn("disk", move || {
-        let mut disk = Disk { checkpoints: VecDeque::new() };
+        let mut disk = Disk {
+            checkpoints: VecDeque::new(),
+        };
         if let Err(error) = disk.run(&mut *store, &jobs, &done) {
             done(Done::Failed(error));
         }
@@ -93,7 +95,7 @@ impl Disk {
                     done(Done::Log(batch.id));
                 }
                 Job::Checkpoint(checkpoint) => {
-                    self.checkpoints.push_back(checkpoint::slices(*checkpoint));
+                    self.checkpoints.push_back(checkpoint::slices(&checkpoint));
                 }
                 Job::PutBlob(hash, bytes) => {
                     store.put_blob(&hash.0, &bytes)?;
@@ -105,7 +107,7 @@ impl Disk {
                     store.flush(Database::Zones)?;
                     done(Done::Kept(number));
                 }
-                Job::Stop => return store.close(),
+                Job::Stop => return Ok(()),
             }
         }
     }
@@ -115,28 +117,28 @@ impl Disk {
         store: &mut dyn Store,
         done: &impl Fn(Done),
     ) -> Result<(), StoreError> {
-        let Some(slices) = self.checkpoints.front_mut() else { return Ok(()) };
+        let Some(slices) = self.checkpoints.front_mut() else {
+            return Ok(());
+        };
         match slices.next() {
-            Some(slice) => {
-                store.write(Database::Zones, &slice.rows)?;
-                // The row that makes a checkpoint current must not be on disk before the others.
-                if slice.is_barrier {
-                    store.flush(Database::Zones)?;
-                }
-            }
+            Some(Slice::Write(rows)) => store.write(Database::Zones, &rows),
+            Some(Slice::Flush) => store.flush(Database::Zones),
             None => {
-                store.flush(Database::Zones)?;
                 self.checkpoints.pop_front();
                 done(Done::Checkpoint);
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 
 fn rows_of(piece: &[replication::Row]) -> Vec<Row> {
     piece
         .iter()
-        .map(|row| Row { tree: row.tree, key: row.key.clone(), value: row.value.clone() })
+        .map(|row| Row {
+            tree: row.tree,
+            key: row.key.clone(),
+            value: row.value.clone(),
+        })
         .collect()
 }

@@ -1,0 +1,255 @@
+//! The admin protocol: JSON lines over a local socket, as types.
+//!
+//! A client writes one [`Request`] a line and reads [`Reply`] lines until one that ends it
+//! ([`Reply::Done`] or [`Reply::Refused`]). After a [`Request::ZoneImport`] it writes
+//! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
+
+use crate::config::PeerRef;
+use crate::status::{Link, Member, Status, Zone, ZoneDetail};
+use crate::text::{as_seconds, as_text};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use zones::Name;
+
+/// Longest line of a client: a chunk in base64, and air.
+pub const LINE_SIZE_MAX: usize = 128 * 1024;
+/// Longest line of the daemon: a list of some hundred thousand zones.
+pub const REPLY_SIZE_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of records in one [`UploadLine::Chunk`], and of text in one [`Reply::Text`].
+pub const CHUNK_SIZE_MAX: usize = 64 * 1024;
+/// Largest upload: a zone of some ten million records, held in memory once.
+pub const UPLOAD_SIZE_MAX: usize = 1 << 30;
+/// How long a token is good if nothing else is asked for.
+pub const INVITE_EXPIRES: Duration = Duration::from_secs(3600);
+
+/// What a client asks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Answered by [`Done::Status`].
+    Status,
+    /// Answered by [`Done::Peers`].
+    Peers,
+    /// Make a token; answered by [`Done::Invited`].
+    Invite {
+        /// How long it is good.
+        #[serde(with = "as_seconds", rename = "expires_seconds")]
+        expires: Duration,
+        /// Whether the join may go without a majority.
+        majority: Majority,
+    },
+    /// Remove a dead member; answered by [`Done::Evicted`].
+    Evict {
+        /// Which.
+        #[serde(with = "as_text")]
+        peer: PeerRef,
+        /// Whether it may go without a majority.
+        majority: Majority,
+    },
+    /// Answered by [`Done::Links`].
+    OverlayLinks,
+    /// Answered by [`Done::Zones`].
+    ZoneList,
+    /// Make a zone of the records that follow; answered by [`Reply::Progress`] and
+    /// [`Done::Imported`].
+    ZoneImport {
+        /// Its apex.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// How many records follow.
+        records: u64,
+    },
+    /// Answered by [`Reply::Text`] and [`Done::Exported`].
+    ZoneExport {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// Which version of it.
+        version: Version,
+    },
+    /// Answered by [`Done::Zone`].
+    ZoneShow {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// Which version of it.
+        version: Version,
+    },
+    /// Answered by [`Done::Removed`].
+    ZoneRemove {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+    },
+    /// Stop the daemon cleanly; answered by [`Done::Stopping`].
+    Stop,
+}
+
+/// Whether a change of the membership may go without a majority of the members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Majority {
+    /// More than half of the members must settle it.
+    Needed,
+    /// The operator vouches that the missing members are off.
+    Forced,
+}
+
+/// Which version of a zone is meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Version {
+    /// What is in final order.
+    Settled,
+    /// What queries see.
+    Now,
+}
+
+/// A line that follows a [`Request::ZoneImport`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UploadLine {
+    /// At most [`CHUNK_SIZE_MAX`] bytes of records in base64: uncompressed wire format (owner
+    /// name, type, class, TTL, length, RDATA; RFC 1035 section 3.2.1), one after the other. A
+    /// chunk may end anywhere.
+    Chunk(String),
+    /// All records are here.
+    Commit,
+}
+
+/// What the daemon says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// How far a long command has come; more follows.
+    Progress(Progress),
+    /// A part of an export; more follows.
+    Text(String),
+    /// The command is done.
+    Done(Done),
+    /// Nothing was done, and why: one sentence for the operator.
+    Refused(String),
+}
+
+/// How far a long command has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub step: Step,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is.
+    pub total: u64,
+}
+
+/// What a long command is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The client reads and sends records; counted in records.
+    Uploading,
+    /// The records are checked and built into a version; counted in records.
+    Building,
+    /// The blob goes to the store; counted in bytes.
+    Storing,
+    /// The other members fetch it and settle the entry; counted in members.
+    Settling,
+}
+
+/// The result of a command that was carried out.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Done {
+    /// The state of the peer.
+    Status(Box<Status>),
+    /// The members.
+    Peers(Vec<Member>),
+    /// A token.
+    Invited {
+        /// One line of text for `--join`.
+        token: String,
+        /// How long it is good.
+        #[serde(with = "as_seconds", rename = "expires_seconds")]
+        expires: Duration,
+    },
+    /// The member that was evicted.
+    Evicted(Member),
+    /// The links.
+    Links(Vec<Link>),
+    /// The zones, in canonical order.
+    Zones(Vec<Zone>),
+    /// The zone is settled: every member of the settling view serves it.
+    Imported(Zone),
+    /// The export is complete; its version had this serial.
+    Exported {
+        /// The serial.
+        serial: u32,
+    },
+    /// The zone in detail.
+    Zone(ZoneDetail),
+    /// The zone is gone, and that is settled.
+    Removed {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+    },
+    /// The daemon stops.
+    Stopping,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_plain_json() {
+        let check = |request: Request, line: &str| {
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        };
+        check(Request::Status, r#"{"command":"status"}"#);
+        check(
+            Request::Invite {
+                expires: INVITE_EXPIRES,
+                majority: Majority::Needed,
+            },
+            r#"{"command":"invite","expires_seconds":3600.0,"majority":"needed"}"#,
+        );
+        check(
+            Request::Evict {
+                peer: "ns2".parse().unwrap(),
+                majority: Majority::Forced,
+            },
+            r#"{"command":"evict","peer":"ns2","majority":"forced"}"#,
+        );
+        check(
+            Request::ZoneExport {
+                origin: "example.test".parse().unwrap(),
+                version: Version::Now,
+            },
+            r#"{"command":"zone-export","origin":"example.test.","version":"now"}"#,
+        );
+    }
+
+    #[test]
+    fn what_is_no_request_is_an_error() {
+        for line in [
+            "",
+            "{}",
+            r#"{"command":"reboot"}"#,
+            r#"{"command":"zone-remove"}"#,
+            r#"{"command":"zone-remove","origin":"a..b"}"#,
+            r#"{"command":"evict","peer":"","majority":"forced"}"#,
+            r#"{"command":"invite","expires_seconds":-1.0,"majority":"needed"}"#,
+        ] {
+            assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_full_chunk_fits_a_line() {
+        let text = data_encoding::BASE64.encode(&[0xff; CHUNK_SIZE_MAX]);
+        let line = serde_json::to_string(&UploadLine::Chunk(text)).unwrap();
+        assert!(line.len() < LINE_SIZE_MAX);
+    }
+}

@@ -1,0 +1,882 @@
+//! What `dnsd serve` is told, by flags and by a TOML file, parsed into types that cannot be wrong.
+//!
+//! [`Settings`] is one struct for both: what a flag is called, its line in the file is called too
+//! (`--overlay-profile` is `profile` in `[overlay]`). Flags win over the file. [`ServeConfig`] is
+//! what comes out: defaults filled in, contradictions refused.
+
+use crate::prefix::Prefix;
+use overlay::PeerId;
+use overlay::admit::{ADDRESSES_MAX, PEER_NAME_SIZE_MAX};
+use overlay::timing::Profile;
+use overlay::token::Token;
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use zones::Name;
+
+/// Where the data is if nothing else is said.
+pub const DATA_DIR: &str = "./data";
+/// Where DNS is served if nothing else is said: not on port 53, so that a first try needs no
+/// privileges and disturbs nobody.
+pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5353);
+
+/// Everything that `serve` needs to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServeConfig {
+    /// Where the store and the key are.
+    pub data_dir: PathBuf,
+    /// The admin socket.
+    pub admin: PathBuf,
+    /// The peer's name; none: the one that is in the data directory, or its id.
+    pub name: Option<PeerName>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub log_level: LogLevel,
+    /// Where DNS is served; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Where links of other peers come in; none: 127.0.0.1 and the port that is in the data
+    /// directory, or a free one that is kept there.
+    pub peer_listen: Option<SocketAddr>,
+    /// What other peers are told to dial; empty: what is listened on.
+    pub peer_advertise: Vec<SocketAddr>,
+    /// Where members may be found when the addresses in the data directory lead nowhere.
+    pub peers: Vec<SocketAddr>,
+    /// The only peers to link to; empty: all.
+    pub links: Vec<PeerRef>,
+    /// How fast the overlay's timers are.
+    pub overlay_profile: Profile,
+    /// Where metrics and health are served; none: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// What to do with a corrupt store.
+    pub corrupt_store: CorruptStore,
+    /// How a fresh data directory begins.
+    pub birth: Birth,
+}
+
+/// How a fresh data directory begins; the types do not let a joining peer bring zones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Birth {
+    /// As a new cluster of one that has these zones and prefixes.
+    Cluster {
+        /// Zones to import.
+        zones: Vec<ZoneFile>,
+        /// Whose updates are taken, for all zones.
+        allow_update: Vec<Prefix>,
+        /// Who may transfer, all zones.
+        allow_transfer: Vec<Prefix>,
+    },
+    /// As a member of the cluster that made this token.
+    Join(Token),
+}
+
+/// What to do with a corrupt store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CorruptStore {
+    /// Say so and stop.
+    Refuse,
+    /// Move it aside, then join anew.
+    SetAside,
+}
+
+impl ServeConfig {
+    /// Puts flags over the file and fills in defaults.
+    pub fn new(flags: &Settings, file: &Settings) -> Result<Self, Contradiction> {
+        let settings = flags.over(file);
+        let corrupt_store = match settings.set_aside_corrupt_store {
+            Some(true) => CorruptStore::SetAside,
+            _ => CorruptStore::Refuse,
+        };
+        let birth = match settings.join {
+            Some(token) => {
+                for (name, is_given) in [
+                    ("zone", settings.zone.is_some()),
+                    ("allow-update", settings.allow_update.is_some()),
+                    ("allow-transfer", settings.allow_transfer.is_some()),
+                ] {
+                    if is_given {
+                        return Err(Contradiction::WithJoin(name));
+                    }
+                }
+                Birth::Join(token)
+            }
+            // A store that is set aside leaves a fresh directory: with the same command line it
+            // would give birth to a second cluster.
+            None if corrupt_store == CorruptStore::SetAside => {
+                return Err(Contradiction::SetAsideWithoutJoin);
+            }
+            None => Birth::Cluster {
+                zones: settings.zone.unwrap_or_default(),
+                allow_update: settings.allow_update.unwrap_or_default(),
+                allow_transfer: settings.allow_transfer.unwrap_or_default(),
+            },
+        };
+        let listen = settings.listen.unwrap_or_else(|| vec![Listen::At(LISTEN)]);
+        let listen = if listen.contains(&Listen::None) {
+            if listen.len() > 1 {
+                return Err(Contradiction::NoneAndAddress);
+            }
+            Vec::new()
+        } else {
+            listen.into_iter().filter_map(Listen::address).collect()
+        };
+        let peer_advertise = settings.peer_advertise.unwrap_or_default();
+        if peer_advertise.len() > ADDRESSES_MAX {
+            return Err(Contradiction::TooManyAdvertised);
+        }
+        let data_dir = settings.data_dir.unwrap_or_else(|| DATA_DIR.into());
+        Ok(Self {
+            admin: settings.admin.unwrap_or_else(|| admin_socket(&data_dir)),
+            data_dir,
+            name: settings.name,
+            log_format: settings.log_format.unwrap_or_default(),
+            log_level: settings.log_level.unwrap_or_default(),
+            listen,
+            peer_listen: settings.peer_listen,
+            peer_advertise,
+            peers: settings.peer.unwrap_or_default(),
+            links: settings.link.unwrap_or_default(),
+            overlay_profile: settings.overlay.profile.unwrap_or_default(),
+            metrics: settings.metrics,
+            corrupt_store,
+            birth,
+        })
+    }
+}
+
+/// The admin socket of a data directory.
+#[must_use]
+pub fn admin_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.sock")
+}
+
+/// Settings that do not go together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contradiction {
+    /// What only the birth of a cluster may bring, beside `join`.
+    WithJoin(&'static str),
+    /// `set-aside-corrupt-store` without `join`.
+    SetAsideWithoutJoin,
+    /// `listen = "none"` beside an address.
+    NoneAndAddress,
+    /// More addresses than one peer may state.
+    TooManyAdvertised,
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WithJoin(name) => write!(
+                f,
+                "{name} and join do not go together: zones and prefixes come from the cluster \
+                 that is joined"
+            ),
+            Self::SetAsideWithoutJoin => f.write_str(
+                "set-aside-corrupt-store needs join: a peer whose store is set aside comes back \
+                 with a token of its cluster (`dnsd invite` at another peer)",
+            ),
+            Self::NoneAndAddress => {
+                f.write_str("listen: expected either none or addresses, found both")
+            }
+            Self::TooManyAdvertised => {
+                write!(f, "peer-advertise: at most {ADDRESSES_MAX} addresses")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Contradiction {}
+
+/// What flags or the file say; none where they are silent. The doc lines are the help texts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    // A global argument of the command line: see `cli::Global`.
+    #[arg(skip)]
+    data_dir: Option<PathBuf>,
+    #[arg(skip)]
+    admin: Option<PathBuf>,
+    /// The peer's name, unique in the cluster [default: its id]
+    #[arg(long, value_name = "NAME", value_parser = <PeerName as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    name: Option<PeerName>,
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "text|json", value_parser = <LogFormat as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    log_format: Option<LogFormat>,
+    /// Which log lines are written: error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = <LogLevel as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    log_level: Option<LogLevel>,
+    /// Where DNS is served, over UDP and TCP; may be repeated; none: nowhere
+    /// [default: 127.0.0.1:5353]
+    #[arg(long, value_name = "ADDR:PORT|none", value_parser = <Listen as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    listen: Option<Vec<Listen>>,
+    /// Where links of other peers come in, UDP and TCP
+    /// [default: 127.0.0.1 and a free port, kept in the data directory]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    peer_listen: Option<SocketAddr>,
+    /// What other peers are told to dial, if it is not what is listened on; may be repeated
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    peer_advertise: Option<Vec<SocketAddr>>,
+    /// Where a member may be found if all addresses have changed; may be repeated
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    peer: Option<Vec<SocketAddr>>,
+    /// Link to this peer only, by name or id; may be repeated [default: all]
+    #[arg(long, value_name = "PEER", value_parser = <PeerRef as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    link: Option<Vec<PeerRef>>,
+    #[command(flatten)]
+    overlay: OverlaySettings,
+    /// Serve Prometheus metrics, /health and /ready over HTTP here
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    metrics: Option<SocketAddr>,
+    /// Move a corrupt store aside and join anew; needs --join
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    set_aside_corrupt_store: Option<bool>,
+    /// Birth of a cluster: import this zone; may be repeated
+    #[arg(long, value_name = "ORIGIN=FILE", value_parser = <ZoneFile as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    zone: Option<Vec<ZoneFile>>,
+    /// Birth of a cluster: take updates of any zone from here; may be repeated
+    #[arg(long, value_name = "PREFIX", value_parser = <Prefix as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    allow_update: Option<Vec<Prefix>>,
+    /// Birth of a cluster: let these transfer any zone; may be repeated
+    #[arg(long, value_name = "PREFIX", value_parser = <Prefix as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    allow_transfer: Option<Vec<Prefix>>,
+    /// Join the cluster that made this token (`dnsd invite`)
+    #[arg(long, value_name = "TOKEN", value_parser = <Token as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    join: Option<Token>,
+}
+
+/// The settings of `[overlay]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct OverlaySettings {
+    /// How fast the overlay notices a dead peer: lan, wan (tolerates slow links), fast
+    /// [default: lan]
+    #[arg(long = "overlay-profile", value_name = "lan|wan|fast", value_parser = <Profile as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    profile: Option<Profile>,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    pub fn from_toml(text: &str) -> Result<Self, BadFile> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let (line, column) = position(text, at);
+            BadFile {
+                line,
+                column,
+                // The message is one line: an operator greps for it.
+                message: error.message().trim_end().replace('\n', ", "),
+            }
+        })
+    }
+
+    /// These settings with the arguments that stand anywhere in the command line.
+    #[must_use]
+    pub fn with_paths(self, data_dir: Option<PathBuf>, admin: Option<PathBuf>) -> Self {
+        Self {
+            data_dir,
+            admin,
+            ..self
+        }
+    }
+
+    /// These settings; where they are silent, those of `file`.
+    fn over(&self, file: &Self) -> Self {
+        fn or<T: Clone>(flag: &Option<T>, file: &Option<T>) -> Option<T> {
+            flag.clone().or_else(|| file.clone())
+        }
+        Self {
+            data_dir: or(&self.data_dir, &file.data_dir),
+            admin: or(&self.admin, &file.admin),
+            name: or(&self.name, &file.name),
+            log_format: or(&self.log_format, &file.log_format),
+            log_level: or(&self.log_level, &file.log_level),
+            listen: or(&self.listen, &file.listen),
+            peer_listen: or(&self.peer_listen, &file.peer_listen),
+            peer_advertise: or(&self.peer_advertise, &file.peer_advertise),
+            peer: or(&self.peer, &file.peer),
+            link: or(&self.link, &file.link),
+            overlay: OverlaySettings {
+                profile: or(&self.overlay.profile, &file.overlay.profile),
+            },
+            metrics: or(&self.metrics, &file.metrics),
+            set_aside_corrupt_store: or(
+                &self.set_aside_corrupt_store,
+                &file.set_aside_corrupt_store,
+            ),
+            zone: or(&self.zone, &file.zone),
+            allow_update: or(&self.allow_update, &file.allow_update),
+            allow_transfer: or(&self.allow_transfer, &file.allow_transfer),
+            join: or(&self.join, &file.join),
+        }
+    }
+}
+
+/// What is wrong in a configuration file, and where; both counted from 1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadFile {
+    /// The line.
+    pub line: usize,
+    /// The column, in characters.
+    pub column: usize,
+    /// What was found and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for BadFile {}
+
+/// Line and column of a byte offset.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    (line, before[line_start..].chars().count() + 1)
+}
+
+/// A setting that differs between two readings of the file, and what that means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The setting.
+    pub setting: &'static str,
+    /// When it has effect.
+    pub effect: Effect,
+}
+
+/// When a changed setting has effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// From the reload on.
+    Now,
+    /// After a restart.
+    Restart,
+    /// Never: it speaks of the birth of a cluster or of a join.
+    BirthOnly,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let setting = self.setting;
+        match self.effect {
+            Effect::Now => write!(f, "{setting} has changed"),
+            Effect::Restart => write!(f, "{setting} has changed and needs a restart"),
+            Effect::BirthOnly => write!(
+                f,
+                "{setting} has changed and is ignored: it speaks of a fresh data directory"
+            ),
+        }
+    }
+}
+
+/// What SIGHUP finds: the settings that differ. Only the log level takes effect at once; sockets,
+/// links and timers are set up at the start.
+#[must_use]
+pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
+    let compared = [
+        ("log-level", old.log_level != new.log_level, Effect::Now),
+        (
+            "log-format",
+            old.log_format != new.log_format,
+            Effect::Restart,
+        ),
+        ("data-dir", old.data_dir != new.data_dir, Effect::Restart),
+        ("admin", old.admin != new.admin, Effect::Restart),
+        ("name", old.name != new.name, Effect::Restart),
+        ("listen", old.listen != new.listen, Effect::Restart),
+        (
+            "peer-listen",
+            old.peer_listen != new.peer_listen,
+            Effect::Restart,
+        ),
+        (
+            "peer-advertise",
+            old.peer_advertise != new.peer_advertise,
+            Effect::Restart,
+        ),
+        ("peer", old.peers != new.peers, Effect::Restart),
+        ("link", old.links != new.links, Effect::Restart),
+        (
+            "overlay.profile",
+            old.overlay_profile != new.overlay_profile,
+            Effect::Restart,
+        ),
+        ("metrics", old.metrics != new.metrics, Effect::Restart),
+        (
+            "set-aside-corrupt-store",
+            old.corrupt_store != new.corrupt_store,
+            Effect::Restart,
+        ),
+        (
+            "zone, allow-update, allow-transfer or join",
+            old.birth != new.birth,
+            Effect::BirthOnly,
+        ),
+    ];
+    compared
+        .into_iter()
+        .filter(|(_, differs, _)| *differs)
+        .map(|(setting, _, effect)| Change { setting, effect })
+        .collect()
+}
+
+/// A value that a flag and the file write alike.
+pub trait Setting: Sized {
+    /// What is expected, for the message about text that is not it.
+    const EXPECTED: &'static str;
+
+    /// Reads the value, or says what was found and what was expected.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+/// The message about text that is not what was expected.
+fn unexpected<T: Setting>(found: &str) -> String {
+    format!("found {found:?}, expected {}", T::EXPECTED)
+}
+
+impl Setting for SocketAddr {
+    const EXPECTED: &'static str = "ADDR:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| unexpected::<Self>(text))
+    }
+}
+
+impl Setting for Prefix {
+    const EXPECTED: &'static str =
+        "an address or PREFIX/LENGTH, such as 192.0.2.0/24 or 2001:db8::/32";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error| format!("{}: {error}", unexpected::<Self>(text)))
+    }
+}
+
+/// One value of `--listen`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// Serve no DNS at all: this peer only holds the log.
+    None,
+    /// Serve it here.
+    At(SocketAddr),
+}
+
+impl Listen {
+    fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::None => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl Setting for Listen {
+    const EXPECTED: &'static str = "none or ADDR:PORT, such as 192.0.2.1:53 or [2001:db8::1]:53";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            _ => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs, one object a line.
+    Json,
+}
+
+impl Setting for LogFormat {
+    const EXPECTED: &'static str = "text or json";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// Which log lines are written: those of this level and graver ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum LogLevel {
+    /// What stops a part of the daemon.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// What an operator cares about.
+    #[default]
+    Info,
+    /// What helps to understand a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Setting for LogLevel {
+    const EXPECTED: &'static str = "error, warn, info, debug or trace";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            "trace" => Ok(Self::Trace),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+impl Setting for Profile {
+    const EXPECTED: &'static str = "lan, wan or fast";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "lan" => Ok(Self::Lan),
+            "wan" => Ok(Self::Wan),
+            "fast" => Ok(Self::Fast),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// A peer's name, for people.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PeerName(String);
+
+impl PeerName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for PeerName {
+    const EXPECTED: &'static str =
+        "a name of 1 to 64 letters, digits, '-', '_' and '.' that does not look like a peer's id";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let is_name = (1..=PEER_NAME_SIZE_MAX).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            // A name is looked up where an id is; one that reads as an id would hide a peer.
+            && text.parse::<PeerId>().is_err();
+        is_name
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// A peer as an operator names it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PeerRef {
+    /// By its id.
+    Id(PeerId),
+    /// By its name.
+    Name(PeerName),
+}
+
+impl fmt::Display for PeerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Setting for PeerRef {
+    const EXPECTED: &'static str = "a peer's name, or its id of 16 hexadecimal digits";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => PeerName::read(text)
+                .map(Self::Name)
+                .map_err(|_| unexpected::<Self>(text)),
+        }
+    }
+}
+
+impl FromStr for PeerRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::read(text)
+    }
+}
+
+impl Setting for Token {
+    const EXPECTED: &'static str = "the one line that `dnsd invite` prints";
+
+    fn read(text: &str) -> Result<Self, String> {
+        // What was found is a secret, and is not repeated.
+        text.parse()
+            .map_err(|error| format!("{error}; expected {}", Self::EXPECTED))
+    }
+}
+
+/// A zone and the file to read it from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ZoneFile {
+    /// The zone's apex.
+    pub origin: Name,
+    /// The file, relative to where the daemon runs.
+    pub path: PathBuf,
+}
+
+impl Setting for ZoneFile {
+    const EXPECTED: &'static str = "ORIGIN=FILE, such as example.test=example.test.zone";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let (origin, path) = text
+            .split_once('=')
+            .filter(|(_, path)| !path.is_empty())
+            .ok_or_else(|| unexpected::<Self>(text))?;
+        Ok(Self {
+            origin: Name::read(origin)?,
+            path: path.into(),
+        })
+    }
+}
+
+impl Setting for Name {
+    const EXPECTED: &'static str = "a domain name, such as example.test";
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error| format!("{}: {error}", unexpected::<Self>(text)))
+    }
+}
+
+/// A setting in the file. It is parsed inside the visitor: only there does an error get the place
+/// of the value.
+struct InFile<T>(T);
+
+impl<'de, T: Setting> Deserialize<'de> for InFile<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct One<T>(PhantomData<T>);
+
+        impl<T: Setting> Visitor<'_> for One<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::EXPECTED)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+                T::read(text).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_any(One(PhantomData)).map(Self)
+    }
+}
+
+/// Reads one setting.
+fn one<'de, T: Setting, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    InFile::deserialize(from).map(|InFile(value)| Some(value))
+}
+
+/// Reads one setting or a list of them.
+fn many<'de, T: Setting, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+    struct OneOrList<T>(PhantomData<T>);
+
+    impl<'de, T: Setting> Visitor<'de> for OneOrList<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}, or a list of such", T::EXPECTED)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            T::read(text).map(|value| vec![value]).map_err(E::custom)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut values = Vec::new();
+            while let Some(InFile(value)) = list.next_element()? {
+                values.push(value);
+            }
+            Ok(values)
+        }
+    }
+
+    from.deserialize_any(OneOrList(PhantomData)).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlay::ClusterId;
+    use overlay::token::TokenSecret;
+    use std::time::Duration;
+
+    fn config(flags: &str, file: &str) -> Result<ServeConfig, Contradiction> {
+        let flags = Settings::from_toml(flags).unwrap();
+        ServeConfig::new(&flags, &Settings::from_toml(file).unwrap())
+    }
+
+    #[test]
+    fn nothing_said_is_a_working_cluster_of_one() {
+        let config = config("", "").unwrap();
+        assert_eq!(config.listen, [LISTEN]);
+        assert_eq!(config.data_dir, Path::new(DATA_DIR));
+        assert_eq!(config.admin, Path::new("./data/admin.sock"));
+        assert_eq!(
+            config.birth,
+            Birth::Cluster {
+                zones: Vec::new(),
+                allow_update: Vec::new(),
+                allow_transfer: Vec::new()
+            }
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = r#"
+            name = "ns1"
+            data-dir = "/var/lib/dnsd"
+            listen = ["192.0.2.1:53", "[2001:db8::1]:53"]
+            link = "ns2"
+            zone = "example.test=example.zone"
+            [overlay]
+            profile = "wan"
+        "#;
+        let config = config("name = 'ns9'\nlisten = 'none'", file).unwrap();
+        assert_eq!(config.name.unwrap().as_str(), "ns9");
+        assert_eq!(config.listen, []);
+        assert_eq!(config.admin, Path::new("/var/lib/dnsd/admin.sock"));
+        assert_eq!(config.overlay_profile, Profile::Wan);
+        assert_eq!(config.links, ["ns2".parse().unwrap()]);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let token = Token {
+            cluster: ClusterId([1; 16]),
+            fingerprint: [2; 32],
+            secret: TokenSecret([3; 16]),
+            expires: Duration::from_secs(1_000),
+            addresses: vec![LISTEN],
+        };
+        let join = format!("join = '{token}'");
+        let check = |file: &str, expected| assert_eq!(config("", file), Err(expected), "{file}");
+        check(
+            &format!("{join}\nzone = 'a=b'"),
+            Contradiction::WithJoin("zone"),
+        );
+        check(
+            &format!("{join}\nallow-update = '127.0.0.0/8'"),
+            Contradiction::WithJoin("allow-update"),
+        );
+        check(
+            "set-aside-corrupt-store = true",
+            Contradiction::SetAsideWithoutJoin,
+        );
+        check(
+            "listen = ['none', '127.0.0.1:53']",
+            Contradiction::NoneAndAddress,
+        );
+        assert!(config(&join, "set-aside-corrupt-store = true").is_ok());
+    }
+
+    #[test]
+    fn a_bad_file_is_an_error_with_its_place() {
+        let check = |text: &str, line, column, expected: &str| {
+            let error = Settings::from_toml(text).unwrap_err();
+            assert_eq!((error.line, error.column), (line, column), "{error}");
+            assert!(error.message.contains(expected), "{error}");
+            assert!(!error.message.contains('\n'), "{error}");
+        };
+        check(
+            "name = 'a'\nlistn = 'none'",
+            2,
+            1,
+            "unknown field `listn`, expected one of",
+        );
+        check("listen = '127.0.0.1'", 1, 10, "expected none or ADDR:PORT");
+        check("listen = 53", 1, 10, "expected none or ADDR:PORT");
+        check(
+            "# é\nlisten = ['127.0.0.1:53',\n  '::1:x']",
+            3,
+            3,
+            "found \"::1:x\", expected none or ADDR:PORT",
+        );
+        check(
+            "[overlay]\nprofile = 'slow'",
+            2,
+            11,
+            "expected lan, wan or fast",
+        );
+        check("[overlay]\nprofil = 'lan'", 2, 1, "unknown field `profil`");
+        check("allow-update = ['10.0.0.0/33']", 1, 17, "PREFIX/LENGTH");
+        check("zone = 'example.test'", 1, 8, "ORIGIN=FILE");
+        check("zone = 'a..b=file'", 1, 8, "a label is empty");
+        check(
+            "name = '0123456789abcdef'",
+            1,
+            8,
+            "does not look like a peer's id",
+        );
+        check("name = 7", 1, 8, "a name of 1 to 64");
+        check(
+            "set-aside-corrupt-store = 'yes'",
+            1,
+            27,
+            "expected a boolean",
+        );
+        check("name = 'a'\nname = 'b'", 2, 1, "duplicate key");
+        check("name = ", 1, 8, "");
+        check("join = 'two words'", 1, 8, "a token begins with");
+    }
+
+    #[test]
+    fn only_the_log_level_changes_at_once() {
+        let old = config("", "").unwrap();
+        assert_eq!(changes(&old, &old), []);
+        let new = config("", "log-level = 'debug'\nlisten = 'none'\nzone = 'a=b'").unwrap();
+        let effects: Vec<_> = changes(&old, &new).iter().map(|c| c.effect).collect();
+        assert_eq!(effects, [Effect::Now, Effect::Restart, Effect::BirthOnly]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Data of imports on their way: fetched from neighbors, given to neighbors.
+
+use bytes::{Bytes, BytesMut};
+use overlay::router::CHUNK_SIZE_MAX;
+use overlay::{Command, FetchId, Last, PeerId, Tag};
+use replication::BlobHash;
+use std::collections::BTreeMap;
+
+/// Largest blob: what one upload may be.
+const BLOB_SIZE_MAX: usize = 1 << 30;
+/// Neighbors that are served at once; each holds one chunk beside the blob itself.
+const ANSWERS_MAX: usize = 64;
+
+/// Blobs that the log names, and those on their way.
+#[derive(Default)]
+pub struct Blobs {
+    held: BTreeMap<BlobHash, Bytes>,
+    fetching: BTreeMap<Tag, Fetching>,
+    answering: BTreeMap<FetchId, Answering>,
+    next_tag: u64,
+}
+
+struct Fetching {
+    hash: BlobHash,
+    from: PeerId,
+    bytes: BytesMut,
+}
+
+struct Answering {
+    blob: Bytes,
+    at: usize,
+}
+
+/// What a fetch has come to.
+pub enum Fetched {
+    /// More is to come.
+    Going,
+    /// It is complete; whether it is what was asked for is still to be seen.
+    Complete(BlobHash, PeerId, Bytes),
+    /// The neighbor sends more than any blob has.
+    TooLarge(BlobHash, PeerId),
+}
+
+impl Blobs {
+    /// Keeps a blob at hand for neighbors.
+    pub fn insert(&mut self, hash: BlobHash, bytes: Bytes) {
+        self.held.insert(hash, bytes);
+    }
+
+    /// Forgets a blob.
+    pub fn remove(&mut self, hash: &BlobHash) {
+        self.held.remove(hash);
+    }
+
+    /// One that is at hand.
+    #[must_use]
+    pub fn get(&self, hash: &BlobHash) -> Option<Bytes> {
+        self.held.get(hash).cloned()
+    }
+
+    /// All that are at hand.
+    #[must_use]
+    pub fn all(&self) -> Vec<(BlobHash, Bytes)> {
+        self.held
+            .iter()
+            .map(|(hash, bytes)| (*hash, bytes.clone()))
+            .collect()
+    }
+
+    /// Asks a neighbor.
+    pub fn fetch(&mut self, hash: BlobHash, from: PeerId) -> Command {
+        self.next_tag += 1;
+        let tag = Tag(self.next_tag);
+        self.fetching.insert(
+            tag,
+            Fetching {
+                hash,
+                from,
+                bytes: BytesMut::new(),
+            },
+        );
+        Command::Fetch(tag, from, Bytes::copy_from_slice(&hash.0))
+    }
+
+    /// A piece came.
+    pub fn handle_fetched(&mut self, tag: Tag, data: &[u8], last: Last) -> Fetched {
+        let Some(fetching) = self.fetching.get_mut(&tag) else {
+            return Fetched::Going;
+        };
+        if fetching.bytes.len() + data.len() > BLOB_SIZE_MAX {
+            let Fetching { hash, from, .. } = self.fetching.remove(&tag).expect("it was just seen");
+            return Fetched::TooLarge(hash, from);
+        }
+        fetching.bytes.extend_from_slice(data);
+        match last {
+            Last::No => Fetched::Going,
+            Last::Yes => {
+                let Fetching { hash, from, bytes } =
+                    self.fetching.remove(&tag).expect("it was just seen");
+                Fetched::Complete(hash, from, bytes.freeze())
+            }
+        }
+    }
+
+    /// The fetch came to nothing; what it was for.
+    pub fn handle_failed(&mut self, tag: Tag) -> Option<(BlobHash, PeerId)> {
+        let fetching = self.fetching.remove(&tag)?;
+        Some((fetching.hash, fetching.from))
+    }
+
+    /// A neighbor asks.
+    pub fn handle_asked(&mut self, fetch: FetchId, request: &[u8]) -> Command {
+        let hash = <[u8; 32]>::try_from(request).map(BlobHash);
+        let blob = hash.ok().and_then(|hash| self.held.get(&hash));
+        match blob {
+            Some(blob) if self.answering.len() < ANSWERS_MAX => {
+                self.answering.insert(
+                    fetch,
+                    Answering {
+                        blob: blob.clone(),
+                        at: 0,
+                    },
+                );
+                self.next_chunk(fetch).expect("it was just put there")
+            }
+            Some(_) | None => Command::Cancel(fetch),
+        }
+    }
+
+    /// The neighbor can take more.
+    pub fn handle_writable(&mut self, fetch: FetchId) -> Option<Command> {
+        self.next_chunk(fetch)
+    }
+
+    /// The neighbor's fetch has ended.
+    pub fn handle_answer_failed(&mut self, fetch: FetchId) {
+        self.answering.remove(&fetch);
+    }
+
+    fn next_chunk(&mut self, fetch: FetchId) -> Option<Command> {
+        let answering = self.answering.get_mut(&fetch)?;
+        let end = answering.blob.len().min(answering.at + CHUNK_SIZE_MAX);
+        let chunk = answering.blob.slice(answering.at..end);
+        answering.at = end;
+        let last = if end == answering.blob.len() {
+            self.answering.remove(&fetch);
+            Last::Yes
+        } else {
+            Last::No
+        };
+        Some(Command::Respond(fetch, chunk, last))
+    }
+}

@@ -1,0 +1,693 @@
+//! What operators ask of a running peer, from the call to its answer.
+
+use super::admin::{Answer as CallAnswer, Call};
+use super::clock;
+use super::disk::Job;
+use super::driver::{Aside, Client, Driver, Input};
+use super::start::blob_hash;
+use crate::admin::{self, Done, Progress, Request, Step};
+use crate::body::Body;
+use crate::config::PeerRef;
+use crate::metrics::Page;
+use crate::prefix::Prefix;
+use crate::report::{self, Life};
+use crate::requests::{Answer, CommandRefused};
+use crate::sponsor::text_of;
+use crate::state::Outcome;
+use crate::status::Member;
+use crate::zone_data::{decode_records, encode_blob};
+use bytes::Bytes;
+use overlay::status::RouterStatus;
+use overlay::token::TokenSecret;
+use overlay::{Command, PeerId, Token};
+use replication::{BlobHash, Event, Majority, Members, Refused};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+use zones::rdata::{soa_serial, with_soa_serial};
+use zones::zonefile::print_record;
+use zones::{Name, Rcode, Record, Rtype, Serial, Version};
+
+/// How often the progress of an import is told.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
+/// How old the numbers for metrics may become.
+const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
+
+/// What the command line seeds at the birth of a cluster.
+#[derive(Default)]
+pub struct Seeds {
+    /// Zones, read and checked.
+    pub zones: Vec<(Name, Vec<Record>)>,
+    /// Who may update and transfer; none if nothing is said.
+    pub policy: Option<(Vec<Prefix>, Vec<Prefix>)>,
+}
+
+/// The newest numbers, for the HTTP server.
+pub type Snapshot = Arc<Mutex<Arc<super::http::Snapshot>>>;
+
+/// Commands under way.
+pub struct Commands {
+    life: Life,
+    started: Instant,
+    seeds: Option<Seeds>,
+    seeds_left: usize,
+    invitations: VecDeque<CallAnswer>,
+    /// Until then a newcomer needs no majority: an operator vouched for it.
+    forced_until: Option<Instant>,
+    evictions: Vec<(Member, CallAnswer)>,
+    /// Imports whose data is on its way to the disk.
+    storing: BTreeMap<BlobHash, Storing>,
+    /// Imports whose data the members fetch.
+    spreading: BTreeMap<BlobHash, CallAnswer>,
+    due: Option<Instant>,
+    snapshot: Snapshot,
+    snapshot_due: Instant,
+}
+
+/// Who waits for a command's entry to settle.
+pub(super) enum Waiter {
+    /// An import.
+    Import(Option<CallAnswer>, Name),
+    /// A removal.
+    Remove(CallAnswer, Name),
+    /// The policy of the birth.
+    Policy,
+}
+
+/// A zone built aside, for an import.
+pub struct Built {
+    origin: Name,
+    answer: Option<CallAnswer>,
+    zone: Result<BuiltZone, String>,
+}
+
+struct BuiltZone {
+    version: Version,
+    serial: Serial,
+    hash: BlobHash,
+    blob: Bytes,
+}
+
+struct Storing {
+    origin: Name,
+    answer: Option<CallAnswer>,
+    version: Version,
+    serial: Serial,
+    size: u64,
+}
+
+impl Commands {
+    /// Starts with what is to be seeded.
+    #[must_use]
+    pub fn new(life: Life, seeds: Seeds, snapshot: Snapshot) -> Self {
+        let seeds_left = seeds.zones.len() + usize::from(seeds.policy.is_some());
+        Self {
+            life,
+            started: clock::now(),
+            seeds: Some(seeds),
+            seeds_left,
+            invitations: VecDeque::new(),
+            forced_until: None,
+            evictions: Vec::new(),
+            storing: BTreeMap::new(),
+            spreading: BTreeMap::new(),
+            due: None,
+            snapshot,
+            snapshot_due: clock::now(),
+        }
+    }
+
+    /// When something is to be looked at again.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.due, Some(self.snapshot_due)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether a newcomer of now needs a majority.
+    #[must_use]
+    pub fn join_majority(&self, now: Instant) -> Majority {
+        match self.forced_until {
+            Some(until) if now < until => Majority::Forced,
+            _ => Majority::Needed,
+        }
+    }
+}
+
+impl Driver {
+    /// Begins what an operator asks.
+    pub(super) fn handle_call(&mut self, call: Call, wall: Duration, now: Instant) {
+        match call.request.clone() {
+            Request::Status | Request::Peers | Request::OverlayLinks => self.ask_links(call),
+            Request::Evict { .. } => self.ask_links(call),
+            Request::Invite { expires, majority } => {
+                self.invite(call.answer, expires, majority, wall, now);
+            }
+            Request::ZoneList => call.answer.done(Done::Zones(report::zones(&self.peer))),
+            Request::ZoneImport { origin, .. } => {
+                self.build(origin, call.upload, call.answer);
+            }
+            Request::ZoneExport { origin, version } => self.export(call.answer, &origin, version),
+            Request::ZoneShow { origin, version } => {
+                let found = self
+                    .version_of(&origin, version)
+                    .and_then(|(content, serial)| {
+                        report::zone_detail(&self.peer, &origin, &content, serial.0)
+                    });
+                match found {
+                    Some(detail) => call.answer.done(Done::Zone(detail)),
+                    None => call.answer.refuse(no_such_zone(&origin)),
+                }
+            }
+            Request::ZoneRemove { origin } => self.remove(call.answer, origin, wall, now),
+            Request::Stop => {
+                call.answer.done(Done::Stopping);
+                // The queue of inputs has room again by the time this one has been taken out.
+                drop(self.inputs.try_send(Input::Stop));
+            }
+        }
+    }
+
+    /// Shows what needs the links' state.
+    pub(super) fn show(&mut self, call: Call, links: &RouterStatus, wall: Duration, now: Instant) {
+        let peer = &self.peer;
+        match call.request {
+            Request::Status => {
+                let uptime = now.saturating_duration_since(self.commands.started);
+                let status = report::status(
+                    &self.commands.life,
+                    peer,
+                    links,
+                    self.commands.seeds_left,
+                    uptime,
+                    wall,
+                );
+                call.answer.done(Done::Status(Box::new(status)));
+            }
+            Request::Peers => call.answer.done(Done::Peers(report::members(peer, links))),
+            Request::OverlayLinks => call.answer.done(Done::Links(report::links(links))),
+            Request::Evict {
+                peer: victim,
+                majority,
+            } => {
+                let members = report::members(peer, links);
+                self.evict(call.answer, &members, &victim, majority, wall, now);
+            }
+            _ => unreachable!("only these ask for the links"),
+        }
+    }
+
+    /// A zone of an import is built, or cannot be.
+    pub(super) fn handle_built(&mut self, built: Built) {
+        let Built {
+            origin,
+            answer,
+            zone,
+        } = built;
+        match zone {
+            Err(reason) => match answer {
+                Some(answer) => answer.refuse(reason),
+                None => warn!(%origin, reason, "the zone is not imported"),
+            },
+            Ok(BuiltZone {
+                version,
+                serial,
+                hash,
+                blob,
+            }) => {
+                let is_under_way = self.commands.storing.contains_key(&hash)
+                    || self.commands.spreading.contains_key(&hash);
+                if is_under_way {
+                    if let Some(answer) = answer {
+                        answer.refuse("the same data is being imported already");
+                    }
+                    return;
+                }
+                let size = blob.len() as u64;
+                tell(answer.as_ref(), Step::Storing, 0, size);
+                self.blobs.insert(hash, blob.clone());
+                let storing = Storing {
+                    origin,
+                    answer,
+                    version,
+                    serial,
+                    size,
+                };
+                self.commands.storing.insert(hash, storing);
+                self.write(Job::PutBlob(hash, blob));
+            }
+        }
+    }
+
+    /// A blob is on disk. True if it is one of an import of this peer.
+    pub(super) fn import_durable(&mut self, hash: BlobHash, wall: Duration, now: Instant) -> bool {
+        let Some(storing) = self.commands.storing.remove(&hash) else {
+            return false;
+        };
+        let Storing {
+            origin,
+            answer,
+            version,
+            serial,
+            size,
+        } = storing;
+        tell(answer.as_ref(), Step::Storing, size, size);
+        let waiter = Waiter::Import(answer, origin.clone());
+        let client = self.add_client(Client::Command(waiter));
+        let imported = self.peer.handle_import(
+            client,
+            origin,
+            serial,
+            hash,
+            size,
+            version,
+            Majority::Needed,
+            wall,
+            now,
+        );
+        if let Err(refused) = imported
+            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
+        {
+            self.blobs.remove(&hash);
+            self.write(Job::DropBlob(hash));
+            self.end_command(waiter, &Answer::Refused(refused));
+        }
+        self.commands.due = Some(now);
+        true
+    }
+
+    /// Tells the operator what became of a command.
+    pub(super) fn end_command(&mut self, waiter: Waiter, answer: &Answer) {
+        let failure = match answer {
+            Answer::Outcome(Outcome::Rcode(Rcode::NOERROR)) => None,
+            Answer::Outcome(Outcome::Rcode(rcode)) => Some(format!("the peers answer {rcode}")),
+            Answer::Outcome(Outcome::ZoneExists) => Some(refusal(CommandRefused::ZoneExists)),
+            Answer::Outcome(Outcome::ZoneChanged) => Some(refusal(CommandRefused::ZoneChanged)),
+            Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
+            Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
+            Answer::Refused(refused) => Some(refusal(*refused)),
+        };
+        match waiter {
+            Waiter::Import(call, origin) => {
+                let zone = report::zone(&self.peer, &origin);
+                match (call, failure, zone) {
+                    (Some(call), None, Some(zone)) => call.done(Done::Imported(zone)),
+                    (Some(call), None, None) => call.refuse(no_such_zone(&origin)),
+                    (Some(call), Some(reason), _) => call.refuse(reason),
+                    (None, None, _) => {
+                        info!(zone = %origin, "imported");
+                        self.seed_is_in();
+                    }
+                    (None, Some(reason), _) => {
+                        warn!(zone = %origin, reason, "the zone is not imported");
+                        self.seed_is_in();
+                    }
+                }
+            }
+            Waiter::Remove(call, origin) => match failure {
+                None => call.done(Done::Removed { origin }),
+                Some(reason) => call.refuse(reason),
+            },
+            Waiter::Policy => {
+                if let Some(reason) = failure {
+                    warn!(reason, "the policy is not set");
+                }
+                self.seed_is_in();
+            }
+        }
+    }
+
+    /// Looks at commands that wait for something that nobody reports.
+    pub(super) fn go_on_with_commands(&mut self, wall: Duration, now: Instant) {
+        self.plant_seeds(wall, now);
+        self.answer_evictions();
+        if self.commands.due.is_some_and(|due| due <= now) {
+            for (hash, answer) in &self.commands.spreading {
+                let total = self.peer.replica().members().len() as u64;
+                let lackers = self.peer.import_lackers(*hash).len() as u64;
+                answer.progress(Progress {
+                    step: Step::Settling,
+                    done: total.saturating_sub(lackers),
+                    total,
+                });
+            }
+            self.commands.due =
+                (!self.commands.spreading.is_empty()).then(|| now + PROGRESS_PERIOD);
+        }
+        if self.commands.snapshot_due <= now {
+            self.commands.snapshot_due = now + SNAPSHOT_PERIOD;
+            self.take_snapshot();
+        }
+    }
+
+    /// The invitation is durable.
+    pub(super) fn answer_invitation(&mut self, token: &Token, wall: Duration) {
+        if let Some(answer) = self.commands.invitations.pop_front() {
+            let expires = token.expires.saturating_sub(wall);
+            answer.done(Done::Invited {
+                token: token.to_string(),
+                expires,
+            });
+        }
+    }
+
+    /// There are too many invitations.
+    pub(super) fn refuse_invitation(&mut self) {
+        if let Some(answer) = self.commands.invitations.pop_front() {
+            answer.refuse("too many invitations are open; they end by themselves");
+        }
+    }
+
+    /// Numbers for the HTTP server, taken once a second.
+    pub(super) fn handle_snapshot(&mut self, links: &RouterStatus, wall: Duration, now: Instant) {
+        let uptime = now.saturating_duration_since(self.commands.started);
+        let left = self.commands.seeds_left;
+        let status = report::status(&self.commands.life, &self.peer, links, left, uptime, wall);
+        let page = Page::new(&status, &report::links(links), &report::zones(&self.peer));
+        let snapshot = super::http::Snapshot {
+            taken: now,
+            health: status.health.clone(),
+            page,
+        };
+        *self
+            .commands
+            .snapshot
+            .lock()
+            .expect("nobody panics with it") = Arc::new(snapshot);
+    }
+
+    fn take_snapshot(&mut self) {
+        let inputs = self.inputs.clone();
+        self.say(Command::Status(Box::new(move |links| {
+            // A peer that is so busy has older numbers.
+            drop(inputs.try_send(Input::Snapshot(links)));
+        })));
+    }
+
+    fn ask_links(&mut self, call: Call) {
+        let inputs = self.inputs.clone();
+        self.say(Command::Status(Box::new(move |links| {
+            if let Err(error) = inputs.try_send(Input::Links(call, links)) {
+                let (std::sync::mpsc::TrySendError::Full(input)
+                | std::sync::mpsc::TrySendError::Disconnected(input)) = error;
+                if let Input::Links(call, _) = input {
+                    call.answer.refuse("the peer is too busy; try again");
+                }
+            }
+        })));
+    }
+
+    fn invite(
+        &mut self,
+        answer: CallAnswer,
+        expires: Duration,
+        majority: admin::Majority,
+        wall: Duration,
+        now: Instant,
+    ) {
+        let mut secret = [0; 16];
+        if SystemRandom::new().fill(&mut secret).is_err() {
+            answer.refuse("the system gives no randomness");
+            return;
+        }
+        if majority == admin::Majority::Forced {
+            self.commands.forced_until = Some(now + expires);
+        }
+        let token = Token {
+            cluster: self.commands.life.cluster,
+            addresses: self.commands.life.addresses.advertised.clone(),
+            fingerprint: self.signer.public_key().fingerprint(),
+            secret: TokenSecret(secret),
+            // Whole seconds are what a token can say.
+            expires: Duration::from_secs((wall + expires).as_secs()),
+        };
+        self.commands.invitations.push_back(answer);
+        self.say(Command::Invite(token));
+    }
+
+    fn evict(
+        &mut self,
+        answer: CallAnswer,
+        members: &[Member],
+        victim: &PeerRef,
+        majority: admin::Majority,
+        wall: Duration,
+        now: Instant,
+    ) {
+        let Some(member) = members.iter().find(|member| is_named(member, victim)) else {
+            answer.refuse(format!(
+                "no member is called {victim}; `dnsd peers` lists them"
+            ));
+            return;
+        };
+        if member.peer == self.commands.life.peer {
+            answer.refuse("a peer cannot evict itself; ask another one");
+            return;
+        }
+        let majority = match majority {
+            admin::Majority::Needed => Majority::Needed,
+            admin::Majority::Forced => Majority::Forced,
+        };
+        match self.peer.handle_evict(member.peer, majority, wall, now) {
+            Ok(()) => self.commands.evictions.push((member.clone(), answer)),
+            Err(reason) => answer.refuse(text_of(reason)),
+        }
+    }
+
+    fn answer_evictions(&mut self) {
+        let members = self.peer.replica().members();
+        let (done, waiting) = std::mem::take(&mut self.commands.evictions)
+            .into_iter()
+            .partition(|(member, _)| !members.contains(member.peer));
+        self.commands.evictions = waiting;
+        for (member, answer) in done {
+            info!(peer = %member.peer, name = member.name, "evicted");
+            answer.done(Done::Evicted(member));
+        }
+    }
+
+    fn remove(&mut self, answer: CallAnswer, origin: Name, wall: Duration, now: Instant) {
+        let client = self.add_client(Client::Command(Waiter::Remove(answer, origin.clone())));
+        if let Err(refused) = self.peer.handle_remove(client, origin, wall, now)
+            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
+        {
+            self.end_command(waiter, &Answer::Refused(refused));
+        }
+    }
+
+    /// Sorts, checks and encodes an uploaded zone on a thread of its own.
+    fn build(&mut self, origin: Name, upload: Vec<u8>, answer: CallAnswer) {
+        if self.peer.now().version(&origin).is_some() {
+            answer.refuse(refusal(CommandRefused::ZoneExists));
+            return;
+        }
+        self.aside("import", move || {
+            let zone = match decode_records(&upload) {
+                Some(records) => built_zone(&origin, &records),
+                None => Err("the upload is malformed".to_owned()),
+            };
+            Aside::Import(Box::new(Built {
+                origin,
+                answer: Some(answer),
+                zone,
+            }))
+        });
+    }
+
+    fn plant_seeds(&mut self, wall: Duration, now: Instant) {
+        if self.commands.seeds.is_none() || !self.peer.replica().is_settling() {
+            return;
+        }
+        let seeds = self.commands.seeds.take().expect("it was just seen");
+        if self.commands.seeds_left == 0 {
+            return;
+        }
+        if let Some((update, transfer)) = seeds.policy {
+            let client = self.add_client(Client::Command(Waiter::Policy));
+            let body = Body::Policy { update, transfer };
+            if let Err(refused) = self.peer.handle_policy(client, &body, wall, now) {
+                self.clients.remove(&client);
+                self.end_command(Waiter::Policy, &Answer::Refused(refused));
+            }
+        }
+        for (origin, records) in seeds.zones {
+            self.aside("import", move || {
+                let zone = built_zone(&origin, &records);
+                Aside::Import(Box::new(Built {
+                    origin,
+                    answer: None,
+                    zone,
+                }))
+            });
+        }
+    }
+
+    fn seed_is_in(&mut self) {
+        self.commands.seeds_left = self.commands.seeds_left.saturating_sub(1);
+        if self.commands.seeds_left == 0 {
+            self.set_seeded();
+        }
+    }
+
+    fn version_of(&self, origin: &Name, which: admin::Version) -> Option<(Version, Serial)> {
+        let state = match which {
+            admin::Version::Now => self.peer.now(),
+            admin::Version::Settled => self.peer.settled().or_else(|| self.peer.published())?,
+        };
+        Some((state.version(origin)?.clone(), state.serial(origin)))
+    }
+
+    fn export(&mut self, answer: CallAnswer, origin: &Name, which: admin::Version) {
+        let Some((version, serial)) = self.version_of(origin, which) else {
+            answer.refuse(no_such_zone(origin));
+            return;
+        };
+        clock::spawn("export", move || {
+            let mut text = String::new();
+            let soa_first = version.apex().records().filter(|r| r.rtype == Rtype::SOA);
+            let rest = version
+                .records()
+                .filter(|record| record.rtype != Rtype::SOA);
+            for mut record in soa_first.chain(rest) {
+                if record.rtype == Rtype::SOA {
+                    record.rdata = with_soa_serial(&record.rdata, serial);
+                }
+                print_record(&record, &mut text);
+                if text.len() >= admin::CHUNK_SIZE_MAX {
+                    if answer.text_blocking(&text).is_err() {
+                        return;
+                    }
+                    text.clear();
+                }
+            }
+            if answer.text_blocking(&text).is_ok() {
+                answer.done(Done::Exported { serial: serial.0 });
+            }
+        });
+    }
+}
+
+fn is_named(member: &Member, peer: &PeerRef) -> bool {
+    match peer {
+        PeerRef::Id(id) => member.peer == *id,
+        PeerRef::Name(name) => member.name == name.as_str(),
+    }
+}
+
+fn built_zone(origin: &Name, records: &[Record]) -> Result<BuiltZone, String> {
+    let soa = records
+        .iter()
+        .find(|record| record.rtype == Rtype::SOA && record.owner == *origin)
+        .ok_or("the zone has no SOA record at its apex")?;
+    let serial = soa_serial(soa.rdata.as_bytes()).ok_or("the SOA record is malformed")?;
+    let version = Version::from_records(origin, records)
+        .map_err(|outside| format!("{} is not in the zone", outside.0))?;
+    let records: Vec<Record> = version.records().collect();
+    let blob = Bytes::from(encode_blob(origin, &records));
+    Ok(BuiltZone {
+        version,
+        serial,
+        hash: blob_hash(&blob),
+        blob,
+    })
+}
+
+fn tell(answer: Option<&CallAnswer>, step: Step, done: u64, total: u64) {
+    if let Some(answer) = answer {
+        answer.progress(Progress { step, done, total });
+    }
+}
+
+fn no_such_zone(origin: &Name) -> String {
+    format!("there is no zone {origin}; `dnsd zone list` shows all")
+}
+
+fn refusal(refused: CommandRefused) -> String {
+    match refused {
+        CommandRefused::NoSuchZone => "there is no such zone".to_owned(),
+        CommandRefused::ZoneExists => {
+            "the zone exists; remove it first to import it anew".to_owned()
+        }
+        CommandRefused::ZoneChanged => {
+            "the zone changed while it was being imported; nothing was done".to_owned()
+        }
+        CommandRefused::NoMajority => text_of(replication::NotNow::NoMajority).to_owned(),
+        CommandRefused::NotSpread => {
+            "the other peers did not fetch the data in time; nothing was done".to_owned()
+        }
+        CommandRefused::Busy => "too many commands are under way; try again".to_owned(),
+        CommandRefused::Replica(Refused::Full) => "too many entries wait; try again".to_owned(),
+        CommandRefused::Replica(Refused::Withdrawn) => {
+            "the disk does not finish writing; try again".to_owned()
+        }
+        CommandRefused::Replica(Refused::Evicted) => "this peer has been evicted".to_owned(),
+        CommandRefused::Replica(Refused::BlobMissing) => {
+            "the data of the import is not on disk".to_owned()
+        }
+        CommandRefused::Replica(Refused::TooLarge) => "the command is too large".to_owned(),
+    }
+}
+
+/// The members as the overlay wants them.
+#[must_use]
+pub(super) fn overlay_members(members: &replication::MemberSet) -> overlay::MemberSet {
+    let key_of = |peer: &PeerId| {
+        members
+            .admitted
+            .iter()
+            .find(|admit| admit.peer() == *peer)
+            .map(|admit| admit.key)
+    };
+    overlay::MemberSet {
+        admitted: members
+            .admitted
+            .iter()
+            .map(|admit| overlay::Member {
+                key: admit.key,
+                name: admit.name.clone(),
+                addresses: admit.addresses.clone(),
+            })
+            .collect(),
+        excluded: members.excluded.iter().filter_map(key_of).collect(),
+        evicted: members.evicted.iter().filter_map(key_of).collect(),
+    }
+}
+
+/// One line for what an operator may want to read.
+pub(super) fn log(event: &Event, members: &Members) {
+    let name = |peer: &PeerId| {
+        let admit = members.admits().find(|admit| admit.peer() == *peer);
+        admit.map_or_else(|| peer.to_string(), |admit| admit.name.clone())
+    };
+    match event {
+        Event::ViewInstalled {
+            members: view,
+            holds_majority,
+            ..
+        } => {
+            let names: Vec<String> = view.iter().map(name).collect();
+            info!(
+                members = names.join(" "),
+                holds_majority, "settling together"
+            );
+        }
+        Event::ViewLeft => info!("agreeing anew on who settles together"),
+        Event::Withdrawn => warn!("the disk does not finish writing; settling without this peer"),
+        Event::Returned => info!("the disk works again"),
+        Event::Mute(peer) => warn!(peer = name(peer), "a member does not say what all wait for"),
+        Event::ClockOff(millis) => {
+            warn!(
+                millis,
+                "this machine's clock differs from the other members' median"
+            );
+        }
+        Event::PrefixDiffers(peer) => warn!(
+            peer = name(peer),
+            "the settled past of this peer and another differ: evict the wrong one, join it again"
+        ),
+    }
+}

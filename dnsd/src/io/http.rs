@@ -1,0 +1,285 @@
+//! `/metrics`, `/health` and `/ready` over HTTP/1.1: GET and HEAD, one request a connection.
+
+use crate::health::Health;
+use crate::metrics::{CONTENT_TYPE, Page, SNAPSHOT_AGE_MAX};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Connections at once: a few scrapers and probes.
+const CONNECTIONS_MAX: usize = 32;
+/// Longest request with its header fields; what a browser sends is shorter.
+const REQUEST_SIZE_MAX: usize = 8 * 1024;
+/// All that one connection may take, reading and writing.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Out of file descriptors: some will be free soon.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What the peer last said of itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// When.
+    pub taken: Instant,
+    /// Whether it serves current data.
+    pub health: Health,
+    /// Its numbers.
+    pub page: Page,
+}
+
+/// Serves until it is dropped. `snapshot` gives the newest snapshot; it must not wait.
+pub async fn serve<S>(listener: TcpListener, snapshot: S)
+where
+    S: Fn() -> Arc<Snapshot> + Send + Sync + 'static,
+{
+    let snapshot = Arc::new(snapshot);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let permit = Arc::clone(&connections)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an HTTP client");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let snapshot = Arc::clone(&snapshot);
+        tokio::spawn(async move {
+            // A client that is slow or hangs up harms itself only.
+            drop(timeout(CONNECTION_TIMEOUT, answer(stream, &*snapshot)).await);
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(mut stream: TcpStream, snapshot: &impl Fn() -> Arc<Snapshot>) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut part = [0; 1024];
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        let size = stream.read(&mut part).await?;
+        if size == 0 {
+            return Ok(());
+        }
+        request.extend_from_slice(&part[..size]);
+        if request.len() > REQUEST_SIZE_MAX {
+            let response = Response::plain("431 Request Header Fields Too Large", "too long\n");
+            return response.send(&mut stream, Body::Sent).await;
+        }
+    }
+    let (response, body) = respond(&request, snapshot, Instant::now());
+    response.send(&mut stream, body).await
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Response {
+    status: &'static str,
+    content_type: &'static str,
+    body: String,
+}
+
+/// Whether the body is sent, or only described (RFC 9110 section 9.3.2: HEAD).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Body {
+    Sent,
+    LeftOut,
+}
+
+fn respond(
+    request: &[u8],
+    snapshot: &impl Fn() -> Arc<Snapshot>,
+    now: Instant,
+) -> (Response, Body) {
+    let line = request
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (method, target, version) = (words.next(), words.next(), words.next());
+    let body = match method {
+        Some("GET") => Body::Sent,
+        Some("HEAD") => Body::LeftOut,
+        _ => {
+            let response = Response::plain("405 Method Not Allowed", "expected GET or HEAD\n");
+            return (response, Body::Sent);
+        }
+    };
+    if !version.is_some_and(|version| version.starts_with("HTTP/1.")) {
+        return (
+            Response::plain("400 Bad Request", "expected HTTP/1.1\n"),
+            body,
+        );
+    }
+    let path = target
+        .unwrap_or_default()
+        .split('?')
+        .next()
+        .unwrap_or_default();
+    let response = match path {
+        "/metrics" => Response {
+            status: "200 OK",
+            content_type: CONTENT_TYPE,
+            body: snapshot().page.text(),
+        },
+        // Both mean "serving current data": a load balancer and a supervisor that restarts what
+        // is unhealthy are told the same, and the reasons beside.
+        "/health" | "/ready" => health(&snapshot(), now),
+        _ => Response::plain("404 Not Found", "expected /metrics, /health or /ready\n"),
+    };
+    (response, body)
+}
+
+fn health(snapshot: &Snapshot, now: Instant) -> Response {
+    let mut health = snapshot.health.clone();
+    let age = now.saturating_duration_since(snapshot.taken);
+    if age > SNAPSHOT_AGE_MAX {
+        let age = age.as_secs();
+        health.reasons.push(format!(
+            "the peer's thread has not said anything for {age} s"
+        ));
+    }
+    Response {
+        status: if health.is_current() {
+            "200 OK"
+        } else {
+            "503 Service Unavailable"
+        },
+        content_type: "application/json",
+        body: serde_json::to_string(&health).expect("health has string keys only") + "\n",
+    }
+}
+
+impl Response {
+    fn plain(status: &'static str, body: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.to_owned(),
+        }
+    }
+
+    async fn send(&self, stream: &mut TcpStream, body: Body) -> io::Result<()> {
+        let mut bytes = format!(
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.status,
+            self.content_type,
+            self.body.len()
+        )
+        .into_bytes();
+        if body == Body::Sent {
+            bytes.extend_from_slice(self.body.as_bytes());
+        }
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Phase;
+    use crate::status::tests::status;
+    use std::io::{Read, Write};
+
+    fn snapshot(reasons: &[&str]) -> Snapshot {
+        Snapshot {
+            taken: Instant::now(),
+            health: Health {
+                phase: Phase::Serving,
+                reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+            },
+            page: Page::new(&status(), &[], &[]),
+        }
+    }
+
+    /// What a raw client gets for these bytes.
+    fn ask(snapshot: Snapshot, request: Vec<u8>) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let snapshot = Arc::new(snapshot);
+            let server = tokio::spawn(serve(listener, move || Arc::clone(&snapshot)));
+            let response = tokio::task::spawn_blocking(move || {
+                let mut client = std::net::TcpStream::connect(address).unwrap();
+                client.write_all(&request).unwrap();
+                let mut response = String::new();
+                client.read_to_string(&mut response).unwrap();
+                response
+            });
+            let response = response.await.unwrap();
+            server.abort();
+            response
+        })
+    }
+
+    fn get(snapshot: Snapshot, path: &str) -> String {
+        ask(
+            snapshot,
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
+        )
+    }
+
+    #[test]
+    fn health_means_serving_current_data() {
+        for path in ["/health", "/ready"] {
+            let response = get(snapshot(&[]), path);
+            assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+            assert!(
+                response.ends_with("{\"phase\":\"serving\",\"reasons\":[]}\n"),
+                "{response}"
+            );
+            let response = get(snapshot(&["no majority"]), path);
+            assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+            assert!(response.contains("[\"no majority\"]"), "{response}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_hangs_is_not_healthy() {
+        let snapshot = snapshot(&[]);
+        let later = snapshot.taken + SNAPSHOT_AGE_MAX + Duration::from_secs(1);
+        assert_eq!(health(&snapshot, snapshot.taken).status, "200 OK");
+        assert!(health(&snapshot, later).body.contains("for 6 s"));
+    }
+
+    #[test]
+    fn metrics_are_text_with_its_length() {
+        let response = get(snapshot(&[]), "/metrics?x=1");
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(CONTENT_TYPE), "{head}");
+        assert!(
+            head.contains(&format!("Content-Length: {}", body.len())),
+            "{head}"
+        );
+        assert!(body.contains("zonecast_zones 2\n"), "{body}");
+    }
+
+    #[test]
+    fn other_requests_are_refused() {
+        let check = |request: &[u8], expected: &str| {
+            let response = ask(snapshot(&[]), request.to_vec());
+            assert!(
+                response.starts_with(&format!("HTTP/1.1 {expected}")),
+                "{response}"
+            );
+        };
+        check(b"GET / HTTP/1.1\r\n\r\n", "404");
+        check(b"POST /health HTTP/1.1\r\n\r\n", "405");
+        check(b"GET /health\r\n\r\n", "400");
+        check(b"\xff\xfe\r\n\r\n", "405");
+        check(&[b'x'; REQUEST_SIZE_MAX + 1], "431");
+        let response = ask(snapshot(&[]), b"HEAD /health HTTP/1.1\r\n\r\n".to_vec());
+        assert!(response.ends_with("\r\n\r\n"), "{response}");
+    }
+}

@@ -1,0 +1,178 @@
+//! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener.
+
+use super::{tcp, udp};
+use crate::serve::{Counters, Limits, Served, Tally, UpdateQueue};
+use arc_swap::ArcSwap;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Tries to find a port that is free for UDP and TCP, if the system is to choose it.
+const PORT_TRIES: usize = 16;
+
+/// What an operator says about listeners.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, by UDP and TCP; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// UDP workers per address; none for one per core.
+    pub udp_workers: Option<usize>,
+    /// About answers.
+    pub limits: Limits,
+    /// About connections.
+    pub tcp: tcp::Limits,
+}
+
+/// What all listeners share with the rest of the daemon.
+pub struct Shared {
+    /// What is served at the moment.
+    pub served: Arc<ArcSwap<Served>>,
+    /// Where updates go.
+    pub updates: UpdateQueue,
+}
+
+/// The listeners, running.
+pub struct Listeners {
+    addresses: Vec<SocketAddr>,
+    workers: Vec<udp::Worker>,
+    tcp: tcp::Listener,
+}
+
+/// An address on which the daemon cannot listen.
+#[derive(Debug)]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// UDP or TCP.
+    pub transport: &'static str,
+    /// Why.
+    pub cause: io::Error,
+}
+
+impl Listeners {
+    /// Binds all addresses, and then starts to answer. TCP runs on `runtime`.
+    pub fn start(
+        config: &Config,
+        shared: &Arc<Shared>,
+        runtime: &Handle,
+    ) -> Result<Self, ListenError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let workers_each = config.udp_workers.unwrap_or_else(cores);
+        let mut bound = Vec::new();
+        for address in &config.listen {
+            bound.push(bind(*address, workers_each)?);
+        }
+        let tcp = tcp::Listener::new(config.tcp, config.limits, Arc::clone(shared), runtime);
+        let mut listeners = Self {
+            addresses: Vec::new(),
+            workers: Vec::new(),
+            tcp,
+        };
+        for (address, udp_sockets, tcp_socket) in bound {
+            let error = |transport| {
+                move |cause| ListenError {
+                    address,
+                    transport,
+                    cause,
+                }
+            };
+            listeners.addresses.push(address);
+            for (nth, socket) in udp_sockets.into_iter().enumerate() {
+                let worker = udp::Worker::start(socket, nth, config.limits, Arc::clone(shared));
+                listeners.workers.push(worker.map_err(error("UDP"))?);
+            }
+            listeners.tcp.listen(tcp_socket).map_err(error("TCP"))?;
+        }
+        Ok(listeners)
+    }
+
+    /// The addresses with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The sum of what all listeners counted.
+    #[must_use]
+    pub fn counts(&self) -> Tally {
+        let mut sum = self.tcp.counters().snapshot();
+        for counters in self.workers.iter().map(udp::Worker::counters) {
+            sum.merge(&Counters::snapshot(counters));
+        }
+        sum
+    }
+
+    /// How many TCP connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.tcp.connections()
+    }
+
+    /// Stops to listen. UDP workers finish their batch; connections send what they have and
+    /// close. Dropping the listeners does the same.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.tcp.stop();
+        self.workers.drain(..).for_each(udp::Worker::stop);
+    }
+}
+
+/// The sockets of one address, on one port.
+fn bind(
+    address: SocketAddr,
+    udp_workers: usize,
+) -> Result<(SocketAddr, Vec<UdpSocket>, TcpListener), ListenError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = |transport| {
+            move |cause| ListenError {
+                address,
+                transport,
+                cause,
+            }
+        };
+        let udp = udp::bind(address, udp_workers.max(1)).map_err(error("UDP"))?;
+        let chosen = udp[0].local_addr().map_err(error("UDP"))?;
+        match tcp::bind(chosen) {
+            Ok(tcp) => return Ok((chosen, udp, tcp)),
+            Err(cause)
+                if address.port() == 0
+                    && cause.kind() == io::ErrorKind::AddrInUse
+                    && tries < PORT_TRIES => {}
+            Err(cause) => return Err(error("TCP")(cause)),
+        }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            transport,
+            cause,
+        } = self;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address} ({transport}): another program does"
+                )
+            }
+            _ => write!(f, "cannot listen on {address} ({transport}): {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}

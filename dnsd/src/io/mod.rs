@@ -1,0 +1,25 @@
+//! The doors of the daemon: sockets, files, processes, clocks and threads.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "io: the doors"
+)]
+
+pub mod admin;
+pub mod admin_client;
+pub mod blobs;
+pub mod clock;
+pub mod commands;
+mod datagrams;
+pub mod demo;
+pub mod disk;
+pub mod driver;
+pub mod file;
+pub mod http;
+pub mod joining;
+pub mod listeners;
+pub mod log;
+pub mod run;
+pub mod start;
+pub mod tcp;
+mod udp;

@@ -1,0 +1,593 @@
+//! `dnsd serve`: everything that runs, from the start to a clean stop.
+
+use super::admin::AdminSocket;
+use super::blobs::Blobs;
+use super::clock;
+use super::commands::{Commands, Seeds, Snapshot};
+use super::disk;
+use super::driver::{Driver, End, Input, StartLinks};
+use super::http;
+use super::joining::{self, JoinError};
+use super::listeners::{self, ListenError, Listeners};
+use super::start::{DataDir, Member, StartError, blob_hash};
+use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, ZoneFile};
+use crate::health::{Health, Phase};
+use crate::metrics::Page;
+use crate::peer::Peer;
+use crate::report::Life;
+use crate::serve::{Limits, Served, UpdateQueue};
+use crate::sponsor::Signer;
+use crate::status::Addresses;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use overlay::io::endpoint::Listeners as PeerListeners;
+use overlay::io::link::{LinkError, LinkThread};
+use overlay::{Admit, ClusterId, Join, NeighborSpec, Node, Router, Token};
+use replication::{BlobHash, Config, Replica};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use zones::io::files;
+use zones::io::store::set_aside;
+use zones::store::Store;
+use zones::zonefile::Rejected;
+
+/// Inputs that wait for the peer thread; updates beyond it are answered SERVFAIL and counted.
+const INPUTS_MAX: usize = 8_192;
+/// Threads for TCP, the admin socket and HTTP.
+const RUNTIME_THREADS: usize = 2;
+
+/// Why the daemon does not run.
+#[derive(Debug)]
+pub enum ServeError {
+    /// A zone file of the birth cannot be used.
+    Zone(Box<Rejected>),
+    /// The data directory cannot be used.
+    Start(StartError),
+    /// It holds another cluster's data than the token's.
+    OtherCluster(ClusterId, ClusterId),
+    /// Nothing was joined.
+    Join(JoinError),
+    /// An address for DNS.
+    Listen(ListenError),
+    /// The address for links.
+    Links(LinkError),
+    /// The admin socket, or the address for metrics.
+    Bind(String, io::Error),
+    /// The system gives no randomness.
+    Random,
+    /// The runtime could not be started.
+    Runtime(io::Error),
+    /// It ran and could not go on; why is in the log.
+    Failed,
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone(rejected) => {
+                for (number, error) in rejected.errors.iter().enumerate() {
+                    if number > 0 {
+                        f.write_str("\n")?;
+                    }
+                    error.fmt(f)?;
+                }
+                Ok(())
+            }
+            Self::Start(error) if error.is_corrupt() => write!(
+                f,
+                "{error}. Restore it from a backup, or move it aside and join anew: \
+                 --set-aside-corrupt-store --join TOKEN"
+            ),
+            Self::Start(error) => error.fmt(f),
+            Self::OtherCluster(held, token) => write!(
+                f,
+                "the data directory belongs to cluster {held}, and the token to {token}; \
+                 nothing was changed. Use another --data-dir"
+            ),
+            Self::Join(error) => error.fmt(f),
+            Self::Listen(error) => write!(f, "{error} (the address is in use or not here)"),
+            Self::Links(error) => error.fmt(f),
+            Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
+            Self::Random => f.write_str("the system gives no randomness"),
+            Self::Runtime(error) => write!(f, "cannot start threads: {error}"),
+            Self::Failed => f.write_str("the daemon cannot go on; its log says why"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
+pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let (inputs, received) = sync_channel(INPUTS_MAX);
+    runtime.spawn(signals(Arc::clone(&is_stopping), inputs.clone(), reload));
+
+    let is_fresh = !config.data_dir.join("log").exists();
+    let seeds = match &config.birth {
+        Birth::Cluster {
+            zones,
+            allow_update,
+            allow_transfer,
+        } if is_fresh => Seeds {
+            zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
+            policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
+                .then(|| (allow_update.clone(), allow_transfer.clone())),
+        },
+        Birth::Cluster { .. } | Birth::Join(_) => Seeds::default(),
+    };
+    let (mut data, member) = open(config)?;
+    let peer_listeners = bind_links(config, &mut data)?;
+    let advertised = advertised(config, peer_listeners.address());
+    let (member, peer_listeners) = match (member, &config.birth) {
+        (Some(member), birth) => {
+            check_birth(birth, &member)?;
+            (member, peer_listeners)
+        }
+        (None, Birth::Cluster { .. }) => (found(config, &mut data, &advertised)?, peer_listeners),
+        (None, Birth::Join(token)) => {
+            let address = peer_listeners.address();
+            let member = join(
+                config,
+                &mut data,
+                token,
+                &advertised,
+                peer_listeners,
+                &is_stopping,
+            )?;
+            (
+                member,
+                PeerListeners::bind(address).map_err(ServeError::Links)?,
+            )
+        }
+    };
+    run(Parts {
+        config,
+        runtime,
+        data,
+        member,
+        seeds,
+        peer_listeners,
+        advertised,
+        inputs,
+        received,
+    })
+}
+
+struct Parts<'c> {
+    config: &'c ServeConfig,
+    runtime: tokio::runtime::Runtime,
+    data: DataDir,
+    member: Member,
+    seeds: Seeds,
+    peer_listeners: PeerListeners,
+    advertised: Vec<SocketAddr>,
+    inputs: SyncSender<Input>,
+    received: std::sync::mpsc::Receiver<Input>,
+}
+
+fn run(parts: Parts<'_>) -> Result<(), ServeError> {
+    let Parts {
+        config,
+        runtime,
+        data,
+        member,
+        seeds,
+        peer_listeners,
+        advertised,
+        inputs,
+        received,
+    } = parts;
+    let admit = member.admit.clone();
+    let (wall, now) = (clock::wall(), clock::now());
+    let timing = config.overlay_profile.timing();
+    let replica = Replica::resume(
+        Config::new(
+            admit.peer(),
+            admit.cluster,
+            timing.deadline_max,
+            timing.agree_limit,
+        ),
+        &member.rows,
+        &member.meta,
+        fastrand::u32(..),
+        wall,
+        now,
+    )
+    .map_err(|corrupt| ServeError::Start(StartError::Rows(corrupt)))?;
+    let peer = Peer::resume(replica, member.checkpoint, member.imports, wall, now);
+
+    let served = Arc::new(ArcSwap::from_pointee(Served::default()));
+    let updates = inputs.clone();
+    let shared = Arc::new(listeners::Shared {
+        served: Arc::clone(&served),
+        updates: UpdateQueue::new(move |request| {
+            updates.try_send(Input::Update(request)).map_err(|error| {
+                let (TrySendError::Full(input) | TrySendError::Disconnected(input)) = error;
+                match input {
+                    Input::Update(request) => request,
+                    _ => unreachable!("what comes back is what was sent"),
+                }
+            })
+        }),
+    });
+    let dns = Listeners::start(
+        &listeners::Config {
+            listen: config.listen.clone(),
+            udp_workers: None,
+            limits: Limits::default(),
+            tcp: super::tcp::Limits::default(),
+        },
+        &shared,
+        runtime.handle(),
+    )
+    .map_err(ServeError::Listen)?;
+
+    let life = Life {
+        name: admit.name.clone(),
+        peer: admit.peer(),
+        cluster: admit.cluster,
+        addresses: Addresses {
+            dns: dns.addresses().to_vec(),
+            peer: Some(peer_listeners.address()),
+            advertised: advertised.clone(),
+            metrics: config.metrics,
+        },
+    };
+    let snapshot: Snapshot = Arc::new(Mutex::new(Arc::new(http::Snapshot {
+        taken: now,
+        health: Health {
+            phase: Phase::Starting,
+            reasons: Vec::new(),
+        },
+        page: Page::default(),
+    })));
+    serve_operators(config, &runtime, &inputs, &snapshot)?;
+
+    let mut blobs = Blobs::default();
+    for (hash, bytes) in blobs_of(&data).map_err(ServeError::Start)? {
+        blobs.insert(hash, bytes);
+    }
+    let signer = Signer {
+        key: data.identity.signer(),
+        me: admit.peer(),
+        cluster: admit.cluster,
+    };
+    let start_links = start_links(config, &data, &admit, peer_listeners, advertised, &inputs)?;
+    info!(
+        peer = %admit.peer(), name = admit.name, cluster = %admit.cluster,
+        dns = ?dns.addresses(), "started"
+    );
+    let (jobs, waiting) = channel();
+    let disk = {
+        let inputs = inputs.clone();
+        disk::start(Box::new(data.store), waiting, move |done| {
+            drop(inputs.send(Input::Disk(done)));
+        })
+    };
+    let commands = Commands::new(life, seeds, snapshot);
+    let driver = Driver::new(
+        peer,
+        signer,
+        blobs,
+        commands,
+        inputs,
+        jobs,
+        start_links,
+        served,
+    );
+    let end = clock::spawn("peer", move || driver.run(&received))
+        .join()
+        .unwrap_or(End::Failed);
+    dns.stop();
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if disk.join().is_err() {
+        return Err(ServeError::Failed);
+    }
+    match end {
+        End::Stopped => {
+            info!("stopped");
+            Ok(())
+        }
+        End::Failed => Err(ServeError::Failed),
+    }
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
+async fn signals(
+    is_stopping: Arc<AtomicBool>,
+    inputs: SyncSender<Input>,
+    reload: impl Fn() + Send + 'static,
+) {
+    let kinds = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = kinds else {
+        warn!("signals cannot be caught: this process can only be killed");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                reload();
+                continue;
+            }
+        }
+        is_stopping.store(true, Ordering::Relaxed);
+        drop(inputs.try_send(Input::Stop));
+    }
+}
+
+fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), ServeError> {
+    let checked = files::load(&zone.path, &zone.origin, &mut |_| {})
+        .map_err(|rejected| ServeError::Zone(Box::new(rejected)))?;
+    for warning in &checked.warnings {
+        warn!("{warning}");
+    }
+    Ok((zone.origin.clone(), checked.records))
+}
+
+fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
+    let opened = DataDir::open(&config.data_dir).and_then(|mut data| {
+        let member = data.member()?;
+        Ok((data, member))
+    });
+    match opened {
+        Err(error) if error.is_corrupt() && config.corrupt_store == CorruptStore::SetAside => {
+            let name = format!("corrupt-{}", clock::wall().as_secs());
+            let place = set_aside(&config.data_dir, &name)
+                .map_err(|error| ServeError::Start(error.into()))?;
+            warn!(place = %place.display(), %error, "the corrupt store was moved aside");
+            let data = DataDir::open(&config.data_dir).map_err(ServeError::Start)?;
+            Ok((data, None))
+        }
+        opened => opened.map_err(ServeError::Start),
+    }
+}
+
+/// What the command line says of a birth, held against a data directory that is not fresh.
+fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
+    match birth {
+        Birth::Join(token) if token.cluster != member.admit.cluster => {
+            return Err(ServeError::OtherCluster(
+                member.admit.cluster,
+                token.cluster,
+            ));
+        }
+        Birth::Join(_) => info!("--join is ignored: this data directory is in that cluster"),
+        Birth::Cluster {
+            zones,
+            allow_update,
+            allow_transfer,
+        } => {
+            for zone in zones {
+                info!(
+                    zone = %zone.origin,
+                    "--zone is ignored: the cluster is there already; `dnsd zone import` adds zones"
+                );
+            }
+            if !allow_update.is_empty() || !allow_transfer.is_empty() {
+                info!("--allow-* is ignored: the cluster is there already; it is policy now");
+            }
+        }
+    }
+    if !member.is_seeded {
+        warn!("the first start of this cluster was cut off: `dnsd zone list` shows what is in");
+    }
+    Ok(())
+}
+
+fn found(
+    config: &ServeConfig,
+    data: &mut DataDir,
+    advertised: &[SocketAddr],
+) -> Result<Member, ServeError> {
+    let mut cluster = [0; 16];
+    SystemRandom::new()
+        .fill(&mut cluster)
+        .map_err(|_| ServeError::Random)?;
+    let me = data.identity.peer_id();
+    let admit = Admit::sign(
+        &data.identity.signer(),
+        ClusterId(cluster),
+        data.identity.public_key(),
+        name_of(config, me),
+        advertised.to_vec(),
+        me,
+        clock::wall(),
+    );
+    info!(cluster = %admit.cluster, "a new cluster");
+    data.give_birth(&admit, clock::wall())
+        .map_err(ServeError::Start)?;
+    reread(data)
+}
+
+fn join(
+    config: &ServeConfig,
+    data: &mut DataDir,
+    token: &Token,
+    advertised: &[SocketAddr],
+    listeners: PeerListeners,
+    is_stopping: &AtomicBool,
+) -> Result<Member, ServeError> {
+    let name = name_of(config, data.identity.peer_id());
+    let addresses = advertised.to_vec();
+    joining::join(data, token.clone(), name, addresses, listeners, &|| {
+        is_stopping.load(Ordering::Relaxed)
+    })
+    .map_err(ServeError::Join)?;
+    reread(data)
+}
+
+fn reread(data: &mut DataDir) -> Result<Member, ServeError> {
+    let member = data.member().map_err(ServeError::Start)?;
+    Ok(member.expect("it was just written"))
+}
+
+fn name_of(config: &ServeConfig, me: overlay::PeerId) -> String {
+    config
+        .name
+        .as_ref()
+        .map_or_else(|| me.to_string(), |name| name.as_str().to_owned())
+}
+
+/// Binds the address for links. A port that is not said is chosen once and kept.
+fn bind_links(config: &ServeConfig, data: &mut DataDir) -> Result<PeerListeners, ServeError> {
+    let kept = data.peer_port().map_err(ServeError::Start)?;
+    let address = config
+        .peer_listen
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, kept.unwrap_or_default())));
+    let listeners = PeerListeners::bind(address).map_err(ServeError::Links)?;
+    if config.peer_listen.is_none() && kept.is_none() {
+        data.set_peer_port(listeners.address().port())
+            .map_err(ServeError::Start)?;
+    }
+    Ok(listeners)
+}
+
+/// What other peers are told to dial.
+fn advertised(config: &ServeConfig, listen: SocketAddr) -> Vec<SocketAddr> {
+    if !config.peer_advertise.is_empty() {
+        return config.peer_advertise.clone();
+    }
+    if !listen.ip().is_unspecified() {
+        return vec![listen];
+    }
+    let is_same_family = |ip: &IpAddr| listen.is_ipv6() || ip.is_ipv4();
+    let mut addresses: Vec<SocketAddr> = if_addrs::get_if_addrs()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(|interface| interface.ip())
+        .filter(is_same_family)
+        .map(|ip| SocketAddr::new(ip, listen.port()))
+        .collect();
+    addresses.truncate(overlay::admit::ADDRESSES_MAX);
+    if addresses.is_empty() {
+        warn!("this machine has no address that others could dial; use --peer-advertise");
+    }
+    addresses
+}
+
+fn serve_operators(
+    config: &ServeConfig,
+    runtime: &tokio::runtime::Runtime,
+    inputs: &SyncSender<Input>,
+    snapshot: &Snapshot,
+) -> Result<(), ServeError> {
+    let _guard = runtime.enter();
+    let socket = AdminSocket::bind(&config.admin)
+        .map_err(|error| ServeError::Bind(config.admin.display().to_string(), error))?;
+    let calls = inputs.clone();
+    runtime.spawn(socket.serve(move |call| {
+        calls.try_send(Input::Admin(call)).map_err(|error| {
+            let (TrySendError::Full(input) | TrySendError::Disconnected(input)) = error;
+            match input {
+                Input::Admin(call) => call,
+                _ => unreachable!("what comes back is what was sent"),
+            }
+        })
+    }));
+    if let Some(address) = config.metrics {
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(address))
+            .map_err(|error| ServeError::Bind(address.to_string(), error))?;
+        let snapshot = Arc::clone(snapshot);
+        runtime.spawn(http::serve(listener, move || {
+            Arc::clone(&snapshot.lock().expect("nobody panics with it"))
+        }));
+    }
+    Ok(())
+}
+
+fn blobs_of(data: &DataDir) -> Result<Vec<(BlobHash, Bytes)>, StartError> {
+    let mut blobs = Vec::new();
+    for hash in data.store.blobs()? {
+        if let Some(bytes) = data.store.blob(&hash)? {
+            blobs.push((blob_hash(&bytes), Bytes::from(bytes)));
+        }
+    }
+    Ok(blobs)
+}
+
+/// Everything that the link thread needs, to be started when this life is durable.
+fn start_links(
+    config: &ServeConfig,
+    data: &DataDir,
+    admit: &Admit,
+    listeners: PeerListeners,
+    advertised: Vec<SocketAddr>,
+    inputs: &SyncSender<Input>,
+) -> Result<StartLinks, ServeError> {
+    let rows = data.member_rows().map_err(ServeError::Start)?;
+    let join_rows = data.join_rows().map_err(ServeError::Start)?;
+    let join = Join::resume(join_rows, fastrand::u64(..)).map_err(|row| {
+        ServeError::Start(StartError::Store(zones::store::StoreError::Corrupt {
+            place: "database zones, tree join".to_owned(),
+            cause: format!("the row {} does not decode", row.key.escape_ascii()),
+        }))
+    })?;
+    let links =
+        (!config.links.is_empty()).then(|| config.links.iter().map(neighbor_spec).collect());
+    let router_config = overlay::Config {
+        cluster: admit.cluster,
+        name: admit.name.clone(),
+        addresses: advertised,
+        profile: config.overlay_profile,
+        links,
+        extra_addresses: config.peers.clone(),
+        admit: Some(admit.clone()),
+    };
+    let identity = overlay::io::key::Identity::load_or_make(&config.data_dir)
+        .map_err(|error| ServeError::Start(StartError::Key(error)))?;
+    let inputs = inputs.clone();
+    Ok(Box::new(move |incarnation| {
+        let (wall, now) = (clock::wall(), clock::now());
+        let router = Router::resume(
+            router_config,
+            identity.signer(),
+            incarnation,
+            rows,
+            fastrand::u64(..),
+            wall,
+            now,
+        );
+        let node = Node::new(Some(router), join);
+        let deliver = move |event| {
+            let error = inputs.try_send(Input::Node(event)).err()?;
+            let (TrySendError::Full(input) | TrySendError::Disconnected(input)) = error;
+            match input {
+                Input::Node(event) => Some(event),
+                _ => unreachable!("what comes back is what was sent"),
+            }
+        };
+        match LinkThread::start(listeners, &identity, node, deliver) {
+            Ok(links) => Some(links),
+            Err(error) => {
+                tracing::error!(%error, "no links");
+                None
+            }
+        }
+    }))
+}
+
+fn neighbor_spec(peer: &PeerRef) -> NeighborSpec {
+    NeighborSpec::parse(&peer.to_string())
+}

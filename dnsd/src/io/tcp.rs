@@ -1,0 +1,472 @@
+//! The TCP listener (RFC 7766): requests of a connection are read ahead and answered as their
+//! answers come, each with its length in front.
+//!
+//! ```text
+//! read_requests ─ place in the queue, then serve ─→ response ──────────┐
+//!      │                       ├─ update ─→ peer ─→ response, later ───┤ queue ─→ write_responses
+//!      └ waits while no place  └─ zone transfer ─→ message by message ─┘
+//! ```
+//! The queue of responses is the one bound of a connection: a place in it is taken before a
+//! request is served, so a client that does not read is not read from either.
+
+use super::listeners::Shared;
+use crate::message::Header;
+use crate::message::build::header_only;
+use crate::serve::transfer::{self, TooLarge};
+use crate::serve::update::{self, ReplyTo, UpdateRequest};
+use crate::serve::{Client, Count, Counters, Outcome, Served, Tally, Transport, serve};
+use bytes::{Buf, Bytes, BytesMut};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use zones::Rcode;
+
+/// What an operator may set about connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections_max: usize,
+    /// Connections from one address.
+    pub connections_per_address_max: usize,
+    /// Zone transfers under way at the same time.
+    pub transfers_max: usize,
+    /// A connection on which nothing is asked for so long is closed, and one on which a request
+    /// takes so long to come in.
+    pub timeout_idle: Duration,
+    /// A connection that takes nothing of what is written for so long is closed.
+    pub timeout_write: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Some 20 KiB each.
+            connections_max: 1_000,
+            // Many clients may share the address of their router.
+            connections_per_address_max: 200,
+            // Each is a version that is kept, and a stream of its own.
+            transfers_max: 20,
+            // RFC 7766 section 6.2.3 asks for some seconds.
+            timeout_idle: Duration::from_secs(10),
+            timeout_write: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Requests of one connection whose responses are not written yet.
+const IN_FLIGHT_MAX: usize = 64;
+/// Zone transfers of one connection at the same time.
+const TRANSFERS_PER_CONNECTION_MAX: usize = 1;
+/// Bytes of responses gathered for one write.
+const WRITE_SIZE: usize = 64 * 1024;
+/// Room for requests that are read ahead; a longer request makes it grow.
+const READ_SIZE: usize = 4 * 1024;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// Wait after an accept that fails for lack of file descriptors or memory.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// All TCP listeners, with the limits that they share.
+pub(super) struct Listener {
+    server: Arc<Server>,
+    runtime: Handle,
+    stop: watch::Sender<bool>,
+}
+
+struct Server {
+    limits: Limits,
+    answer_limits: crate::serve::Limits,
+    shared: Arc<Shared>,
+    counters: Counters,
+    transfers: Arc<Semaphore>,
+    open: Mutex<BTreeMap<IpAddr, usize>>,
+}
+
+/// Binds the socket of one address.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier life of the daemon linger for a minute; they do not matter.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Listener {
+    /// Listens nowhere yet.
+    pub(super) fn new(
+        limits: Limits,
+        answer_limits: crate::serve::Limits,
+        shared: Arc<Shared>,
+        runtime: &Handle,
+    ) -> Self {
+        let server = Server {
+            limits,
+            answer_limits,
+            shared,
+            counters: Counters::default(),
+            transfers: Arc::new(Semaphore::new(limits.transfers_max)),
+            open: Mutex::default(),
+        };
+        Self {
+            server: Arc::new(server),
+            runtime: runtime.clone(),
+            stop: watch::channel(false).0,
+        }
+    }
+
+    /// Takes connections on one more socket.
+    pub(super) fn listen(&self, socket: TcpListener) -> io::Result<()> {
+        let _runtime = self.runtime.enter();
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let server = Arc::clone(&self.server);
+        self.runtime
+            .spawn(accept(server, socket, self.stop.subscribe()));
+        Ok(())
+    }
+
+    /// What is counted.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.server.counters
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        self.server.open().values().sum()
+    }
+
+    /// Takes no more connections and reads no more requests.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl Server {
+    fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        // The map is whole after every statement that changes it.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection from this address; none if it would be one too many.
+    fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Count> {
+        let mut open = self.open();
+        if open.values().sum::<usize>() >= self.limits.connections_max {
+            return Err(Count::TcpRefusedTotal);
+        }
+        let count = open.entry(ip).or_default();
+        if *count >= self.limits.connections_per_address_max {
+            return Err(Count::TcpRefusedAddress);
+        }
+        *count += 1;
+        Ok(Place {
+            server: Arc::clone(self),
+            ip,
+        })
+    }
+
+    /// Leave for one more zone transfer, on this connection and in all.
+    fn admit_transfer(
+        &self,
+        on_connection: &Arc<Semaphore>,
+    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let one = Arc::clone(on_connection).try_acquire_owned().ok()?;
+        let other = Arc::clone(&self.transfers).try_acquire_owned().ok()?;
+        Some((one, other))
+    }
+}
+
+/// A connection's place among the open ones.
+struct Place {
+    server: Arc<Server>,
+    ip: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.server.open();
+        match open.get_mut(&self.ip) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                open.remove(&self.ip);
+            }
+        }
+    }
+}
+
+async fn accept(
+    server: Arc<Server>,
+    socket: tokio::net::TcpListener,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            // The client gave up before its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a TCP connection");
+                tokio::time::sleep(ERROR_PAUSE).await;
+                continue;
+            }
+        };
+        match server.admit(address.ip().to_canonical()) {
+            Ok(place) => {
+                server.counters.add(Count::TcpAccepted);
+                let connection = Connection { place, address };
+                tokio::spawn(connection.run(stream, stop.clone()));
+            }
+            // The stream is closed; what the client asks next, it asks anew.
+            Err(count) => server.counters.add(count),
+        }
+    }
+}
+
+struct Connection {
+    place: Place,
+    address: SocketAddr,
+}
+
+type Responses = mpsc::Sender<Vec<u8>>;
+
+impl Connection {
+    async fn run(self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+        // A response must not wait for the acknowledgement of the one before it.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let (read, write) = stream.into_split();
+        let (responses, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        let server = &*self.place.server;
+        let writing = write_responses(server, write, queue);
+        let reading = async {
+            tokio::select! {
+                () = self.read_requests(read, responses) => {}
+                _ = stop.wait_for(|stopped| *stopped) => {}
+            }
+        };
+        tokio::pin!(writing);
+        tokio::select! {
+            // A client that has no more requests may still wait for responses.
+            () = reading => writing.await,
+            () = &mut writing => {}
+        }
+    }
+
+    async fn read_requests(&self, mut read: OwnedReadHalf, responses: Responses) {
+        let server = &self.place.server;
+        let transfers = Arc::new(Semaphore::new(TRANSFERS_PER_CONNECTION_MAX));
+        let mut buffer = BytesMut::with_capacity(READ_SIZE);
+        loop {
+            let timeout_idle = server.limits.timeout_idle;
+            let message = match next_message(&mut read, &mut buffer, timeout_idle).await {
+                Next::Message(message) => message,
+                Next::End => return,
+                Next::Idle(partial) => {
+                    // While something is under way the client waits for us, not we for it.
+                    let is_waited_for = responses.capacity() < responses.max_capacity()
+                        || transfers.available_permits() < TRANSFERS_PER_CONNECTION_MAX;
+                    if is_waited_for && partial == Partial::No {
+                        continue;
+                    }
+                    server.counters.add(Count::TcpIdle);
+                    return;
+                }
+            };
+            let Ok(place) = responses.clone().reserve_owned().await else {
+                return;
+            };
+            let client = Client {
+                address: self.address,
+                transport: Transport::Tcp,
+            };
+            let mut response = Vec::new();
+            let served = server.shared.served.load_full();
+            let limits = &server.answer_limits;
+            let outcome = serve(&message, &client, &served, limits, &mut response);
+            let mut tally = Tally::default();
+            tally.add_request(Transport::Tcp, &message, outcome, &response);
+            server.counters.take(&mut tally);
+            match outcome {
+                Outcome::Respond(_) => {
+                    place.send(response);
+                }
+                // Who sends what is no request does not get a second try.
+                Outcome::Drop => return,
+                Outcome::Update => self.hand_on(message, place),
+                Outcome::Transfer => {
+                    let Some(permits) = server.admit_transfer(&transfers) else {
+                        server.counters.add(Count::TransfersOverflowed);
+                        place.send(servfail(&message));
+                        continue;
+                    };
+                    let (server, responses) = (Arc::clone(server), responses.clone());
+                    tokio::spawn(async move {
+                        let _permits = permits;
+                        send_transfer(&server, &message, &served, &responses).await;
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives an update to the peer, or says that too many wait. The answer has its place in the
+    /// queue, so whoever gives it does not wait.
+    fn hand_on(&self, message: Bytes, place: mpsc::OwnedPermit<Vec<u8>>) {
+        let server = Arc::clone(&self.place.server);
+        let reply = {
+            let message = message.clone();
+            ReplyTo::new(move |rcode| {
+                let mut response = Vec::new();
+                update::respond(&message, rcode, &server.answer_limits, &mut response);
+                let mut tally = Tally::default();
+                tally.add_response(rcode, &response);
+                server.counters.take(&mut tally);
+                place.send(response);
+            })
+        };
+        let request = UpdateRequest {
+            message,
+            source: self.address,
+            transport: Transport::Tcp,
+            reply,
+        };
+        let server = &self.place.server;
+        match server.shared.updates.try_push(request) {
+            Ok(()) => server.counters.add(Count::UpdatesTaken),
+            Err(request) => {
+                server.counters.add(Count::UpdatesOverflowed);
+                request.reply.send(Rcode::SERVFAIL);
+            }
+        }
+    }
+}
+
+/// Sends a zone message by message, as fast as the client takes them.
+async fn send_transfer(
+    server: &Server,
+    request: &Bytes,
+    served: &Served,
+    responses: &mpsc::Sender<Vec<u8>>,
+) {
+    let messages = transfer::messages(request, served, &server.answer_limits)
+        .expect("the request was found to be a zone transfer, in the same state of the zones");
+    server.counters.add(Count::TransfersStarted);
+    for message in messages {
+        let (message, is_whole) = match message {
+            Ok(message) => (message, true),
+            // An error code in the middle tells the client to throw away what it has.
+            Err(TooLarge) => (servfail(request), false),
+        };
+        if responses.send(message).await.is_err() || !is_whole {
+            return;
+        }
+    }
+    server.counters.add(Count::TransfersCompleted);
+}
+
+fn servfail(request: &[u8]) -> Vec<u8> {
+    let mut response = Vec::new();
+    let header = Header::read(request).expect("the request was answered before");
+    header_only(&mut response, &header, Rcode::SERVFAIL.0);
+    response
+}
+
+/// What comes next on a connection.
+enum Next {
+    Message(Bytes),
+    /// The client has no more requests, or is gone.
+    End,
+    /// Nothing for the whole time-out.
+    Idle(Partial),
+}
+
+/// Whether a request has begun to come in.
+#[derive(PartialEq, Eq)]
+enum Partial {
+    Yes,
+    No,
+}
+
+async fn next_message(read: &mut OwnedReadHalf, buffer: &mut BytesMut, idle: Duration) -> Next {
+    let deadline = Instant::now() + idle;
+    loop {
+        if let Some(message) = take_message(buffer) {
+            return Next::Message(message);
+        }
+        match timeout_at(deadline, read.read_buf(buffer)).await {
+            Ok(Ok(0) | Err(_)) => return Next::End,
+            Ok(Ok(_)) => {}
+            Err(_) if buffer.is_empty() => return Next::Idle(Partial::No),
+            Err(_) => return Next::Idle(Partial::Yes),
+        }
+    }
+}
+
+/// Takes a whole message from the front of what was read, or makes room for the rest of it.
+fn take_message(buffer: &mut BytesMut) -> Option<Bytes> {
+    let size = match buffer.first_chunk() {
+        Some(size) => usize::from(u16::from_be_bytes(*size)),
+        None => 0,
+    };
+    if buffer.len() < LENGTH_SIZE + size || buffer.is_empty() {
+        buffer.reserve((LENGTH_SIZE + size).max(READ_SIZE) - buffer.len());
+        return None;
+    }
+    buffer.advance(LENGTH_SIZE);
+    Some(buffer.split_to(size).freeze())
+}
+
+async fn write_responses(
+    server: &Server,
+    mut write: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+) {
+    let mut bytes = Vec::new();
+    while let Some(response) = queue.recv().await {
+        frame(&response, &mut bytes);
+        while bytes.len() < WRITE_SIZE
+            && let Ok(response) = queue.try_recv()
+        {
+            frame(&response, &mut bytes);
+        }
+        match timeout(server.limits.timeout_write, write.write_all(&bytes)).await {
+            Ok(Ok(())) => bytes.clear(),
+            Ok(Err(_)) => return,
+            Err(_) => {
+                server.counters.add(Count::TcpSlow);
+                return;
+            }
+        }
+    }
+}
+
+/// Appends a message with its length in front (RFC 1035 section 4.2.2).
+fn frame(message: &[u8], bytes: &mut Vec<u8>) {
+    let size = u16::try_from(message.len()).expect("responses are bounded by MESSAGE_SIZE_MAX");
+    bytes.extend_from_slice(&size.to_be_bytes());
+    bytes.extend_from_slice(message);
+}
+
+/// Size of the length in front of a message.
+const LENGTH_SIZE: usize = 2;

@@ -1,0 +1,230 @@
+//! UDP workers: one pinned thread and one socket each, sharing a port by SO_REUSEPORT.
+//!
+//! A worker takes a batch of requests, looks once at which zones are served, answers all, and
+//! sends the answers in one call. Updates go to the peer with a copy of the way back.
+
+use super::datagrams::{
+    Batch, IsIpv6, ReturnPath, force_receive_buffer, ignore_path_mtu, pin_thread, tell_destination,
+    wake,
+};
+use super::listeners::Shared;
+use crate::serve::update::{self, ReplyTo, UpdateRequest};
+use crate::serve::{Client, Count, Counters, Limits, Outcome, Tally, Transport, serve};
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use zones::Rcode;
+
+/// Receive buffer of a socket: with the system's default a burst of some hundred requests is
+/// lost while a worker waits for its core.
+const RECEIVE_BUFFER_SIZE: usize = 4 << 20;
+/// Wait after an error of a socket that may pass, such as lack of memory.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// One worker.
+pub(super) struct Worker {
+    socket: Arc<UdpSocket>,
+    counters: Arc<Counters>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Binds the sockets of `count` workers to one address. The first one is bound without
+/// SO_REUSEPORT, which would let another server's socket there go unnoticed.
+pub(super) fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let first = new_socket(address)?;
+    first.bind(&address.into())?;
+    first.set_reuse_port(true)?;
+    let first: UdpSocket = first.into();
+    // If the system was to choose the port, the others take the same.
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..count {
+        let socket = new_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        sockets.push(socket.into());
+    }
+    for socket in &sockets {
+        let is_ipv6 = IsIpv6::from(address.ip());
+        // A socket with one address has no choice of where answers leave from.
+        if address.ip().is_unspecified() {
+            tell_destination(socket, is_ipv6)?;
+        }
+        ignore_path_mtu(socket, is_ipv6)?;
+        // Without the right to pass the system's limit, what `new_socket` got must do.
+        let _ = force_receive_buffer(socket, RECEIVE_BUFFER_SIZE);
+    }
+    Ok(sockets)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_SIZE)?;
+    Ok(socket)
+}
+
+impl Worker {
+    /// Starts a worker on a socket; `nth` says which core is its own.
+    pub(super) fn start(
+        socket: UdpSocket,
+        nth: usize,
+        limits: Limits,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let socket = Arc::new(socket);
+        let counters = Arc::new(Counters::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            socket: Arc::clone(&socket),
+            counters: Arc::clone(&counters),
+            stopping: Arc::clone(&stopping),
+            limits,
+            shared,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("udp {nth}"))
+            .spawn(move || {
+                if let Err(error) = pin_thread(nth) {
+                    tracing::debug!(%error, "a UDP worker is not pinned to a core");
+                }
+                let _guard = AbortOnPanic;
+                work.run();
+            })?;
+        Ok(Self {
+            socket,
+            counters,
+            stopping,
+            thread,
+        })
+    }
+
+    /// What it counts.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Ends it after its current batch, and waits for that.
+    pub(super) fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        wake(&self.socket);
+        self.thread
+            .join()
+            .expect("a worker that panics ends the process");
+    }
+}
+
+/// A socket whose worker is gone would swallow its share of all requests. The process ends
+/// instead, and other peers take over.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// What a worker's thread holds.
+struct Work {
+    socket: Arc<UdpSocket>,
+    counters: Arc<Counters>,
+    stopping: Arc<AtomicBool>,
+    limits: Limits,
+    shared: Arc<Shared>,
+}
+
+impl Work {
+    fn run(&self) {
+        let mut batch = Batch::new(usize::from(self.limits.udp_size));
+        let mut tally = Tally::default();
+        while !self.stopping.load(Ordering::Acquire) {
+            let count = match batch.receive(&self.socket) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    self.counters.add(Count::UdpReceiveFailed);
+                    std::thread::sleep(ERROR_PAUSE);
+                    continue;
+                }
+            };
+            self.answer(&mut batch, count, &mut tally);
+            self.counters.take(&mut tally);
+        }
+    }
+
+    fn answer(&self, batch: &mut Batch, count: usize, tally: &mut Tally) {
+        let served = self.shared.served.load();
+        for i in 0..count {
+            let Some((request, address, response)) = batch.request(i) else {
+                tally.add(Count::RequestsUdp);
+                tally.add(Count::Dropped);
+                tally.add(Count::Malformed);
+                continue;
+            };
+            let client = Client {
+                address,
+                transport: Transport::Udp,
+            };
+            let outcome = serve(request, &client, &served, &self.limits, response);
+            tally.add_request(Transport::Udp, request, outcome, response);
+            match outcome {
+                Outcome::Respond(_) => batch.respond(i),
+                Outcome::Drop => {}
+                Outcome::Update => {
+                    let message = Bytes::copy_from_slice(request);
+                    let path = batch.return_path(i);
+                    self.hand_on(message, address, path, tally);
+                }
+                Outcome::Transfer => unreachable!("a zone transfer needs TCP"),
+            }
+        }
+        for _ in 0..batch.send(&self.socket) {
+            tally.add(Count::UdpSendFailed);
+        }
+    }
+
+    /// Gives an update to the peer, or says that too many wait.
+    fn hand_on(&self, message: Bytes, source: SocketAddr, path: ReturnPath, tally: &mut Tally) {
+        let reply = {
+            let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
+            let (message, limits) = (message.clone(), self.limits);
+            ReplyTo::new(move |rcode| {
+                let mut response = Vec::new();
+                update::respond(&message, rcode, &limits, &mut response);
+                let mut tally = Tally::default();
+                tally.add_response(rcode, &response);
+                if path.send(&socket, &response).is_err() {
+                    tally.add(Count::UdpSendFailed);
+                }
+                counters.take(&mut tally);
+            })
+        };
+        let request = UpdateRequest {
+            message,
+            source,
+            transport: Transport::Udp,
+            reply,
+        };
+        match self.shared.updates.try_push(request) {
+            Ok(()) => tally.add(Count::UpdatesTaken),
+            Err(request) => {
+                tally.add(Count::UpdatesOverflowed);
+                request.reply.send(Rcode::SERVFAIL);
+            }
+        }
+    }
+}

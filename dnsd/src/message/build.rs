@@ -1,0 +1,311 @@
+//! Writes a response: header, the question as it was asked, then RRsets section by section.
+//!
+//! An RRset goes in whole or not at all (RFC 2181 section 9), and the OPT record has its place
+//! kept from the start, so that it always fits.
+
+use super::compress::{Case, Compressor};
+use super::edns::{Edns, OPT_SIZE};
+use super::header::{HEADER_SIZE, Header};
+use super::request::Request;
+use zones::rdata::{self, Part};
+use zones::rtype::{Class, Rtype};
+
+/// A response being written. It is cut short by [`Builder::rollback`] and completed by
+/// [`Builder::finish`].
+#[derive(Debug)]
+pub struct Builder<'b> {
+    message: &'b mut Vec<u8>,
+    size_max: usize,
+    names: Compressor,
+    knows_question: bool,
+    question_size: usize,
+    counts: [u16; 4],
+    opt: Option<(Edns, u16)>,
+}
+
+/// A section that holds records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Section {
+    /// What was asked for.
+    Answer = 1,
+    /// Who is asked next, or why there is no answer.
+    Authority = 2,
+    /// What will be asked next.
+    Additional = 3,
+}
+
+/// The owner of a record in a response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner<'n> {
+    /// The QNAME, in the case in which it was asked.
+    Question,
+    /// A name in wire format.
+    Name(&'n [u8]),
+}
+
+/// It does not fit; the message is as it was before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// A state of a builder to which it can go back.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    size: usize,
+    counts: [u16; 4],
+}
+
+impl<'b> Builder<'b> {
+    /// Starts the response to `request`, which may become `size_max` bytes long. `own_size` is
+    /// the UDP size that our OPT record states, if the request has one.
+    pub fn new(
+        message: &'b mut Vec<u8>,
+        request: &Request<'_>,
+        case: Case,
+        size_max: usize,
+        own_size: u16,
+    ) -> Self {
+        let question_size = request.question.size();
+        message.clear();
+        message.extend_from_slice(&request.message[..HEADER_SIZE + question_size]);
+        Self::over(
+            message,
+            request.edns,
+            case,
+            size_max,
+            own_size,
+            [1, 0, 0, 0],
+            question_size,
+        )
+    }
+
+    /// Starts a message of a zone transfer after the first, which may be without a question
+    /// (RFC 5936 section 2.2.1).
+    pub fn without_question(
+        message: &'b mut Vec<u8>,
+        request: &Request<'_>,
+        case: Case,
+        size_max: usize,
+    ) -> Self {
+        message.clear();
+        message.extend_from_slice(&request.message[..HEADER_SIZE]);
+        Self::over(message, None, case, size_max, 0, [0; 4], 0)
+    }
+
+    fn over(
+        message: &'b mut Vec<u8>,
+        edns: Option<Edns>,
+        case: Case,
+        size_max: usize,
+        own_size: u16,
+        counts: [u16; 4],
+        question_size: usize,
+    ) -> Self {
+        let opt = edns.map(|edns| (edns, own_size));
+        Self {
+            message,
+            size_max: size_max - if opt.is_some() { OPT_SIZE } else { 0 },
+            names: Compressor::new(case),
+            knows_question: false,
+            question_size,
+            counts,
+            opt,
+        }
+    }
+
+    /// Appends one record.
+    pub fn record(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: Rtype,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> Result<(), Full> {
+        let mark = self.mark();
+        debug_assert!(
+            self.counts[section as usize + 1..].iter().all(|n| *n == 0),
+            "sections are written in order"
+        );
+        match owner {
+            // The question follows the header, so its name stands at 12.
+            Owner::Question => self.message.extend_from_slice(&[0xc0, HEADER_SIZE as u8]),
+            Owner::Name(wire) => self.name(wire),
+        }
+        self.message.extend_from_slice(&rtype.0.to_be_bytes());
+        self.message.extend_from_slice(&Class::IN.0.to_be_bytes());
+        self.message.extend_from_slice(&ttl.to_be_bytes());
+        self.message.extend_from_slice(&[0, 0]);
+        let start = self.message.len();
+        for part in rdata::parts(rtype, rdata) {
+            match part {
+                Part::Name {
+                    wire,
+                    compressible: true,
+                } => self.name(wire),
+                Part::Name {
+                    wire,
+                    compressible: false,
+                } => self.message.extend_from_slice(wire),
+                Part::Bytes(bytes) => self.message.extend_from_slice(bytes),
+            }
+        }
+        let size = self.message.len() - start;
+        if self.message.len() > self.size_max || self.counts[section as usize] == u16::MAX {
+            self.rollback(mark);
+            return Err(Full);
+        }
+        let size = u16::try_from(size).expect("compression does not lengthen RDATA");
+        self.message[start - 2..start].copy_from_slice(&size.to_be_bytes());
+        self.counts[section as usize] += 1;
+        Ok(())
+    }
+
+    /// Appends an RRset, whole or not at all.
+    pub fn rrset<'r>(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: Rtype,
+        ttl: u32,
+        rdatas: impl IntoIterator<Item = &'r [u8]>,
+    ) -> Result<(), Full> {
+        let mark = self.mark();
+        for rdata in rdatas {
+            if let Err(full) = self.record(section, owner, rtype, ttl, rdata) {
+                self.rollback(mark);
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the message: flags, counts and, if the request has one, the OPT record. `flags`
+    /// are added to those that every response has; `rcode` may have twelve bits if there is an
+    /// OPT record.
+    pub fn finish(self, header: &Header, flags: u16, rcode: u16) {
+        let mut counts = self.counts;
+        if let Some((edns, own_size)) = self.opt {
+            self.message
+                .extend_from_slice(&edns.response(own_size, rcode));
+            counts[3] += 1;
+        }
+        let flags = header.response_flags() | flags | rcode & 15;
+        self.message[2..4].copy_from_slice(&flags.to_be_bytes());
+        for (i, count) in counts.iter().enumerate() {
+            self.message[4 + 2 * i..6 + 2 * i].copy_from_slice(&count.to_be_bytes());
+        }
+    }
+
+    /// The state to which [`Self::rollback`] can return.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            size: self.message.len(),
+            counts: self.counts,
+        }
+    }
+
+    /// Takes back what was written since.
+    pub fn rollback(&mut self, mark: Mark) {
+        self.message.truncate(mark.size);
+        self.counts = mark.counts;
+        self.names.forget_from(mark.size);
+    }
+
+    /// How many records a section holds.
+    #[must_use]
+    pub fn count(&self, section: Section) -> u16 {
+        self.counts[section as usize]
+    }
+
+    /// What is written so far.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        self.message
+    }
+
+    fn name(&mut self, wire: &[u8]) {
+        // Most answers hold no name beside the question's, so it is learned only with the next.
+        if !self.knows_question {
+            self.knows_question = true;
+            if self.question_size > 0 {
+                let end = HEADER_SIZE + self.question_size - 4;
+                self.names
+                    .learn(HEADER_SIZE, &self.message[HEADER_SIZE..end]);
+            }
+        }
+        self.names.write(self.message, wire);
+    }
+}
+
+/// Writes a response of a header alone, for requests whose question cannot be read or is not
+/// there.
+pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16) {
+    message.clear();
+    message.extend_from_slice(&header.id.to_be_bytes());
+    message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());
+    message.extend_from_slice(&[0; 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\
+        \x03wWw\x01a\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
+
+    fn request() -> Request<'static> {
+        Request::read(REQUEST, Header::read(REQUEST).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_response_repeats_the_question_and_ends_with_opt() {
+        let request = request();
+        let mut message = Vec::new();
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, 1232);
+        let owner = Owner::Question;
+        builder
+            .record(Section::Answer, owner, Rtype::A, 60, &[192, 0, 2, 1])
+            .unwrap();
+        builder
+            .record(
+                Section::Authority,
+                Owner::Name(b"\x01A\x00"),
+                Rtype::A,
+                60,
+                &[192, 0, 2, 2],
+            )
+            .unwrap();
+        builder.finish(&request.header, super::super::header::AA, 0);
+        let mut expected = b"\x00\x07\x85\x00\x00\x01\x00\x01\x00\x01\x00\x01".to_vec();
+        expected.extend_from_slice(b"\x03wWw\x01a\x00\x00\x01\x00\x01");
+        expected
+            .extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01");
+        expected
+            .extend_from_slice(b"\xc0\x10\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x02");
+        expected.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00");
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn an_rrset_goes_in_whole_or_not_at_all() {
+        let request = request();
+        let mut message = Vec::new();
+        // Header 12, question 11, OPT 11, two records of 16.
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, 1232);
+        let set = |n: u8| (0..n).map(|_| [192, 0, 2, 1]).collect::<Vec<_>>();
+        let mut put = |n| {
+            let rdatas = set(n);
+            let rdatas = rdatas.iter().map(|rdata| &rdata[..]);
+            builder.rrset(Section::Answer, Owner::Question, Rtype::A, 60, rdatas)
+        };
+        assert_eq!(put(3), Err(Full));
+        assert_eq!(put(2), Ok(()));
+        assert_eq!(put(1), Err(Full));
+        assert_eq!(builder.count(Section::Answer), 2);
+        builder.finish(&request.header, 0, 16);
+        assert_eq!(message.len(), 66);
+        assert_eq!(message[3] & 15, 0);
+        assert_eq!(message[66 - 11 + 5], 1);
+    }
+}

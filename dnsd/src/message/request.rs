@@ -1,0 +1,194 @@
+//! A request as far as every kind of request is alike: header, one question, and what the
+//! additional section says about the message itself (OPT, TSIG).
+//!
+//! All records are walked, so that a message with missing or trailing bytes is known as such;
+//! their RDATA is left to those who need it.
+
+use super::edns::Edns;
+use super::header::{HEADER_SIZE, Header};
+use super::question::Question;
+use super::{Malformed, read_u16, read_u32};
+use zones::rtype::Rtype;
+
+/// A request that is well formed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request<'m> {
+    /// The whole message.
+    pub message: &'m [u8],
+    /// Its header.
+    pub header: Header,
+    /// Its one question.
+    pub question: Question<'m>,
+    /// Its OPT record.
+    pub edns: Option<Edns>,
+    /// Whether it is signed.
+    pub signature: Signature,
+}
+
+/// Whether a request ends with a signature over itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// It does not.
+    Unsigned,
+    /// A TSIG record (RFC 8945).
+    Tsig,
+}
+
+/// One record of a request, its fields not interpreted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RawRecord<'m> {
+    /// Where its owner name starts.
+    pub owner_at: usize,
+    /// Its type.
+    pub rtype: Rtype,
+    /// Its class.
+    pub class: u16,
+    /// Its TTL.
+    pub ttl: u32,
+    /// Its RDATA.
+    pub rdata: &'m [u8],
+    /// Where the RDATA starts.
+    pub rdata_at: usize,
+}
+
+impl<'m> Request<'m> {
+    /// Reads a message whose header has been read.
+    pub fn read(message: &'m [u8], header: Header) -> Result<Self, Malformed> {
+        // RFC 9619: a QUERY with any other number of questions than one is malformed; RFC 2136
+        // section 3.1.1 says the same of the zone section.
+        if header.counts[0] != 1 {
+            return Err(Malformed);
+        }
+        let question = Question::read(message)?;
+        let mut request = Self {
+            message,
+            header,
+            question,
+            edns: None,
+            signature: Signature::Unsigned,
+        };
+        let mut at = HEADER_SIZE + question.size();
+        let [_, answers, authorities, additionals] = header.counts;
+        for _ in 0..u32::from(answers) + u32::from(authorities) {
+            (_, at) = RawRecord::read(message, at)?;
+        }
+        for _ in 0..additionals {
+            // RFC 8945 section 5.1: a TSIG record is the last one.
+            if request.signature != Signature::Unsigned {
+                return Err(Malformed);
+            }
+            let (record, end) = RawRecord::read(message, at)?;
+            at = end;
+            match record.rtype {
+                Rtype::OPT => {
+                    // RFC 6891 section 6.1.1: one OPT record at most, owned by the root.
+                    if request.edns.is_some() || message[record.owner_at] != 0 {
+                        return Err(Malformed);
+                    }
+                    request.edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
+                }
+                Rtype::TSIG => request.signature = Signature::Tsig,
+                _ => {}
+            }
+        }
+        if at != message.len() {
+            return Err(Malformed);
+        }
+        Ok(request)
+    }
+
+    /// The first record of the authority section, which in an IXFR request is the SOA that the
+    /// requestor holds (RFC 1995 section 3).
+    #[must_use]
+    pub fn first_authority(&self) -> Option<RawRecord<'m>> {
+        if self.header.counts[1] != 0 || self.header.counts[2] == 0 {
+            return None;
+        }
+        let at = HEADER_SIZE + self.question.size();
+        Some(RawRecord::read(self.message, at).ok()?.0)
+    }
+}
+
+impl<'m> RawRecord<'m> {
+    /// Reads the record at `at`. Returns it with the offset of what follows it.
+    fn read(message: &'m [u8], at: usize) -> Result<(Self, usize), Malformed> {
+        let fixed = skip_name(message, at)?;
+        let size = usize::from(read_u16(message, fixed + 8)?);
+        let rdata_at = fixed + 10;
+        let end = rdata_at + size;
+        let record = Self {
+            owner_at: at,
+            rtype: Rtype(read_u16(message, fixed)?),
+            class: read_u16(message, fixed + 2)?,
+            ttl: read_u32(message, fixed + 4)?,
+            rdata: message.get(rdata_at..end).ok_or(Malformed)?,
+            rdata_at,
+        };
+        Ok((record, end))
+    }
+}
+
+/// The offset of what follows the name at `at`, which may be compressed.
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Result<usize, Malformed> {
+    loop {
+        match *message.get(at).ok_or(Malformed)? {
+            0 => return Ok(at + 1),
+            length @ 1..=63 => at += usize::from(length) + 1,
+            0xc0.. if at + 1 < message.len() => return Ok(at + 2),
+            _ => return Err(Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUESTION: &[u8] = b"\x01a\x00\x00\x01\x00\x01";
+    const OPT: &[u8] = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
+    const TSIG: &[u8] = b"\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x01x";
+    const RECORD: &[u8] = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01";
+
+    fn read(counts: [u8; 4], parts: &[&[u8]]) -> Result<(bool, Signature), Malformed> {
+        let mut message = vec![0, 1, 0, 0];
+        counts.iter().for_each(|count| message.extend([0, *count]));
+        parts
+            .iter()
+            .for_each(|part| message.extend_from_slice(part));
+        let header = Header::read(&message)?;
+        Request::read(&message, header).map(|r| (r.edns.is_some(), r.signature))
+    }
+
+    #[test]
+    fn whole_requests_are_read() {
+        let check = |counts, parts: &[&[u8]], expected| {
+            assert_eq!(read(counts, parts), expected, "{counts:?}");
+        };
+        check([1, 0, 0, 0], &[QUESTION], Ok((false, Signature::Unsigned)));
+        check(
+            [1, 0, 0, 1],
+            &[QUESTION, OPT],
+            Ok((true, Signature::Unsigned)),
+        );
+        check(
+            [1, 1, 1, 2],
+            &[QUESTION, RECORD, RECORD, OPT, TSIG],
+            Ok((true, Signature::Tsig)),
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_too_much_is_malformed() {
+        let check = |counts, parts: &[&[u8]]| {
+            assert_eq!(read(counts, parts), Err(Malformed), "{counts:?}");
+        };
+        check([0, 0, 0, 0], &[]);
+        check([2, 0, 0, 0], &[QUESTION, QUESTION]);
+        check([1, 0, 0, 1], &[QUESTION]);
+        check([1, 0, 0, 0], &[QUESTION, b"\x00"]);
+        check([1, 0, 0, 2], &[QUESTION, OPT, OPT]);
+        check([1, 0, 0, 2], &[QUESTION, TSIG, OPT]);
+        check([1, 1, 0, 0], &[QUESTION, &RECORD[..RECORD.len() - 1]]);
+        check([1, 0, 0, 1], &[QUESTION, b"\x01", OPT]);
+    }
+}

@@ -1,0 +1,274 @@
+//! What a peer says of itself, from what its machines know.
+
+use crate::health::{Health, Phase};
+use crate::peer::Peer;
+use crate::requests::REQUESTS_MAX;
+use crate::status::{
+    Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, Status, ViewStatus,
+    Zone, ZoneDetail, publishing_warning,
+};
+use overlay::status::RouterStatus;
+use overlay::{ClusterId, PeerId};
+use replication::Stamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use zones::rdata::with_soa_serial;
+use zones::zonefile::print_rdata;
+use zones::{Name, Rdata, Rtype, Serial, Version};
+
+/// A clock that is off by less concerns nobody.
+const CLOCK_OFF_MILLIS: i64 = 1_000;
+
+/// What does not change in one life.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// The peer's name.
+    pub name: String,
+    /// Its id.
+    pub peer: PeerId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Where it listens.
+    pub addresses: Addresses,
+}
+
+/// Whether the peer serves current data, and why not.
+#[must_use]
+pub fn health(peer: &Peer, seeds_left: usize) -> Health {
+    let replica = peer.replica();
+    let mut reasons = Vec::new();
+    let phase = if peer.is_stopping() {
+        Phase::Stopping
+    } else if peer.is_evicted() {
+        Phase::Evicted
+    } else if replica.phase() == replication::Phase::Withdrawn {
+        reasons.push("the disk does not finish writing".to_owned());
+        Phase::Waiting
+    } else if !replica.is_settling() {
+        let lag = replica.status().lag;
+        if lag > 0 {
+            reasons.push(format!("{lag} entries of others are still to come"));
+            Phase::CatchingUp
+        } else {
+            reasons.push("it settles with nobody yet".to_owned());
+            Phase::Waiting
+        }
+    } else {
+        Phase::Serving
+    };
+    if phase == Phase::Serving && peer.settled().is_none() {
+        reasons.push("the log is still being folded".to_owned());
+    }
+    if seeds_left > 0 {
+        reasons.push(format!(
+            "{seeds_left} of the things to begin with are not in yet"
+        ));
+    }
+    Health { phase, reasons }
+}
+
+/// Everything on one screen.
+#[must_use]
+pub fn status(
+    life: &Life,
+    peer: &Peer,
+    links: &RouterStatus,
+    seeds_left: usize,
+    uptime: Duration,
+    wall: Duration,
+) -> Status {
+    let replica = peer.replica().status();
+    let settled = replica.settled;
+    let tentative = peer.replica().log_after(settled).count() as u64;
+    let published = replica.published.unwrap_or(Stamp::ZERO);
+    let oldest_unpublished = peer
+        .replica()
+        .log_after(published)
+        .next()
+        .map(|entry| entry.stamp());
+    let published_lag = oldest_unpublished
+        .filter(|stamp| *stamp <= settled)
+        .map(|stamp| wall.saturating_sub(stamp.hybrid.wall()));
+    let (waiting, refused) = peer.request_figures();
+    let members = members(peer, links);
+    let settling_count = members
+        .iter()
+        .filter(|m| m.state == MemberState::Settling)
+        .count();
+    let mut warnings: Vec<String> = Vec::new();
+    if peer.replica().is_settling() {
+        warnings.extend(publishing_warning(members.len(), settling_count));
+    }
+    if let Some(off) = replica
+        .clock_off_millis
+        .filter(|off| off.abs() > CLOCK_OFF_MILLIS)
+    {
+        warnings.push(format!(
+            "This machine's clock is {off} ms off the other members' median."
+        ));
+    }
+    Status {
+        name: life.name.clone(),
+        peer: life.peer,
+        cluster: life.cluster.to_string(),
+        incarnation: replica.incarnation.0,
+        uptime,
+        health: health(peer, seeds_left),
+        addresses: life.addresses.clone(),
+        members,
+        view: ViewStatus {
+            id: links.view.id.0,
+            number: links.view.number,
+            members: links.view.members.iter().map(|(peer, _)| *peer).collect(),
+        },
+        settling_view: replica.view.map(|view| ViewStatus {
+            id: u64::from_be_bytes(view.0[..8].try_into().expect("eight of sixteen bytes")),
+            number: links.view.number,
+            members: replica.view_members.iter().copied().collect(),
+        }),
+        marks: Marks {
+            tentative,
+            settled: settled.hybrid.wall(),
+            stable: replica.stable.hybrid.wall(),
+            published: published.hybrid.wall(),
+            published_lag: published_lag.unwrap_or_default(),
+        },
+        zones: peer
+            .now()
+            .zones()
+            .values()
+            .filter(|zone| zone.version.is_some())
+            .count() as u64,
+        log: LogStatus {
+            entries: replica.log_len as u64,
+            size: peer.log_size() as u64,
+        },
+        queues: vec![Queue {
+            name: "updates".to_owned(),
+            length: waiting as u64,
+            limit: REQUESTS_MAX as u64,
+            refused,
+        }],
+        warnings,
+    }
+}
+
+/// All members, by name.
+#[must_use]
+pub fn members(peer: &Peer, links: &RouterStatus) -> Vec<Member> {
+    let replica = peer.replica();
+    let status = replica.status();
+    let mut members: Vec<Member> = replica
+        .members()
+        .admits()
+        .map(|admit| {
+            let id = admit.peer();
+            let is_reachable = links.view.members.iter().any(|(peer, _)| *peer == id);
+            let is_settling = status.view.is_some() && status.view_members.contains(&id);
+            let state = match (is_reachable, is_settling) {
+                (_, true) => MemberState::Settling,
+                (true, false) => MemberState::Reachable,
+                (false, false) => MemberState::Unreachable,
+            };
+            Member {
+                peer: id,
+                name: admit.name.clone(),
+                addresses: admit.addresses.clone(),
+                state,
+            }
+        })
+        .collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    members
+}
+
+/// All links.
+#[must_use]
+pub fn links(status: &RouterStatus) -> Vec<Link> {
+    status
+        .neighbors
+        .iter()
+        .map(|neighbor| Link {
+            neighbor: neighbor.peer,
+            name: neighbor.name.clone(),
+            address: neighbor.remote,
+            stage: match neighbor.state {
+                overlay::status::LinkStage::Down => LinkStage::Down,
+                overlay::status::LinkStage::Heard => LinkStage::Heard,
+                overlay::status::LinkStage::Up => LinkStage::Up,
+            },
+            since: neighbor.since,
+            rtt: neighbor.rtt,
+            loss_permille: neighbor.loss_permille,
+            sent: neighbor.sent,
+            resent: neighbor.resent,
+        })
+        .collect()
+}
+
+/// All zones, in canonical order.
+#[must_use]
+pub fn zones(peer: &Peer) -> Vec<Zone> {
+    let existing = peer
+        .now()
+        .zones()
+        .iter()
+        .filter(|(_, zone)| zone.version.is_some());
+    existing
+        .filter_map(|(origin, _)| zone(peer, origin))
+        .collect()
+}
+
+/// One zone; none if there is no such zone.
+#[must_use]
+pub fn zone(peer: &Peer, origin: &Name) -> Option<Zone> {
+    let now = peer.now();
+    let version = now.version(origin)?;
+    let published = peer
+        .published()
+        .filter(|state| state.version(origin).is_some());
+    Some(Zone {
+        origin: version.origin().clone(),
+        published: published.map(|state| state.serial(origin).0),
+        settled: peer.settled().unwrap_or(now).serial(origin).0,
+        now: now.serial(origin).0,
+        records: version.counts().records as u64,
+    })
+}
+
+/// One zone in detail, of the version that is asked for.
+#[must_use]
+pub fn zone_detail(
+    peer: &Peer,
+    origin: &Name,
+    version: &Version,
+    serial: u32,
+) -> Option<ZoneDetail> {
+    let mut by_type: BTreeMap<Rtype, u64> = BTreeMap::new();
+    let mut names = 0;
+    let mut soa = String::new();
+    for node in version.walk() {
+        names += u64::from(!node.is_empty());
+        for rrset in node.rrsets() {
+            *by_type.entry(rrset.rtype()).or_default() += rrset.len() as u64;
+        }
+    }
+    if let Some(rrset) = version.apex().rrset(Rtype::SOA)
+        && let Some(rdata) = rrset.rdata().next()
+    {
+        let rdata = with_soa_serial(&Rdata::from_checked(rdata), Serial(serial));
+        print_rdata(Rtype::SOA, rdata.as_bytes(), &mut soa);
+    }
+    let policy = peer.now().policy();
+    Some(ZoneDetail {
+        zone: zone(peer, origin)?,
+        soa,
+        names,
+        records_by_type: by_type
+            .into_iter()
+            .map(|(t, count)| (t.to_string(), count))
+            .collect(),
+        allow_update: policy.update.iter().map(ToString::to_string).collect(),
+        allow_transfer: policy.transfer.iter().map(ToString::to_string).collect(),
+    })
+}

@@ -1,0 +1,166 @@
+//! What a request means: bytes in, bytes out.
+//!
+//! ```text
+//! request ─→ header ─→ OPCODE ─ QUERY ──→ query.rs    ─→ response
+//!              │                    └───→ transfer.rs ─→ messages, on TCP
+//!              │          └ UPDATE ─────→ update.rs   ─→ the peer, which answers later
+//!              └ malformed, refused, not implemented ─→ response; not a request ─→ dropped
+//! ```
+//! A query takes no lock, touches no disk and waits for nobody.
+
+pub mod counters;
+pub mod query;
+pub mod served;
+pub mod transfer;
+pub mod update;
+
+pub use counters::{Count, Counters, Tally};
+pub use served::Served;
+pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
+
+use crate::message::build::{Builder, header_only};
+use crate::message::compress::Case;
+use crate::message::edns::{EDNS_VERSION, UDP_SIZE_MIN};
+use crate::message::request::Signature;
+use crate::message::{Header, MESSAGE_SIZE_MAX, Opcode, Request};
+use std::net::SocketAddr;
+use zones::Rcode;
+use zones::rtype::{Class, Rtype};
+
+/// How a request came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// One datagram each way.
+    Udp,
+    /// A connection.
+    Tcp,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// From where.
+    pub address: SocketAddr,
+    /// By what.
+    pub transport: Transport,
+}
+
+/// What an operator may set about answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest UDP response, and the size that our OPT record states.
+    pub udp_size: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // What passes every path without fragments: 1280 for IPv6 less its and UDP's header.
+            udp_size: 1232,
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The response is in the buffer.
+    Respond(Rcode),
+    /// It gets no response.
+    Drop,
+    /// It is an update that its sender may ask for: the peer answers it later.
+    Update,
+    /// It is a zone transfer that its sender may have, over TCP: see [`transfer::messages`].
+    Transfer,
+}
+
+/// Answers one request from one state of the zones.
+pub fn serve(
+    request: &[u8],
+    client: &Client,
+    served: &Served,
+    limits: &Limits,
+    response: &mut Vec<u8>,
+) -> Outcome {
+    response.clear();
+    let Ok(header) = Header::read(request) else {
+        return Outcome::Drop;
+    };
+    // Answering responses would let two servers talk to each other for ever.
+    if header.is_response() {
+        return Outcome::Drop;
+    }
+    if !matches!(header.opcode(), Opcode::QUERY | Opcode::UPDATE) {
+        // What follows the header of an unknown opcode cannot be read.
+        header_only(response, &header, Rcode::NOTIMP.0);
+        return Outcome::Respond(Rcode::NOTIMP);
+    }
+    let Ok(request) = Request::read(request, header) else {
+        header_only(response, &header, Rcode::FORMERR.0);
+        return Outcome::Respond(Rcode::FORMERR);
+    };
+    let refusal = |rcode: Rcode, response: &mut Vec<u8>| {
+        respond_empty(&request, limits, rcode, response);
+        Outcome::Respond(rcode)
+    };
+    // RFC 6891 section 6.1.3.
+    if request.edns.is_some_and(|edns| edns.version > EDNS_VERSION) {
+        return refusal(Rcode::BADVERS, response);
+    }
+    // RFC 8945 section 5.2: a signature that cannot be verified is answered NOTAUTH.
+    if request.signature == Signature::Tsig {
+        return refusal(Rcode::NOTAUTH, response);
+    }
+    if header.opcode() == Opcode::UPDATE {
+        return match update::admit(&request, client, served) {
+            Ok(()) => Outcome::Update,
+            Err(rcode) => refusal(rcode, response),
+        };
+    }
+    if request.question.qclass != Class::IN {
+        return refusal(Rcode::REFUSED, response);
+    }
+    match (request.question.qtype, client.transport) {
+        // RFC 5936 section 4.2: AXFR over UDP is not defined.
+        (Rtype::AXFR, Transport::Udp) => refusal(Rcode::FORMERR, response),
+        (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(&request, client, served) {
+            Ok(zone) if transfer::is_one_soa(&request, zone, transport) => {
+                transfer::respond_soa(&request, zone, client, limits, response);
+                Outcome::Respond(Rcode::NOERROR)
+            }
+            Ok(_) => Outcome::Transfer,
+            Err(rcode) => refusal(rcode, response),
+        },
+        (Rtype::ANY, _) => {
+            Outcome::Respond(query::answer(&request, client, served, limits, response))
+        }
+        // Mail agents are not served since RFC 973 in any other way than by MX.
+        (Rtype::MAILA | Rtype::MAILB, _) => refusal(Rcode::NOTIMP, response),
+        (qtype, _) if qtype.is_meta() => refusal(Rcode::FORMERR, response),
+        _ => Outcome::Respond(query::answer(&request, client, served, limits, response)),
+    }
+}
+
+/// Writes a response without records: the question, and OPT if the request has it.
+pub(crate) fn respond_empty(
+    request: &Request<'_>,
+    limits: &Limits,
+    rcode: Rcode,
+    response: &mut Vec<u8>,
+) {
+    let size_max = MESSAGE_SIZE_MAX;
+    let builder = Builder::new(response, request, Case::Ignored, size_max, limits.udp_size);
+    builder.finish(&request.header, 0, rcode.0);
+}
+
+/// How long the response may be.
+pub(crate) fn size_max(request: &Request<'_>, client: &Client, limits: &Limits) -> usize {
+    match client.transport {
+        Transport::Tcp => MESSAGE_SIZE_MAX,
+        // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server sends.
+        Transport::Udp => match request.edns {
+            Some(edns) => usize::from(edns.size.min(limits.udp_size).max(UDP_SIZE_MIN)),
+            None => usize::from(UDP_SIZE_MIN),
+        },
+    }
+}

@@ -1,0 +1,330 @@
+//! QUERY: what a name means, said in answer, authority and additional section (RFC 1034 section
+//! 4.3.2).
+//!
+//! Positive answers are minimal: no NS records in the authority section. All data comes from
+//! `now`, only the serial in an SOA is that of the published version.
+
+use super::{Client, Limits, Served, size_max};
+use crate::message::compress::Case;
+use crate::message::header::{AA, TC};
+use crate::message::{Builder, Full, Owner, Request, Section};
+use zones::lookup::Found;
+use zones::name::NAME_SIZE_MAX;
+use zones::rdata;
+use zones::rtype::Rtype;
+use zones::zone_set::ZoneState;
+use zones::{Name, Node, Rcode, RrsetRef, Serial};
+
+/// Aliases followed in one answer, as in other servers: longer chains are mistakes, and each
+/// costs a lookup.
+const ALIASES_MAX: usize = 16;
+/// Records of one RRset whose targets get addresses in the additional section: what is left out
+/// costs a client a question, what is in costs this server lookups that nobody asked for.
+const TARGETS_MAX: usize = 16;
+
+/// Answers a question of class IN.
+pub(super) fn answer(
+    request: &Request<'_>,
+    client: &Client,
+    served: &Served,
+    limits: &Limits,
+    response: &mut Vec<u8>,
+) -> Rcode {
+    let qname = Name::from_wire(request.question.qname).expect("the question was read");
+    let size_max = size_max(request, client, limits);
+    let builder = Builder::new(response, request, Case::Ignored, size_max, limits.udp_size);
+    let mut answer = Answer {
+        served,
+        qtype: request.question.qtype,
+        builder,
+        flags: 0,
+    };
+    let rcode = match answer.zone_of(&qname) {
+        // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
+        None => Rcode::REFUSED,
+        Some(zone) => answer.fill(zone, qname).unwrap_or_else(|Full| {
+            answer.flags |= TC;
+            Rcode::NOERROR
+        }),
+    };
+    answer
+        .builder
+        .finish(&request.header, answer.flags, rcode.0);
+    rcode
+}
+
+/// Appends the SOA of a zone with the serial that is shown.
+pub(super) fn put_soa(
+    builder: &mut Builder<'_>,
+    section: Section,
+    owner: Owner<'_>,
+    soa: RrsetRef<'_>,
+    ttl: u32,
+    serial: Serial,
+) -> Result<(), Full> {
+    let rdata = soa.rdata().next().expect("an RRset is never empty");
+    let at = rdata::soa_serial_offset(rdata).expect("RDATA is checked before it enters a zone");
+    let mut shown = [0; SOA_SIZE_MAX];
+    let shown = &mut shown[..rdata.len()];
+    shown.copy_from_slice(rdata);
+    shown[at..at + 4].copy_from_slice(&serial.0.to_be_bytes());
+    builder.record(section, owner, Rtype::SOA, ttl, shown)
+}
+
+/// The response while it is written.
+struct Answer<'a, 'b> {
+    served: &'a Served,
+    qtype: Rtype,
+    builder: Builder<'b>,
+    flags: u16,
+}
+
+/// What one name contributes.
+enum Step {
+    Done(Rcode),
+    /// It is an alias for this name.
+    Follow(Name),
+}
+
+impl<'a> Answer<'a, '_> {
+    /// The zone that answers for a name.
+    fn zone_of(&self, name: &Name) -> Option<&'a ZoneState> {
+        let zone = self.served.zones.find(name)?;
+        // RFC 4035 section 3.1.4.1: a DS stands on the parent's side of the cut.
+        if self.qtype == Rtype::DS && zone.origin == *name {
+            return self.served.zones.find_above(name).or(Some(zone));
+        }
+        Some(zone)
+    }
+
+    /// Follows aliases from zone to zone, as far as the zones are ours.
+    fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Full> {
+        if zone.shown.is_none() {
+            return Ok(Rcode::SERVFAIL);
+        }
+        let mut followed = match self.step(zone, &qname, Owner::Question)? {
+            Step::Done(rcode) => return Ok(rcode),
+            Step::Follow(target) => vec![qname, target],
+        };
+        while followed.len() <= ALIASES_MAX {
+            let (name, before) = followed.split_last().expect("the QNAME is in it");
+            let zone = self.zone_of(name).filter(|zone| zone.shown.is_some());
+            let Some(zone) = zone.filter(|_| !before.contains(name)) else {
+                break;
+            };
+            match self.step(zone, name, Owner::Name(name.as_wire()))? {
+                Step::Done(rcode) => return Ok(rcode),
+                Step::Follow(target) => followed.push(target),
+            }
+        }
+        Ok(Rcode::NOERROR)
+    }
+
+    fn step(&mut self, zone: &'a ZoneState, name: &Name, owner: Owner<'_>) -> Result<Step, Full> {
+        match zone.now.find(name) {
+            Found::Node(node) => self.node(zone, node, owner),
+            // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
+            // their owner.
+            Found::Wildcard { source, .. } => self.node(zone, source, owner),
+            Found::Cut(cut) => {
+                if self.qtype == Rtype::DS && cut.label_count() == name.label_count() {
+                    self.node(zone, cut, owner)
+                } else {
+                    self.referral(zone, cut)
+                }
+            }
+            Found::Dname(node) => self.dname(zone, node, name, owner),
+            Found::NxDomain { .. } => self.negative(zone, Rcode::NXDOMAIN),
+        }
+    }
+
+    fn node(
+        &mut self,
+        zone: &'a ZoneState,
+        node: Node<'a>,
+        owner: Owner<'_>,
+    ) -> Result<Step, Full> {
+        self.flags |= AA;
+        let rrset = match self.qtype {
+            // RFC 8482 section 4.1: one RRset is an answer to ANY.
+            Rtype::ANY => node.rrsets().next(),
+            qtype => node.rrset(qtype),
+        };
+        if let Some(rrset) = rrset {
+            self.put(zone, Section::Answer, owner, rrset)?;
+            self.add_targets(zone, node, rrset);
+            return Ok(Step::Done(Rcode::NOERROR));
+        }
+        // RFC 1034 section 3.6.2: an alias answers for all types but its own.
+        if let Some(cname) = node.rrset(Rtype::CNAME) {
+            self.put(zone, Section::Answer, owner, cname)?;
+            let target = cname.rdata().next().expect("an RRset is never empty");
+            return Ok(Step::Follow(read_name(target)));
+        }
+        self.negative(zone, Rcode::NOERROR)
+    }
+
+    /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
+    fn dname(
+        &mut self,
+        zone: &'a ZoneState,
+        node: Node<'a>,
+        name: &Name,
+        owner: Owner<'_>,
+    ) -> Result<Step, Full> {
+        self.flags |= AA;
+        let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
+        self.put(
+            zone,
+            Section::Answer,
+            Owner::Name(node.owner().as_wire()),
+            dname,
+        )?;
+        let target = dname.rdata().next().expect("an RRset is never empty");
+        let below = name.label_count() - node.label_count();
+        let labels = name.labels().take(below).map(|label| label.len() + 1).sum();
+        let wire = [&name.as_wire()[..labels], target].concat();
+        // RFC 6672 section 2.2: a name that becomes too long.
+        let Ok(target) = Name::from_wire(&wire) else {
+            return Ok(Step::Done(Rcode::YXDOMAIN));
+        };
+        // RFC 6672 section 3.1: the TTL of the CNAME is that of the DNAME.
+        let ttl = dname.ttl();
+        self.builder
+            .record(Section::Answer, owner, Rtype::CNAME, ttl, target.as_wire())?;
+        match self.qtype {
+            Rtype::CNAME | Rtype::ANY => Ok(Step::Done(Rcode::NOERROR)),
+            _ => Ok(Step::Follow(target)),
+        }
+    }
+
+    /// NODATA or NXDOMAIN: the SOA says how long (RFC 2308 sections 2 and 3).
+    fn negative(&mut self, zone: &'a ZoneState, rcode: Rcode) -> Result<Step, Full> {
+        self.flags |= AA;
+        if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
+            let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
+            let ttl = soa.ttl().min(minimum.unwrap_or(0));
+            let owner = Owner::Name(zone.origin.as_wire());
+            put_soa(
+                &mut self.builder,
+                Section::Authority,
+                owner,
+                soa,
+                ttl,
+                shown.serial,
+            )?;
+        }
+        Ok(Step::Done(rcode))
+    }
+
+    /// RFC 1034 section 4.3.2 step 3b: who is asked next.
+    fn referral(&mut self, zone: &'a ZoneState, cut: Node<'a>) -> Result<Step, Full> {
+        let name = cut.owner();
+        let servers = cut.rrset(Rtype::NS).expect("a cut has NS records");
+        self.put(
+            zone,
+            Section::Authority,
+            Owner::Name(name.as_wire()),
+            servers,
+        )?;
+        let hosts = || servers.rdata().map(read_name);
+        // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
+        // set. Section 3.2: sibling glue is sent as far as there is room.
+        for host in hosts().filter(|host| host.is_at_or_below(&name)) {
+            self.add_addresses(zone, &host)?;
+        }
+        for host in hosts()
+            .filter(|host| !host.is_at_or_below(&name))
+            .take(TARGETS_MAX)
+        {
+            if host.is_at_or_below(&zone.origin) && self.add_addresses(zone, &host).is_err() {
+                break;
+            }
+        }
+        Ok(Step::Done(Rcode::NOERROR))
+    }
+
+    /// RFC 1034 section 4.3.2 step 6: what will be asked next, as far as there is room.
+    fn add_targets(&mut self, zone: &'a ZoneState, node: Node<'a>, rrset: RrsetRef<'a>) {
+        let rtype = rrset.rtype();
+        let targets = || {
+            rrset
+                .rdata()
+                .take(TARGETS_MAX)
+                .filter_map(move |r| rdata::target(rtype, r))
+        };
+        for (i, target) in targets().enumerate() {
+            if targets()
+                .take(i)
+                .any(|earlier| earlier.eq_ignore_ascii_case(target))
+            {
+                continue;
+            }
+            let full = if target != ROOT {
+                let target = read_name(target);
+                match self.served.zones.find(&target) {
+                    Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
+                    _ => Ok(()),
+                }
+            } else if matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard() {
+                // RFC 9460 section 2.5.2: the target `.` is the owner itself.
+                self.add_addresses(zone, &node.owner())
+            } else {
+                // RFC 7505, RFC 2782: there is no such service.
+                Ok(())
+            };
+            if full.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// The addresses of a host: its own data, or glue.
+    fn add_addresses(&mut self, zone: &'a ZoneState, host: &Name) -> Result<(), Full> {
+        let Some(node) = zone.now.node(host) else {
+            return Ok(());
+        };
+        for rtype in [Rtype::A, Rtype::AAAA] {
+            if let Some(rrset) = node.rrset(rtype) {
+                self.put(
+                    zone,
+                    Section::Additional,
+                    Owner::Name(host.as_wire()),
+                    rrset,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        zone: &ZoneState,
+        section: Section,
+        owner: Owner<'_>,
+        rrset: RrsetRef<'_>,
+    ) -> Result<(), Full> {
+        match (rrset.rtype(), &zone.shown) {
+            (Rtype::SOA, Some(shown)) => put_soa(
+                &mut self.builder,
+                section,
+                owner,
+                rrset,
+                rrset.ttl(),
+                shown.serial,
+            ),
+            (rtype, _) => self
+                .builder
+                .rrset(section, owner, rtype, rrset.ttl(), rrset.rdata()),
+        }
+    }
+}
+
+const ROOT: &[u8] = &[0];
+/// Two names and five numbers.
+const SOA_SIZE_MAX: usize = 2 * NAME_SIZE_MAX + 20;
+
+/// A name that RDATA consists of or ends with.
+fn read_name(wire: &[u8]) -> Name {
+    Name::from_wire(wire).expect("RDATA is checked before it enters a zone")
+}

@@ -1,0 +1,14 @@
+//! What queries see: all zones, and who may update and transfer them.
+
+use crate::prefix::Policy;
+use zones::ZoneTable;
+
+/// One state of a peer towards its clients. It never changes; a newer one is put in its place by
+/// one atomic pointer, and each request is answered from one of them.
+#[derive(Clone, Default)]
+pub struct Served {
+    /// The zones.
+    pub zones: ZoneTable,
+    /// Who may do more than ask.
+    pub policy: Policy,
+}

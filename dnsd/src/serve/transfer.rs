@@ -1,0 +1,239 @@
+//! Zone transfers: AXFR (RFC 5936), and IXFR (RFC 1995) answered by the whole zone.
+//!
+//! What is sent is the published version with its serial, and nothing of what came after it: the
+//! same serial has the same content at every peer.
+
+use super::query::put_soa;
+use super::{Client, Limits, Served, Transport, size_max};
+use crate::message::compress::Case;
+use crate::message::header::AA;
+use crate::message::request::skip_name;
+use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
+use crate::prefix::any_contains;
+use zones::node::{RdataIter, Rrsets};
+use zones::rtype::Rtype;
+use zones::version::Walk;
+use zones::zone_set::{Shown, ZoneState};
+use zones::{Name, Rcode, RrsetRef, Serial};
+
+/// A message is closed at this size, because compression does not reach further; only a record
+/// that is larger itself makes a longer one.
+const MESSAGE_SIZE_GOAL: usize = 16 * 1024;
+
+/// Which zone is asked for, and whether its sender may have it.
+pub(super) fn admit<'a>(
+    request: &Request<'_>,
+    client: &Client,
+    served: &'a Served,
+) -> Result<&'a ZoneState, Rcode> {
+    let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    // RFC 5936 section 2.2.1.
+    let zone = served.zones.get(&origin).ok_or(Rcode::NOTAUTH)?;
+    if !any_contains(&served.policy.transfer, client.address.ip()) {
+        return Err(Rcode::REFUSED);
+    }
+    if zone.shown.is_none() {
+        return Err(Rcode::SERVFAIL);
+    }
+    if request.question.qtype == Rtype::IXFR && serial_held(request).is_none() {
+        return Err(Rcode::FORMERR);
+    }
+    Ok(zone)
+}
+
+/// True if the SOA alone answers an IXFR: the requestor has the newest version, or it learns by
+/// UDP that it must ask by TCP (RFC 1995 section 2).
+pub(super) fn is_one_soa(request: &Request<'_>, zone: &ZoneState, transport: Transport) -> bool {
+    let (Some(held), Some(shown)) = (serial_held(request), &zone.shown) else {
+        return false;
+    };
+    request.question.qtype == Rtype::IXFR
+        && (transport == Transport::Udp || held == shown.serial || held > shown.serial)
+}
+
+/// Writes that response.
+pub(super) fn respond_soa(
+    request: &Request<'_>,
+    zone: &ZoneState,
+    client: &Client,
+    limits: &Limits,
+    response: &mut Vec<u8>,
+) {
+    let size_max = size_max(request, client, limits);
+    let mut builder = Builder::new(response, request, Case::Kept, size_max, limits.udp_size);
+    let shown = zone.shown.as_ref().expect("the transfer was admitted");
+    if let Some(soa) = shown.version.apex().rrset(Rtype::SOA) {
+        put_soa(
+            &mut builder,
+            Section::Answer,
+            Owner::Question,
+            soa,
+            soa.ttl(),
+            shown.serial,
+        )
+        .expect("an SOA fits 512 bytes beside its own name");
+    }
+    builder.finish(&request.header, AA, Rcode::NOERROR.0);
+}
+
+/// The messages of the transfer that `serve` found to be [`super::Outcome::Transfer`], from the
+/// same state of the zones; none if it is no such request.
+#[must_use]
+pub fn messages<'v>(
+    request: &'v [u8],
+    served: &'v Served,
+    limits: &Limits,
+) -> Option<Messages<'v>> {
+    let request = Request::read(request, Header::read(request).ok()?).ok()?;
+    let origin = Name::from_wire(request.question.qname).ok()?;
+    let shown = served.zones.get(&origin)?.shown.as_ref()?;
+    Some(Messages {
+        request,
+        shown,
+        own_size: limits.udp_size,
+        soa: shown.version.apex().rrset(Rtype::SOA)?,
+        walk: shown.version.walk(),
+        owner: origin,
+        rrsets: None,
+        rdatas: None,
+        next: Next::First,
+    })
+}
+
+/// The zone cannot be transferred: one of its records is too large for any message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooLarge;
+
+/// The messages of one zone transfer, in order: the SOA first and last, all other records in
+/// canonical order between them.
+pub struct Messages<'v> {
+    request: Request<'v>,
+    shown: &'v Shown,
+    own_size: u16,
+    soa: RrsetRef<'v>,
+    walk: Walk<'v>,
+    owner: Name,
+    rrsets: Option<Rrsets<'v>>,
+    rdatas: Option<(RrsetRef<'v>, std::iter::Peekable<RdataIter<'v>>)>,
+    next: Next,
+}
+
+/// What the next message starts with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    First,
+    Record,
+    Last,
+    Nothing,
+}
+
+impl Messages<'_> {
+    /// The serial of the version that is sent.
+    #[must_use]
+    pub fn serial(&self) -> Serial {
+        self.shown.serial
+    }
+
+    /// Puts in as many records as there is room for.
+    fn fill(&mut self, builder: &mut Builder<'_>) -> Result<(), Full> {
+        if self.next == Next::First {
+            self.put_soa(builder)?;
+            self.next = Next::Record;
+        }
+        while self.next == Next::Record {
+            if builder.message().len() >= MESSAGE_SIZE_GOAL {
+                return Ok(());
+            }
+            let Some((rrset, rdatas)) = &mut self.rdatas else {
+                self.advance();
+                continue;
+            };
+            let Some(rdata) = rdatas.peek() else {
+                self.rdatas = None;
+                continue;
+            };
+            let owner = Owner::Name(self.owner.as_wire());
+            builder.record(Section::Answer, owner, rrset.rtype(), rrset.ttl(), rdata)?;
+            rdatas.next();
+        }
+        if self.next == Next::Last {
+            self.put_soa(builder)?;
+            self.next = Next::Nothing;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next RRset, and from name to name.
+    fn advance(&mut self) {
+        if let Some(rrset) = self.rrsets.as_mut().and_then(Iterator::next) {
+            // The SOA is sent apart.
+            if rrset.rtype() != Rtype::SOA {
+                self.rdatas = Some((rrset, rrset.rdata().peekable()));
+            }
+        } else if let Some(node) = self.walk.next() {
+            self.owner = node.owner();
+            self.rrsets = Some(node.rrsets());
+        } else {
+            self.next = Next::Last;
+        }
+    }
+
+    fn put_soa(&self, builder: &mut Builder<'_>) -> Result<(), Full> {
+        let origin = self.shown.version.origin();
+        let owner = Owner::Name(origin.as_wire());
+        put_soa(
+            builder,
+            Section::Answer,
+            owner,
+            self.soa,
+            self.soa.ttl(),
+            self.shown.serial,
+        )
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<Vec<u8>, TooLarge>;
+
+    fn next(&mut self) -> Option<Result<Vec<u8>, TooLarge>> {
+        if self.next == Next::Nothing {
+            return None;
+        }
+        let mut message = Vec::with_capacity(MESSAGE_SIZE_GOAL + 1024);
+        let request = self.request;
+        // RFC 5936 section 2.2.1: the question stands in the first message.
+        let mut builder = if self.next == Next::First {
+            let own_size = self.own_size;
+            Builder::new(
+                &mut message,
+                &request,
+                Case::Kept,
+                MESSAGE_SIZE_MAX,
+                own_size,
+            )
+        } else {
+            Builder::without_question(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX)
+        };
+        let filled = self.fill(&mut builder);
+        if filled.is_err() && builder.count(Section::Answer) == 0 {
+            self.next = Next::Nothing;
+            return Some(Err(TooLarge));
+        }
+        builder.finish(&request.header, AA, Rcode::NOERROR.0);
+        Some(Ok(message))
+    }
+}
+
+/// The serial that the sender of an IXFR request holds.
+fn serial_held(request: &Request<'_>) -> Option<Serial> {
+    let soa = request
+        .first_authority()
+        .filter(|record| record.rtype == Rtype::SOA)?;
+    let after_mname = skip_name(request.message, soa.rdata_at).ok()?;
+    let serial_at = skip_name(request.message, after_mname).ok()?;
+    let end = soa.rdata_at + soa.rdata.len();
+    if serial_at + 20 != end {
+        return None;
+    }
+    Some(Serial(read_u32(request.message, serial_at).ok()?))
+}

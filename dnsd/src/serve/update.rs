@@ -1,0 +1,106 @@
+//! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
+
+use super::{Client, Limits, Served, Transport};
+use crate::message::build::header_only;
+use crate::message::{Header, Request};
+use crate::prefix::any_contains;
+use bytes::Bytes;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use zones::rtype::{Class, Rtype};
+use zones::{Name, Rcode};
+
+/// An update on its way to the peer. Its zone is held and its sender may update; prerequisites
+/// and changes are not read yet.
+#[derive(Debug)]
+pub struct UpdateRequest {
+    /// The whole message.
+    pub message: Bytes,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// By what.
+    pub transport: Transport,
+    /// Who waits for the answer.
+    pub reply: ReplyTo,
+}
+
+/// The way back to a client. Dropped without an answer, the client asks again.
+pub struct ReplyTo(Box<dyn FnOnce(Rcode) + Send>);
+
+/// The bounded queue in front of the peer.
+#[derive(Clone)]
+pub struct UpdateQueue(Arc<TryPush>);
+
+type TryPush = dyn Fn(UpdateRequest) -> Result<(), UpdateRequest> + Send + Sync;
+
+impl ReplyTo {
+    /// Whoever gets the answer; called once, from any thread, and must not wait.
+    #[must_use]
+    pub fn new(answer: impl FnOnce(Rcode) + Send + 'static) -> Self {
+        Self(Box::new(answer))
+    }
+
+    /// Answers the client.
+    pub fn send(self, rcode: Rcode) {
+        (self.0)(rcode);
+    }
+}
+
+impl UpdateQueue {
+    /// `try_push` gives the request back if there is no room for it.
+    #[must_use]
+    pub fn new(
+        try_push: impl Fn(UpdateRequest) -> Result<(), UpdateRequest> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(try_push))
+    }
+
+    /// Hands a request to the peer, or gives it back because too many wait.
+    pub fn try_push(&self, request: UpdateRequest) -> Result<(), UpdateRequest> {
+        (self.0)(request)
+    }
+}
+
+/// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
+pub(super) fn admit(request: &Request<'_>, client: &Client, served: &Served) -> Result<(), Rcode> {
+    // RFC 2136 section 3.1.1: the zone section names one zone by its SOA.
+    if request.question.qtype != Rtype::SOA {
+        return Err(Rcode::FORMERR);
+    }
+    let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    // RFC 2136 section 3.1.2.
+    if request.question.qclass != Class::IN || served.zones.get(&zone).is_none() {
+        return Err(Rcode::NOTAUTH);
+    }
+    // RFC 2136 section 3.3.
+    if !any_contains(&served.policy.update, client.address.ip()) {
+        return Err(Rcode::REFUSED);
+    }
+    Ok(())
+}
+
+/// Writes the response to an UPDATE: its header and zone section, and OPT if it has it (RFC 2136
+/// section 3.8 leaves the sections to the server).
+pub fn respond(message: &[u8], rcode: Rcode, limits: &Limits, response: &mut Vec<u8>) {
+    response.clear();
+    let Ok(header) = Header::read(message) else {
+        return;
+    };
+    match Request::read(message, header) {
+        Ok(request) => super::respond_empty(&request, limits, rcode, response),
+        Err(_) => header_only(response, &header, rcode.0),
+    }
+}
+
+impl fmt::Debug for ReplyTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyTo")
+    }
+}
+
+impl fmt::Debug for UpdateQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpdateQueue")
+    }
+}

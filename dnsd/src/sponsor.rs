@@ -1,0 +1,315 @@
+//! The peer's side of letting newcomers in (overlay protocol section 1, replication protocol
+//! section 12).
+//!
+//! ```text
+//! Asked ─▶ Staging ──all taken──▶ Authoring ──may be authored──▶ Settling ──join settled──▶ done
+//!             checkpoint and log      waits for its turn            then admission, snapshot
+//! ```
+
+use crate::peer::Peer;
+use crate::stage;
+use bytes::Bytes;
+use overlay::join::{CHUNK_SIZE_MAX, WINDOW};
+use overlay::{Admit, ClusterId, LinkId, Member, PeerId, PublicKey};
+use replication::{BlobHash, Majority, NotNow};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How often a guest that waits is looked at, and told what it waits for.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// What is to be said to a newcomer, through `overlay::Join`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Say {
+    /// A piece of the stage.
+    Stage(Bytes),
+    /// What it waits for.
+    Progress(String),
+    /// It is admitted.
+    Admit(Admit, Vec<Member>),
+    /// A piece of what came since.
+    Snapshot(Bytes),
+    /// That was all.
+    Finish,
+    /// No; the reason goes to this peer's own log.
+    Refuse,
+}
+
+/// What this peer signs admissions with.
+pub struct Signer {
+    /// Its key.
+    pub key: Ed25519KeyPair,
+    /// Its id.
+    pub me: PeerId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+}
+
+impl Signer {
+    /// What others verify with.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        let bytes = self.key.public_key().as_ref();
+        PublicKey(bytes.try_into().expect("an Ed25519 key has 32 bytes"))
+    }
+}
+
+/// All newcomers at this peer.
+#[derive(Default)]
+pub struct Sponsor {
+    guests: BTreeMap<LinkId, Guest>,
+    says: VecDeque<(LinkId, Say)>,
+    due: Option<Instant>,
+}
+
+struct Guest {
+    key: PublicKey,
+    name: String,
+    addresses: Vec<SocketAddr>,
+    majority: Majority,
+    space: usize,
+    blobs: Vec<(BlobHash, Bytes)>,
+    unsent: VecDeque<Bytes>,
+    stage_id: Bytes,
+    step: Step,
+}
+
+enum Step {
+    Staging,
+    Authoring { told: Option<NotNow> },
+    Settling,
+    Finishing,
+    Done,
+}
+
+impl Sponsor {
+    /// Somebody with a good token asks. `blobs` are those that the log's entries name.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different fact of one request"
+    )]
+    pub fn handle_asked(
+        &mut self,
+        link: LinkId,
+        key: PublicKey,
+        name: String,
+        addresses: Vec<SocketAddr>,
+        space: usize,
+        majority: Majority,
+        peer: &Peer,
+        blobs: &[(BlobHash, Bytes)],
+        now: Instant,
+    ) -> Result<(), NameTaken> {
+        let members = peer.replica().members();
+        let is_taken = members
+            .admits()
+            .any(|admit| admit.name == name && admit.key != key);
+        if is_taken {
+            self.says.push_back((link, Say::Refuse));
+            return Err(NameTaken(name));
+        }
+        let mut guest = Guest {
+            key,
+            name,
+            addresses,
+            majority,
+            space,
+            blobs: blobs.to_vec(),
+            unsent: VecDeque::new(),
+            stage_id: Bytes::new(),
+            step: Step::Staging,
+        };
+        guest.stage(peer);
+        self.guests.insert(link, guest);
+        self.due = Some(now);
+        Ok(())
+    }
+
+    /// The guest can take more.
+    pub fn handle_space(&mut self, link: LinkId, bytes: usize, now: Instant) {
+        if let Some(guest) = self.guests.get_mut(&link) {
+            guest.space += bytes;
+            self.due = Some(now);
+        }
+    }
+
+    /// The guest is gone, or has everything.
+    pub fn handle_gone(&mut self, link: LinkId) {
+        self.guests.remove(&link);
+    }
+
+    /// Goes on with every guest.
+    pub fn handle_timeout(
+        &mut self,
+        peer: &mut Peer,
+        signer: &Signer,
+        wall: Duration,
+        now: Instant,
+    ) {
+        for (link, guest) in &mut self.guests {
+            guest.go_on(*link, peer, signer, &mut self.says, wall, now);
+        }
+        self.due = (!self.guests.is_empty()).then_some(now + PERIOD);
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The next thing to say.
+    pub fn poll_say(&mut self) -> Option<(LinkId, Say)> {
+        self.says.pop_front()
+    }
+}
+
+/// Another member has this name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameTaken(pub String);
+
+impl Guest {
+    fn go_on(
+        &mut self,
+        link: LinkId,
+        peer: &mut Peer,
+        signer: &Signer,
+        says: &mut VecDeque<(LinkId, Say)>,
+        wall: Duration,
+        now: Instant,
+    ) {
+        if matches!(self.step, Step::Staging) {
+            self.send(|bytes| says.push_back((link, Say::Stage(bytes))));
+            // All is taken when the whole window has come back.
+            if self.unsent.is_empty() && self.space >= WINDOW {
+                self.step = Step::Authoring { told: None };
+            }
+        }
+        if let Step::Authoring { told } = self.step {
+            let authored = if self.is_member(peer) {
+                Ok(())
+            } else {
+                peer.handle_join(self.sign(signer, wall), self.majority, wall, now)
+            };
+            match authored {
+                Ok(()) => self.step = Step::Settling,
+                Err(reason) if told != Some(reason) => {
+                    self.step = Step::Authoring { told: Some(reason) };
+                    says.push_back((link, Say::Progress(text_of(reason).to_owned())));
+                }
+                Err(_) => {}
+            }
+        }
+        if matches!(self.step, Step::Settling)
+            && let Some(admit) = self.admission(peer)
+        {
+            let peer_id = self.key.peer_id();
+            let snapshot = match peer
+                .replica()
+                .snapshot_for(peer_id, &self.stage_id, self.majority)
+            {
+                Ok(snapshot) => snapshot,
+                // This peer's checkpoint has moved on: what was streamed leads nowhere.
+                Err(NotNow::StageTooOld) => {
+                    self.stage(peer);
+                    return;
+                }
+                Err(_) => return,
+            };
+            let members = peer
+                .replica()
+                .members()
+                .admits()
+                .map(|admit| Member {
+                    key: admit.key,
+                    name: admit.name.clone(),
+                    addresses: admit.addresses.clone(),
+                })
+                .collect();
+            says.push_back((link, Say::Admit(admit, members)));
+            self.unsent = chunks(snapshot).collect();
+            self.step = Step::Finishing;
+        }
+        if matches!(self.step, Step::Finishing) {
+            self.send(|bytes| says.push_back((link, Say::Snapshot(bytes))));
+            if self.unsent.is_empty() {
+                says.push_back((link, Say::Finish));
+                self.step = Step::Done;
+            }
+        }
+    }
+
+    /// Begins to stream the present checkpoint and log.
+    fn stage(&mut self, peer: &Peer) {
+        let stage = peer.replica().stage();
+        self.unsent = stage::encode(&stage, peer.checkpoint(), &self.blobs)
+            .into_iter()
+            .flat_map(chunks)
+            .collect();
+        self.stage_id = stage.id;
+        self.step = Step::Staging;
+    }
+
+    fn send(&mut self, mut say: impl FnMut(Bytes)) {
+        while let Some(chunk) = self.unsent.front() {
+            if chunk.len() > self.space {
+                break;
+            }
+            self.space -= chunk.len();
+            say(self.unsent.pop_front().expect("it was just seen"));
+        }
+    }
+
+    fn sign(&self, signer: &Signer, wall: Duration) -> Admit {
+        Admit::sign(
+            &signer.key,
+            signer.cluster,
+            self.key,
+            self.name.clone(),
+            self.addresses.clone(),
+            signer.me,
+            wall,
+        )
+    }
+
+    fn is_member(&self, peer: &Peer) -> bool {
+        self.admission(peer).is_some()
+    }
+
+    fn admission(&self, peer: &Peer) -> Option<Admit> {
+        peer.replica()
+            .members()
+            .admits()
+            .find(|admit| admit.key == self.key)
+            .cloned()
+    }
+}
+
+fn chunks(bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    let count = bytes.len().div_ceil(CHUNK_SIZE_MAX);
+    (0..count).map(move |i| {
+        let start = i * CHUNK_SIZE_MAX;
+        bytes.slice(start..bytes.len().min(start + CHUNK_SIZE_MAX))
+    })
+}
+
+/// Why a change of the membership waits, for people.
+#[must_use]
+pub fn text_of(reason: NotNow) -> &'static str {
+    match reason {
+        NotNow::NotSettled => "the cluster is agreeing on who settles together",
+        NotNow::ChangePending => "another peer is joining or leaving; one change at a time",
+        NotNow::NoMajority => {
+            "more than half of the members must be in reach; if the others are off for good, \
+             evict them, or use --force"
+        }
+        NotNow::Member => "the peer is a member already",
+        NotNow::NoMember => "there is no such member",
+        NotNow::NameTaken => "another member has this name",
+        NotNow::Unable => "this peer takes no entries now: its disk hangs or it was evicted",
+        NotNow::StageTooOld => "too much has happened since the data was sent; join again",
+        NotNow::JoinNotSettled => "the join is not settled yet",
+    }
+}

@@ -1,0 +1,203 @@
+//! What a newcomer is streamed: a checkpoint with its zones, the log after it, the log's blobs.
+//!
+//! ```text
+//! stream = part … end        part = kind u8 | size u32 | bytes
+//! meta: stage id, checkpoint mark, the replica's meta data     state: see state_rows
+//! zone: origin, records      run: packed entries      blob: SHA-256, bytes      end: nothing
+//! ```
+
+use crate::state::State;
+use crate::state_rows;
+use crate::zone_data;
+use bytes::{Buf, BufMut, Bytes};
+use replication::{BlobHash, Stage, Stamp};
+use std::collections::BTreeMap;
+use zones::{Name, Version};
+
+/// Largest part: a zone of some ten million records. A sponsor that states more is not one.
+const PART_SIZE_MAX: usize = 1 << 30;
+
+const META: u8 = 1;
+const STATE: u8 = 2;
+const ZONE: u8 = 3;
+const RUN: u8 = 4;
+const BLOB: u8 = 5;
+const END: u8 = 6;
+
+/// Puts the parts together; `blobs` are those that the log's entries name.
+#[must_use]
+pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) -> Vec<Bytes> {
+    let mut meta = Vec::new();
+    meta.put_u32(stage.id.len() as u32);
+    meta.put_slice(&stage.id);
+    stage.checkpoint.encode(&mut meta);
+    meta.put_slice(&stage.checkpoint_meta);
+    let mut parts = vec![
+        part(META, &meta),
+        part(STATE, &state_rows::encode(checkpoint)),
+    ];
+    for (origin, zone) in checkpoint.zones() {
+        if let Some(version) = &zone.version {
+            let records: Vec<_> = version.records().collect();
+            parts.push(part(ZONE, &zone_data::encode_blob(origin, &records)));
+        }
+    }
+    parts.extend(stage.runs.iter().map(|run| part(RUN, run)));
+    for (hash, blob) in blobs {
+        let mut bytes = hash.0.to_vec();
+        bytes.put_slice(blob);
+        parts.push(part(BLOB, &bytes));
+    }
+    parts.push(part(END, &[]));
+    parts
+}
+
+/// What a newcomer has got.
+pub struct Received {
+    /// The replica's part.
+    pub stage: Stage,
+    /// The state of the checkpoint, with its zones.
+    pub checkpoint: State,
+    /// Blobs that the log's entries name.
+    pub blobs: Vec<(BlobHash, Bytes)>,
+}
+
+/// Takes the stream apart as it comes.
+#[derive(Default)]
+pub struct Receiver {
+    buffer: Vec<u8>,
+    meta: Option<(Bytes, Stamp, Bytes)>,
+    state: Option<Bytes>,
+    zones: BTreeMap<Name, Version>,
+    runs: Vec<Bytes>,
+    blobs: Vec<(BlobHash, Bytes)>,
+    is_complete: bool,
+}
+
+/// The stream is not one that a sponsor sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+impl Receiver {
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        self.buffer.extend_from_slice(bytes);
+        loop {
+            let mut rest = &self.buffer[..];
+            let (Ok(kind), Ok(size)) = (rest.try_get_u8(), rest.try_get_u32()) else {
+                return Ok(());
+            };
+            let size = size as usize;
+            if size > PART_SIZE_MAX {
+                return Err(Malformed);
+            }
+            if rest.len() < size {
+                return Ok(());
+            }
+            let part = Bytes::copy_from_slice(&rest[..size]);
+            self.buffer.drain(..5 + size);
+            self.take(kind, part).ok_or(Malformed)?;
+        }
+    }
+
+    /// All that came, once the end has come and everything fits together.
+    pub fn finish(self) -> Result<Received, Malformed> {
+        if !self.is_complete {
+            return Err(Malformed);
+        }
+        let (id, checkpoint, checkpoint_meta) = self.meta.ok_or(Malformed)?;
+        let state = self.state.ok_or(Malformed)?;
+        let mut zones = self.zones;
+        let state = state_rows::decode(&state, |origin| zones.remove(origin)).ok_or(Malformed)?;
+        if state.at() != checkpoint || !zones.is_empty() {
+            return Err(Malformed);
+        }
+        let stage = Stage {
+            checkpoint,
+            checkpoint_meta,
+            runs: self.runs,
+            id,
+        };
+        Ok(Received {
+            stage,
+            checkpoint: state,
+            blobs: self.blobs,
+        })
+    }
+
+    fn take(&mut self, kind: u8, part: Bytes) -> Option<()> {
+        let mut rest = &part[..];
+        match kind {
+            META => {
+                // A sponsor whose checkpoint has moved on begins again.
+                let buffer = std::mem::take(&mut self.buffer);
+                *self = Self {
+                    buffer,
+                    ..Self::default()
+                };
+                let size = rest.try_get_u32().ok()? as usize;
+                let id = Bytes::copy_from_slice(rest.get(..size)?);
+                rest.advance(size);
+                let mark = Stamp::decode(&mut rest)?;
+                self.meta = Some((id, mark, Bytes::copy_from_slice(rest)));
+            }
+            STATE => self.state = Some(part),
+            ZONE => {
+                let version = zone_data::decode_blob(&part)?;
+                self.zones.insert(version.origin().clone(), version);
+            }
+            RUN => self.runs.push(part),
+            BLOB => {
+                let mut hash = [0; 32];
+                rest.try_copy_to_slice(&mut hash).ok()?;
+                self.blobs
+                    .push((BlobHash(hash), Bytes::copy_from_slice(rest)));
+            }
+            END if !self.is_complete => self.is_complete = true,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn part(kind: u8, bytes: &[u8]) -> Bytes {
+    assert!(
+        bytes.len() <= PART_SIZE_MAX,
+        "zones are limited where they come in"
+    );
+    let mut out = Vec::with_capacity(5 + bytes.len());
+    out.put_u8(kind);
+    out.put_u32(bytes.len() as u32);
+    out.put_slice(bytes);
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_reads_back_however_it_is_cut() {
+        let stage = Stage {
+            checkpoint: Stamp::ZERO,
+            checkpoint_meta: Bytes::from_static(b"meta"),
+            runs: vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")],
+            id: Bytes::from_static(b"id"),
+        };
+        let blobs = [(BlobHash([7; 32]), Bytes::from_static(b"blob"))];
+        let bytes = encode(&stage, &State::empty(), &blobs).concat();
+        for size in [1, 2, 3, 7, bytes.len()] {
+            let mut receiver = Receiver::default();
+            bytes
+                .chunks(size)
+                .for_each(|chunk| receiver.push(chunk).unwrap());
+            let received = receiver.finish().map_err(|_| ()).unwrap();
+            assert_eq!(received.stage, stage);
+            assert_eq!(received.blobs, blobs);
+        }
+        let mut receiver = Receiver::default();
+        receiver.push(&bytes[..bytes.len() - 1]).unwrap();
+        assert!(receiver.finish().is_err());
+        assert_eq!(Receiver::default().push(&[9, 0, 0, 0, 0]), Err(Malformed));
+    }
+}

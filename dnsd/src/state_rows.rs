@@ -1,0 +1,135 @@
+//! A state as bytes, its zones' contents apart: policy, counters, remembered requests.
+//!
+//! ```text
+//! version u8 | at stamp | evictions u64 | policy body u32 length + bytes
+//! zones u32, each: origin name | exists u8 | counted u64 | offset? i64 | changed? stamp
+//! remembered u32, each: digest 32 | stamp | outcome u8 + u16
+//! ```
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it.
+
+use crate::body::Body;
+use crate::prefix::Policy;
+use crate::state::{Answered, Outcome, State, Zone};
+use bytes::{Buf, BufMut, Bytes};
+use replication::{Digest, Stamp};
+use std::sync::Arc;
+use zones::{Name, Rcode, Version};
+
+const VERSION: u8 = 1;
+
+/// The bytes of a state without its zones' contents.
+#[must_use]
+pub fn encode(state: &State) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    state.at.encode(&mut out);
+    out.put_u64(state.evictions);
+    let policy = Body::Policy {
+        update: state.policy.update.clone(),
+        transfer: state.policy.transfer.clone(),
+    }
+    .encode();
+    out.put_u32(policy.len() as u32);
+    out.put_slice(&policy);
+    out.put_u32(state.zones.len() as u32);
+    for (origin, zone) in &state.zones {
+        out.put_slice(origin.as_wire());
+        out.put_u8(u8::from(zone.version.is_some()));
+        out.put_u64(zone.counted);
+        match zone.offset {
+            None => out.put_u8(0),
+            Some(offset) => {
+                out.put_u8(1);
+                out.put_i64(offset);
+            }
+        }
+        match zone.changed {
+            None => out.put_u8(0),
+            Some(stamp) => {
+                out.put_u8(1);
+                stamp.encode(&mut out);
+            }
+        }
+    }
+    out.put_u32(state.answered.len() as u32);
+    for (digest, answered) in &state.answered {
+        out.put_slice(&digest.0);
+        answered.stamp.encode(&mut out);
+        let (kind, rcode) = match answered.outcome {
+            Outcome::Rcode(rcode) => (0, rcode.0),
+            Outcome::ZoneExists => (1, 0),
+            Outcome::ZoneChanged => (2, 0),
+            Outcome::NoSuchZone => (3, 0),
+        };
+        out.put_u8(kind);
+        out.put_u16(rcode);
+    }
+    out
+}
+
+/// Reads what [`encode`] wrote; `content` gives the zone of an origin that exists. None if the
+/// bytes are malformed, or a zone is missing.
+pub fn decode(
+    mut bytes: &[u8],
+    mut content: impl FnMut(&Name) -> Option<Version>,
+) -> Option<State> {
+    let rest = &mut bytes;
+    if rest.try_get_u8().ok()? != VERSION {
+        return None;
+    }
+    let mut state = State::empty();
+    state.at = Stamp::decode(rest)?;
+    state.evictions = rest.try_get_u64().ok()?;
+    let size = rest.try_get_u32().ok()? as usize;
+    if rest.len() < size {
+        return None;
+    }
+    let Body::Policy { update, transfer } = Body::decode(&Bytes::copy_from_slice(&rest[..size]))?
+    else {
+        return None;
+    };
+    state.policy = Arc::new(Policy { update, transfer });
+    rest.advance(size);
+    for _ in 0..rest.try_get_u32().ok()? {
+        let origin = Name::from_wire(rest).ok()?;
+        rest.advance(origin.as_wire().len());
+        let version = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(content(&origin)?),
+            _ => return None,
+        };
+        let counted = rest.try_get_u64().ok()?;
+        let offset = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(rest.try_get_i64().ok()?),
+            _ => return None,
+        };
+        let changed = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Stamp::decode(rest)?),
+            _ => return None,
+        };
+        state.zones.insert(
+            origin,
+            Zone {
+                version,
+                counted,
+                offset,
+                changed,
+            },
+        );
+    }
+    for _ in 0..rest.try_get_u32().ok()? {
+        let mut digest = [0; 32];
+        rest.try_copy_to_slice(&mut digest).ok()?;
+        let stamp = Stamp::decode(rest)?;
+        let outcome = match (rest.try_get_u8().ok()?, rest.try_get_u16().ok()?) {
+            (0, rcode) => Outcome::Rcode(Rcode(rcode)),
+            (1, 0) => Outcome::ZoneExists,
+            (2, 0) => Outcome::ZoneChanged,
+            (3, 0) => Outcome::NoSuchZone,
+            _ => return None,
+        };
+        state.remember_answered(Digest(digest), Answered { stamp, outcome });
+    }
+    rest.is_empty().then_some(state)
+}
