@@ -23,14 +23,23 @@ pub fn dig(server: SocketAddr, args: &[&str]) -> String {
 /// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
 pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
     let mut child = Command::new("nsupdate")
-        .args(["-t", "20", "-r", "0"])
+        .args(["-t", "20", "-u", "20", "-r", "0"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("nsupdate is installed");
-    let script = format!("server {} {}\n{commands}\nsend\n", server.ip(), server.port());
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let script = format!(
+        "server {} {}\n{commands}\nsend\n",
+        server.ip(),
+        server.port()
+    );
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     if output.status.success() {
         Ok(())

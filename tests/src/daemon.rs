@@ -87,10 +87,14 @@ impl Daemon {
     /// Sends SIGTERM and waits for the end; the exit must be clean.
     pub fn stop(&mut self) {
         let mut child = self.child.take().expect("it runs");
-        let status =
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
-        let status = until(START_TIMEOUT, "the daemon ends", || child.try_wait().unwrap());
+        let status = until(START_TIMEOUT, "the daemon ends", || {
+            child.try_wait().unwrap()
+        });
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
@@ -101,7 +105,12 @@ impl Daemon {
 
     /// Runs a sub-command against this peer.
     pub fn command(&self, args: &[&str]) -> Output {
-        Command::new(dnsd()).args(args).arg("--data-dir").arg(&self.data_dir).output().unwrap()
+        Command::new(dnsd())
+            .args(args)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .output()
+            .unwrap()
     }
 
     /// Runs a sub-command that must succeed; returns what it prints.
@@ -119,7 +128,11 @@ impl Daemon {
     /// Waits until it says that it serves current data.
     pub fn wait_ready(&mut self) {
         until(START_TIMEOUT, "the daemon is ready", || {
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
+            if let Some(status) = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().unwrap())
+            {
                 panic!("the daemon ended with {status}\n{}", self.log());
             }
             let output = self.command(&["status", "--format", "json"]);
@@ -135,7 +148,9 @@ impl Daemon {
     /// Waits for the end of a daemon that is to end by itself; its exit code and what it said.
     pub fn wait_end(&mut self) -> (Option<i32>, String) {
         let mut child = self.child.take().expect("it runs");
-        let status = until(START_TIMEOUT, "the daemon ends", || child.try_wait().unwrap());
+        let status = until(START_TIMEOUT, "the daemon ends", || {
+            child.try_wait().unwrap()
+        });
         (status.code(), self.log())
     }
 
@@ -149,8 +164,11 @@ impl Daemon {
     }
 
     fn run(&mut self) {
-        let log =
-            fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
         let child = Command::new(dnsd())
             .arg("serve")
             .arg("--data-dir")

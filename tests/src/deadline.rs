@@ -12,7 +12,10 @@ pub fn until<T>(timeout: Duration, what: &str, mut condition: impl FnMut() -> Op
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < timeout, "after {timeout:?} still not: {what}");
+        assert!(
+            start.elapsed() < timeout,
+            "after {timeout:?} still not: {what}"
+        );
         std::thread::sleep(PERIOD);
     }
 }

@@ -1,0 +1,176 @@
+//! Several real peers: join, update anywhere, kill, catch up.
+
+use crate::zone_argument;
+use std::path::Path;
+use std::time::Duration;
+use tests::client::{dig_short, nsupdate};
+use tests::daemon::Daemon;
+use tests::deadline::until;
+
+/// How long a change may take to be seen at all peers on a busy machine.
+const SPREAD: Duration = Duration::from_secs(20);
+
+fn first(folder: &Path, more: &[&str]) -> Daemon {
+    let zone = zone_argument(folder);
+    let args = [
+        "--name",
+        "a",
+        "--zone",
+        &zone,
+        "--allow-update",
+        "127.0.0.0/8",
+    ];
+    Daemon::start(&folder.join("a"), &[&args, more].concat())
+}
+
+fn join(folder: &Path, name: &str, inviter: &Daemon, more: &[&str]) -> Daemon {
+    let token = inviter.ask(&["invite"]);
+    let args = ["--name", name, "--join", token.trim()];
+    Daemon::start(&folder.join(name), &[&args, more].concat())
+}
+
+fn wait_answer(peer: &Daemon, name: &str, expected: &str) {
+    until(
+        SPREAD,
+        &format!("{} answers {name}", peer.data_dir.display()),
+        || (dig_short(peer.dns, &[name]) == expected).then_some(()),
+    );
+}
+
+fn add(name: &str, address: &str) -> String {
+    format!("zone example.test\nupdate add {name}.example.test 60 A {address}")
+}
+
+fn wait_equal(peers: &[&Daemon]) {
+    until(SPREAD, "all export the same", || {
+        let mut exports = peers
+            .iter()
+            .map(|peer| peer.ask(&["zone", "export", "example.test"]));
+        let first = exports.next().unwrap();
+        exports.all(|export| export == first).then_some(())
+    });
+}
+
+#[test]
+fn three_peers_take_updates_anywhere_and_one_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let mut b = join(folder.path(), "b", &a, &[]);
+    let c = join(folder.path(), "c", &b, &[]);
+    for (number, peer) in [&a, &b, &c].into_iter().enumerate() {
+        nsupdate(
+            peer.dns,
+            &add(&format!("n{number}"), &format!("192.0.2.{number}")),
+        )
+        .unwrap();
+    }
+    for peer in [&a, &b, &c] {
+        for number in 0..3 {
+            wait_answer(
+                peer,
+                &format!("n{number}.example.test"),
+                &format!("192.0.2.{number}\n"),
+            );
+        }
+    }
+    nsupdate(b.dns, &add("last", "192.0.2.77")).unwrap();
+    b.kill();
+    for peer in [&a, &c] {
+        wait_answer(peer, "last.example.test", "192.0.2.77\n");
+    }
+    nsupdate(c.dns, &add("without-b", "192.0.2.78")).unwrap();
+    wait_answer(&a, "without-b.example.test", "192.0.2.78\n");
+    b.restart();
+    wait_answer(&b, "last.example.test", "192.0.2.77\n");
+    wait_answer(&b, "without-b.example.test", "192.0.2.78\n");
+    wait_equal(&[&a, &b, &c]);
+}
+
+#[test]
+fn a_name_that_two_claim_at_two_peers_goes_to_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let b = join(folder.path(), "b", &a, &[]);
+    for round in 0..10 {
+        let claim = |peer: &Daemon, address: &str| {
+            nsupdate(
+                peer.dns,
+                &format!(
+                    "zone example.test\nprereq nxdomain r{round}.example.test\n\
+                     update add r{round}.example.test 60 A {address}"
+                ),
+            )
+        };
+        let (left, right) = std::thread::scope(|scope| {
+            let left = scope.spawn(|| claim(&a, "192.0.2.1"));
+            let right = scope.spawn(|| claim(&b, "192.0.2.2"));
+            (left.join().unwrap(), right.join().unwrap())
+        });
+        assert_ne!(left.is_ok(), right.is_ok(), "{left:?} {right:?}");
+        let expected = if left.is_ok() {
+            "192.0.2.1\n"
+        } else {
+            "192.0.2.2\n"
+        };
+        for peer in [&a, &b] {
+            wait_answer(peer, &format!("r{round}.example.test"), expected);
+        }
+    }
+}
+
+#[test]
+fn a_chain_carries_updates_and_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &["--link", "b"]);
+    let mut b = join(folder.path(), "b", &a, &["--link", "a", "--link", "c"]);
+    let c = join(folder.path(), "c", &b, &["--link", "b"]);
+    nsupdate(a.dns, &add("over", "192.0.2.1")).unwrap();
+    wait_answer(&c, "over.example.test", "192.0.2.1\n");
+    b.kill();
+    nsupdate(a.dns, &add("left", "192.0.2.2")).unwrap();
+    nsupdate(c.dns, &add("right", "192.0.2.3")).unwrap();
+    b.restart();
+    for peer in [&a, &b, &c] {
+        wait_answer(peer, "left.example.test", "192.0.2.2\n");
+        wait_answer(peer, "right.example.test", "192.0.2.3\n");
+    }
+    wait_equal(&[&a, &b, &c]);
+}
+
+#[test]
+fn a_token_works_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let token = a.ask(&["invite"]);
+    let _b = Daemon::start(
+        &folder.path().join("b"),
+        &["--name", "b", "--join", token.trim()],
+    );
+    let mut c = Daemon::spawn(
+        &folder.path().join("c"),
+        &["--name", "c", "--join", token.trim()],
+    );
+    let (code, log) = c.wait_end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("refused"), "{log}");
+    until(SPREAD, "the inviter says why", || {
+        a.log().contains("another key").then_some(())
+    });
+}
+
+#[test]
+fn a_dead_peer_is_evicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let b = join(folder.path(), "b", &a, &[]);
+    let mut c = join(folder.path(), "c", &a, &[]);
+    c.kill();
+    a.ask(&["evict", "c"]);
+    for peer in [&a, &b] {
+        until(SPREAD, "c is no member", || {
+            (!peer.ask(&["peers"]).contains(" c ")).then_some(())
+        });
+    }
+    nsupdate(b.dns, &add("after", "192.0.2.9")).unwrap();
+    wait_answer(&a, "after.example.test", "192.0.2.9\n");
+}

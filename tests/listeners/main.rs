@@ -1,0 +1,12 @@
+//! The DNS listeners on real sockets, on ports that the system chooses.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    reason = "tests, at the other end of the sockets"
+)]
+
+mod server;
+mod tcp;
+mod transfer;
+mod udp;

@@ -1,0 +1,194 @@
+//! One server without sockets: zones in, questions in, answers out.
+//!
+//! Commands: `zone ORIGIN [serial=N]` with a zone file, `withdraw ORIGIN` (not published),
+//! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
+//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `counts`. Questions take the words `tcp`, `rd`, `do`,
+//! `size`, `question` and the options `edns=SIZE`, `version=N`, `class=CLASS`, `from=ADDRESS`.
+
+use dnsd::prefix::Policy;
+use dnsd::serve::counters::COUNTS;
+use dnsd::serve::{Client, Limits, Outcome, Served, Tally, Transport, serve, transfer};
+use std::fmt::Write;
+use tests::answer::Answer;
+use tests::question::{Question, RD, UPDATE};
+use tests::script::Command;
+use zones::rtype::{Class, Rtype};
+use zones::zone_set::{Shown, ZoneState};
+use zones::{Name, Serial, Version};
+
+/// What the script has set up so far.
+#[derive(Default)]
+pub(crate) struct Server {
+    served: Served,
+    tally: Tally,
+}
+
+impl Server {
+    pub(crate) fn run(&mut self, command: &Command) -> String {
+        match command.name.as_str() {
+            "zone" => self.zone(command),
+            "withdraw" => self.withdraw(command),
+            "policy" => self.policy(command),
+            "ask" => self.send(command, &question(command).to_wire()),
+            "send" => self.send(command, &bytes_of(&command.words[0])),
+            "update" => {
+                let mut update = question(command);
+                update.flags |= UPDATE;
+                self.send(command, &update.to_wire())
+            }
+            "transfer" => self.transfer(command),
+            "counts" => self.counts(),
+            other => panic!("no command is named {other}"),
+        }
+    }
+
+    fn zone(&mut self, command: &Command) -> String {
+        let origin = name(&command.words[0]);
+        let records = tests::zone_text::read(&origin, &command.input);
+        let version = Version::from_records(&origin, &records).expect("all are in the zone");
+        let serial = command.option("serial").map_or(1, number) as u32;
+        let state = ZoneState {
+            origin,
+            now: version.clone(),
+            shown: Some(Shown {
+                version,
+                serial: Serial(serial),
+            }),
+        };
+        self.served.zones = self.served.zones.with(state);
+        String::new()
+    }
+
+    fn withdraw(&mut self, command: &Command) -> String {
+        let zone = self
+            .served
+            .zones
+            .get(&name(&command.words[0]))
+            .expect("it is there");
+        let state = ZoneState {
+            shown: None,
+            ..zone.clone()
+        };
+        self.served.zones = self.served.zones.with(state);
+        String::new()
+    }
+
+    fn policy(&mut self, command: &Command) -> String {
+        let prefixes = |key| {
+            let prefix = command.option(key)?;
+            Some(vec![prefix.parse().expect("a prefix")])
+        };
+        self.served.policy = Policy {
+            update: prefixes("update").unwrap_or_default(),
+            transfer: prefixes("transfer").unwrap_or_default(),
+        };
+        String::new()
+    }
+
+    fn send(&mut self, command: &Command, request: &[u8]) -> String {
+        let client = client(command);
+        let mut response = Vec::new();
+        let limits = Limits::default();
+        let outcome = serve(request, &client, &self.served, &limits, &mut response);
+        self.tally
+            .add_request(client.transport, request, outcome, &response);
+        if !matches!(outcome, Outcome::Respond(_)) {
+            return format!("{outcome:?}");
+        }
+        let answer = match Answer::read(&response) {
+            Ok(answer) => answer,
+            Err(error) => return format!("{error}: {response:02x?}"),
+        };
+        assert_eq!(answer.id.to_be_bytes(), request[..2]);
+        let mut output = answer.to_string();
+        if command.has("question") {
+            let question = answer.question.unwrap_or_else(|| "no question".to_owned());
+            let _ = writeln!(output, "{question}");
+        }
+        if command.has("size") {
+            let _ = writeln!(output, "{} bytes", response.len());
+        }
+        output
+    }
+
+    fn transfer(&mut self, command: &Command) -> String {
+        let request = question(command).to_wire();
+        let client = client(command);
+        let mut response = Vec::new();
+        let limits = Limits::default();
+        let outcome = serve(&request, &client, &self.served, &limits, &mut response);
+        if outcome != Outcome::Transfer {
+            return self.send(command, &request);
+        }
+        let mut output = String::new();
+        let messages = transfer::messages(&request, &self.served, &limits);
+        for message in messages.expect("it was admitted") {
+            let message = message.expect("no record is too large");
+            let answer = Answer::read(&message).expect("it is well formed");
+            output += &answer.to_string();
+        }
+        output
+    }
+
+    fn counts(&mut self) -> String {
+        let mut output = String::new();
+        for (count, name) in COUNTS {
+            if self.tally.get(count) > 0 {
+                let _ = writeln!(output, "{name} {}", self.tally.get(count));
+            }
+        }
+        for (opcode, n) in self.tally.opcodes() {
+            let _ = writeln!(output, "opcode {} {n}", opcode.0);
+        }
+        for (rcode, n) in self.tally.rcodes() {
+            let _ = writeln!(output, "rcode {rcode} {n}");
+        }
+        output
+    }
+}
+
+fn question(command: &Command) -> Question {
+    let qtype = command.words.get(1).map_or("SOA", String::as_str);
+    let mut question = Question::new(name(&command.words[0]), qtype.parse().unwrap_or(Rtype::SOA));
+    if let Some(class) = command.option("class") {
+        question.qclass = Class(number(class) as u16);
+    }
+    if command.has("rd") {
+        question.flags |= RD;
+    }
+    question.serial = command.option("serial").map(|serial| number(serial) as u32);
+    let flags = if command.has("do") { 0x8000 } else { 0 };
+    let version = command.option("version").map_or(0, number) as u8;
+    question.edns = command
+        .option("edns")
+        .map(|size| (number(size) as u16, version, flags));
+    question
+}
+
+fn client(command: &Command) -> Client {
+    let is_tcp = command.has("tcp") || command.name == "transfer" && !command.has("udp");
+    Client {
+        address: format!("{}:4000", command.option("from").unwrap_or("192.0.2.99"))
+            .parse()
+            .expect("an address"),
+        transport: if is_tcp {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+    }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    assert!(hex.len().is_multiple_of(2), "whole bytes");
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex digits");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
