@@ -1,13 +1,17 @@
 //! What a peer says of itself, from what its machines know.
 
 use crate::health::{Health, Phase};
+use crate::message::Opcode;
+use crate::metrics::{Family, Page};
 use crate::peer::Peer;
 use crate::requests::REQUESTS_MAX;
+use crate::serve::Tally;
+use crate::serve::counters::COUNTS;
 use crate::status::{
     Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, Status, ViewStatus,
     Zone, ZoneDetail, publishing_warning,
 };
-use overlay::status::RouterStatus;
+use overlay::status::{Counters, RouterStatus};
 use overlay::{ClusterId, PeerId};
 use replication::Stamp;
 use std::collections::BTreeMap;
@@ -204,6 +208,44 @@ pub fn links(status: &RouterStatus) -> Vec<Link> {
             resent: neighbor.resent,
         })
         .collect()
+}
+
+/// Adds what the listeners and the overlay have counted.
+pub fn count(page: &mut Page, tally: &Tally, overlay: &Counters) {
+    for (opcode, count) in tally.opcodes() {
+        page.put(Family::Requests, &[opcode_text(opcode)], count as f64);
+    }
+    for (rcode, count) in tally.rcodes() {
+        page.put(Family::Responses, &[&rcode.to_string()], count as f64);
+    }
+    page.put_all(
+        Family::DnsEvents,
+        COUNTS
+            .iter()
+            .map(|(event, name)| (*name, tally.get(*event))),
+    );
+    page.put_all(
+        Family::OverlayEvents,
+        [
+            ("malformed", overlay.malformed),
+            ("bad_signature", overlay.bad_signature),
+            ("unknown_peer", overlay.unknown_peer),
+            ("bad_round", overlay.bad_round),
+            ("unicast_dropped", overlay.unicast_dropped),
+            ("refused", overlay.refused),
+            ("duplicates", overlay.duplicates),
+            ("pulled", overlay.pulled),
+            ("overslept", overlay.overslept),
+        ],
+    );
+}
+
+fn opcode_text(opcode: Opcode) -> &'static str {
+    match opcode {
+        Opcode::QUERY => "QUERY",
+        Opcode::UPDATE => "UPDATE",
+        _ => "other",
+    }
 }
 
 /// All zones, in canonical order.

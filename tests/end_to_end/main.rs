@@ -8,6 +8,8 @@
 
 mod bad_input;
 mod cluster;
+mod demo;
+mod metrics;
 mod one_peer;
 mod tour;
 

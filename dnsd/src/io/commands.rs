@@ -12,6 +12,7 @@ use crate::metrics::Page;
 use crate::prefix::Prefix;
 use crate::report::{self, Life};
 use crate::requests::{Answer, CommandRefused};
+use crate::serve::Tally;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::Member;
@@ -47,6 +48,9 @@ pub struct Seeds {
 /// The newest numbers, for the HTTP server.
 pub type Snapshot = Arc<Mutex<Arc<super::http::Snapshot>>>;
 
+/// What the DNS listeners have counted.
+pub type TallyOf = Box<dyn Fn() -> Tally + Send>;
+
 /// Commands under way.
 pub struct Commands {
     life: Life,
@@ -64,6 +68,7 @@ pub struct Commands {
     due: Option<Instant>,
     snapshot: Snapshot,
     snapshot_due: Instant,
+    tally: TallyOf,
 }
 
 /// Who waits for a command's entry to settle.
@@ -101,7 +106,7 @@ struct Storing {
 impl Commands {
     /// Starts with what is to be seeded.
     #[must_use]
-    pub fn new(life: Life, seeds: Seeds, snapshot: Snapshot) -> Self {
+    pub fn new(life: Life, seeds: Seeds, snapshot: Snapshot, tally: TallyOf) -> Self {
         let seeds_left = seeds.zones.len() + usize::from(seeds.policy.is_some());
         Self {
             life,
@@ -116,6 +121,7 @@ impl Commands {
             due: None,
             snapshot,
             snapshot_due: clock::now(),
+            tally,
         }
     }
 
@@ -367,7 +373,8 @@ impl Driver {
         let uptime = now.saturating_duration_since(self.commands.started);
         let left = self.commands.seeds_left;
         let status = report::status(&self.commands.life, &self.peer, links, left, uptime, wall);
-        let page = Page::new(&status, &report::links(links), &report::zones(&self.peer));
+        let mut page = Page::new(&status, &report::links(links), &report::zones(&self.peer));
+        report::count(&mut page, &(self.commands.tally)(), &links.counters);
         let snapshot = super::http::Snapshot {
             taken: now,
             health: status.health.clone(),

@@ -278,7 +278,10 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
             drop(inputs.send(Input::Disk(done)));
         })
     };
-    let commands = Commands::new(life, seeds, snapshot);
+    let dns = Arc::new(dns);
+    let counted = Arc::clone(&dns);
+    let tally = Box::new(move || counted.counts());
+    let commands = Commands::new(life, seeds, snapshot, tally);
     let driver = Driver::new(
         peer,
         signer,
@@ -292,7 +295,8 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
     let end = clock::spawn("peer", move || driver.run(&received))
         .join()
         .unwrap_or(End::Failed);
-    dns.stop();
+    // The last holder stops the listeners.
+    drop(dns);
     runtime.shutdown_timeout(Duration::from_secs(1));
     if disk.join().is_err() {
         return Err(ServeError::Failed);
