@@ -511,6 +511,7 @@ impl Driver {
         }
         let seeds = self.commands.seeds.take().expect("it was just seen");
         if self.commands.seeds_left == 0 {
+            self.set_seeded();
             return;
         }
         if let Some((update, transfer)) = seeds.policy {
