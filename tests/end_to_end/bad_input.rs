@@ -51,28 +51,19 @@ fn a_bad_configuration_file_is_named_with_line_and_column() {
 #[test]
 fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    for protocol in ["udp", "tcp"] {
-        let mut daemon;
-        match protocol {
-            "udp" => {
-                let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
-                let address = taken.local_addr().unwrap().to_string();
-                let data = folder.path().join("udp");
-                daemon = Daemon::spawn(&data, &["--listen", &address]);
-                let (code, log) = daemon.wait_end();
-                assert_eq!(code, Some(1), "{log}");
-                assert!(log.contains(&address) && log.contains("in use"), "{log}");
-            }
-            _ => {
-                let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-                let address = taken.local_addr().unwrap().to_string();
-                let data = folder.path().join("tcp");
-                daemon = Daemon::spawn(&data, &["--listen", &address]);
-                let (code, log) = daemon.wait_end();
-                assert_eq!(code, Some(1), "{log}");
-                assert!(log.contains(&address) && log.contains("in use"), "{log}");
-            }
-        }
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = [
+        ("udp", udp.local_addr().unwrap()),
+        ("tcp", tcp.local_addr().unwrap()),
+    ];
+    for (protocol, address) in taken {
+        let address = address.to_string();
+        let data = folder.path().join(protocol);
+        let mut daemon = Daemon::spawn(&data, &["--listen", &address]);
+        let (code, log) = daemon.wait_end();
+        assert_eq!(code, Some(1), "{log}");
+        assert!(log.contains(&address) && log.contains("in use"), "{log}");
     }
 }
 

@@ -174,3 +174,16 @@ fn a_dead_peer_is_evicted() {
     nsupdate(b.dns, &add("after", "192.0.2.9")).unwrap();
     wait_answer(&a, "after.example.test", "192.0.2.9\n");
 }
+
+#[test]
+fn an_evicted_peer_that_lives_takes_no_updates_and_says_so_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let b = join(folder.path(), "b", &a, &[]);
+    a.ask(&["evict", "b"]);
+    until(SPREAD, "b knows", || {
+        b.ask(&["status"]).contains("evicted").then_some(())
+    });
+    assert!(nsupdate(b.dns, &add("late", "192.0.2.1")).is_err());
+    assert_eq!(b.log().matches("has been evicted").count(), 1);
+}

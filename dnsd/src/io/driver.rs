@@ -353,10 +353,12 @@ impl Driver {
             Event::Excluded { by } => {
                 warn!(%by, "a member holds an eviction of this peer that is not settled");
             }
-            Event::Evicted { by } => {
+            // Every link that is tried again ends so: it is said once.
+            Event::Evicted { by } if !self.peer.is_evicted() => {
                 error!(%by, "this peer has been evicted: it takes no updates any more");
                 self.peer.set_evicted();
             }
+            Event::Evicted { .. } => {}
             Event::OwnIncarnationSeen(incarnation) => {
                 error!(
                     ?incarnation,
