@@ -51,7 +51,7 @@ pub enum LoadError {
     Store(StoreError),
     /// Rows that do not fit together.
     Rows(Corrupt),
-    /// A blob is not what its name says.
+    /// A blob that the log names is missing, or not what its name says.
     Blob(BlobHash),
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for LoadError {
             }
             Self::Blob(hash) => write!(
                 f,
-                "the store is corrupt: blob {} is not what its name says",
+                "the store is corrupt: blob {} is missing or not what its name says",
                 data_encoding::HEXLOWER.encode(&hash.0)
             ),
         }
@@ -147,17 +147,21 @@ pub fn take_snapshot(
     store: &mut dyn Store,
     admit: &Admit,
     received: &Received,
-    snapshot: &Bytes,
     members: &[overlay::Member],
-    wall: Duration,
 ) -> Result<(), LoadError> {
-    let birth = Replica::from_snapshot(&received.stage, snapshot, wall).map_err(LoadError::Rows)?;
+    let birth = Replica::from_snapshot(&received.stage, &received.snapshot).map_err(LoadError::Rows)?;
     clear_unfinished(store)?;
     for (hash, bytes) in &received.blobs {
         if blob_hash(bytes) != *hash {
             return Err(LoadError::Blob(*hash));
         }
         store.put_blob(&hash.0, bytes)?;
+    }
+    // Replication protocol section 12: stored only when the blobs of the log's entries are, too.
+    for hash in &birth.blobs {
+        if store.blob(&hash.0)?.is_none() {
+            return Err(LoadError::Blob(*hash));
+        }
     }
     let rows = members
         .iter()

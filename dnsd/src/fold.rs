@@ -34,7 +34,16 @@ pub struct Fold {
 #[derive(Default)]
 pub struct Advanced {
     /// Entries that settled on the way, in order, with their outcomes.
-    pub settled: Vec<(Option<Digest>, Outcome)>,
+    pub settled: Vec<(Stamp, Option<Digest>, Outcome)>,
+}
+
+/// Whether a checkpoint took settled past entries whose outcomes [`Fold::advance`] has not told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifted {
+    /// It did: [`Fold::answered`] knows them.
+    Yes,
+    /// It did not.
+    No,
 }
 
 impl Fold {
@@ -85,13 +94,26 @@ impl Fold {
         self.settled_goal = Some(mark);
     }
 
-    /// The checkpoint stands at `state` durably.
-    pub fn handle_checkpoint(&mut self, state: State) {
+    /// The checkpoint stands at `state` durably; the log below it goes. What was being folded from
+    /// an earlier one goes on from here: what is stable stands in every view's order.
+    pub fn handle_checkpoint(&mut self, state: State) -> Lifted {
         assert!(
             self.checkpoint.at() <= state.at(),
             "a checkpoint never goes back"
         );
+        self.steps.retain(|step| step.at() >= state.at());
+        if self.steps.is_empty() {
+            self.steps.push(state.clone());
+            self.is_current = false;
+        }
+        let lifted = if self.settled.at() < state.at() {
+            self.settled = state.clone();
+            Lifted::Yes
+        } else {
+            Lifted::No
+        };
         self.checkpoint = state;
+        lifted
     }
 
     /// Folds on by at most `budget` entries. Call again until [`Self::is_complete`].
@@ -125,6 +147,13 @@ impl Fold {
         (self.settled.at() >= goal).then_some(&self.settled)
     }
 
+    /// The final outcome of the request with this digest, if it is remembered at `stamp`. What has
+    /// been folded into settled, or came with the checkpoint, is final, even while more is folded.
+    #[must_use]
+    pub fn answered(&self, digest: Digest, stamp: Stamp) -> Option<Outcome> {
+        self.settled.answered(digest, stamp)
+    }
+
     /// What queries see.
     #[must_use]
     pub fn now(&self) -> &State {
@@ -155,7 +184,9 @@ impl Fold {
                 return;
             }
             let outcome = self.settled.apply(entry, imports);
-            advanced.settled.push((entry.digest, outcome));
+            advanced
+                .settled
+                .push((entry.stamp(), entry.digest, outcome));
         }
         self.settled.reach(goal);
     }

@@ -1,17 +1,9 @@
 //! Who is a member, in the overlay's words.
 
-use overlay::PeerId;
-
-/// The members as the overlay wants them.
+/// The members as the overlay wants them. Evictions are handed on by id: they hold for ever, and
+/// the admissions that they undo are forgotten with the log.
 #[must_use]
 pub fn overlay_members(members: &replication::MemberSet) -> overlay::MemberSet {
-    let key_of = |peer: &PeerId| {
-        members
-            .admitted
-            .iter()
-            .find(|admit| admit.peer() == *peer)
-            .map(|admit| admit.key)
-    };
     overlay::MemberSet {
         admitted: members
             .admitted
@@ -22,7 +14,7 @@ pub fn overlay_members(members: &replication::MemberSet) -> overlay::MemberSet {
                 addresses: admit.addresses.clone(),
             })
             .collect(),
-        excluded: members.excluded.iter().filter_map(key_of).collect(),
-        evicted: members.evicted.iter().filter_map(key_of).collect(),
+        excluded: members.excluded.iter().copied().collect(),
+        evicted: members.evicted.iter().copied().collect(),
     }
 }

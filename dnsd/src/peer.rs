@@ -9,7 +9,8 @@
 //! takes long (folding a long log, writing a checkpoint) goes on in slices at each call.
 
 use crate::body::Body;
-use crate::fold::Fold;
+use crate::durable::LoadError;
+use crate::fold::{Fold, Lifted};
 use crate::imports::Imports;
 use crate::prefix::any_contains;
 use crate::publish::Publisher;
@@ -18,11 +19,11 @@ use crate::requests::{
     unsigned_digest,
 };
 use crate::serve::served::Served;
-use crate::state::{Effect as Change, Outcome, State};
+use crate::state::{Effect as Change, Outcome, State, is_remembered};
 use bytes::Bytes;
 use overlay::{Admit, Incarnation, PeerId, View};
 use replication::{
-    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Publish,
+    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Phase, Publish,
     Refused, Replica, Stamp,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -39,6 +40,8 @@ const CHECKPOINT_SIZE: usize = 8 << 20;
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
 /// An import that the members have not fetched by then is given up.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
+/// How often the data of an import is offered to those who lack it.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Most imports under way at once: each holds a zone in memory.
 const IMPORTS_MAX: usize = 16;
 
@@ -91,9 +94,11 @@ struct Import {
     client: ClientId,
     origin: Name,
     serial: Serial,
+    size: u64,
     majority: Majority,
     unchanged_since: Option<Stamp>,
     since: Instant,
+    offered: Instant,
 }
 
 enum Checkpointing {
@@ -128,7 +133,7 @@ pub struct Peer {
 
 impl Peer {
     /// Takes up a life from what is durable: the checkpoint's state, the replica resumed on it,
-    /// and the zones in the blobs that the log names.
+    /// and the zones in the blobs that the log names; all of them must be there.
     #[must_use]
     pub fn resume(
         mut replica: Replica,
@@ -136,7 +141,10 @@ impl Peer {
         imports: Imports,
         wall: Duration,
         now: Instant,
-    ) -> Self {
+    ) -> Result<Self, LoadError> {
+        if let Some(lacking) = replica.named_blobs().find(|blob| !imports.contains(blob)) {
+            return Err(LoadError::Blob(lacking));
+        }
         for blob in imports.hashes() {
             replica.handle_blob_held(blob, wall, now);
         }
@@ -168,7 +176,7 @@ impl Peer {
             refused: 0,
         };
         peer.drain();
-        peer
+        Ok(peer)
     }
 
     /// An UPDATE came. It is answered by [`Effect::Answer`].
@@ -234,14 +242,16 @@ impl Peer {
             .get(&origin)
             .and_then(|zone| zone.changed);
         self.imports.insert(blob, version);
-        self.replica.offer_blob(blob, size);
+        self.replica.offer_blob(blob, size, now);
         let import = Import {
             client,
             origin,
             serial,
+            size,
             majority,
             unchanged_since,
             since: now,
+            offered: now,
         };
         self.spreading.insert(blob, import);
         self.go_on(wall, now);
@@ -372,7 +382,9 @@ impl Peer {
         };
         let mark = state.at();
         self.log_size = 0;
-        self.fold.handle_checkpoint(*state);
+        if self.fold.handle_checkpoint(*state) == Lifted::Yes {
+            self.requests.handle_log_changed();
+        }
         self.replica.handle_checkpoint(mark, wall, now);
         self.go_on(wall, now);
     }
@@ -380,6 +392,7 @@ impl Peer {
     /// Time has passed.
     pub fn handle_timeout(&mut self, wall: Duration, now: Instant) {
         self.replica.handle_timeout(wall, now);
+        self.offer_again(now);
         for waiting in self.requests.take_impatient(now) {
             if let Waits::Read(read, _) = waiting.waits {
                 self.replica.release_read(read);
@@ -449,7 +462,7 @@ impl Peer {
         let imports = self
             .spreading
             .values()
-            .map(|import| import.since + IMPORT_PATIENCE)
+            .map(|import| (import.since + IMPORT_PATIENCE).min(import.offered + OFFER_AGAIN))
             .min();
         [
             self.replica.poll_timeout(),
@@ -516,14 +529,15 @@ impl Peer {
             let has_settled = self.fold_on();
             self.publish(wall, now);
             self.answer_reads();
-            if self.fold.is_current() {
+            let mut has_settled = has_settled;
+            if self.fold.is_current() && self.is_taking() {
                 for digest in self.requests.take_turns() {
-                    self.consider(digest, wall, now);
+                    has_settled |= self.consider(digest, wall, now);
                 }
             }
             self.commit_imports(wall, now);
             self.write_checkpoint(now);
-            let has_more = self.drain() || (has_settled && self.requests.has_turns());
+            let has_more = self.drain() || has_settled;
             if !has_more {
                 break;
             }
@@ -537,12 +551,28 @@ impl Peer {
     fn fold_on(&mut self) -> bool {
         let advanced = self.fold.advance(&self.replica, &self.imports, FOLD_BUDGET);
         let has_settled = !advanced.settled.is_empty();
-        for (digest, outcome) in advanced.settled {
-            if let Some(digest) = digest {
+        for (stamp, digest, outcome) in advanced.settled {
+            let Some(digest) = digest else { continue };
+            // After a view change all is folded again: an outcome that was told long ago is not
+            // that of a newer request with the same bytes.
+            let is_awaited = self.requests.get(&digest).is_some_and(|waiting| {
+                !matches!(waiting.waits, Waits::Entry(asked) if !is_remembered(digest, stamp, asked))
+            });
+            if is_awaited {
                 self.finish(&digest, outcome);
             }
         }
         has_settled
+    }
+
+    /// Whether requests may be looked at: while the disk hangs nothing can be stamped, and looking
+    /// at all of them at every event would stop this thread.
+    fn is_taking(&mut self) -> bool {
+        let is_away = matches!(self.replica.phase(), Phase::Withdrawn | Phase::Starting);
+        if !is_away {
+            self.requests.handle_disk_returned();
+        }
+        !is_away
     }
 
     /// Takes what the replica has to say. True if it said anything that the fold must follow.
@@ -606,35 +636,35 @@ impl Peer {
         changed
     }
 
-    /// Decides what a request waits for, or answers it (replication protocol section 8).
-    fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) {
+    /// Decides what a request waits for, or answers it (replication protocol section 8). True if
+    /// anything settled on the way.
+    fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) -> bool {
         let Some(waiting) = self.requests.get(&digest) else {
-            return;
+            return false;
         };
         let Request::Update(request) = &waiting.request else {
-            return;
+            return false;
         };
-        let clock = replication::Hybrid::from_wall(wall).max(self.fold.now().at().hybrid);
-        let next = Stamp::last_of(clock);
-        if let Some(outcome) = self.fold.settled().and_then(|s| s.answered(digest, next)) {
+        let next = self.replica.next_stamp(wall);
+        if let Some(outcome) = self.fold.answered(digest, next) {
             self.finish(&digest, outcome);
-            return;
+            return false;
         }
         if self.fold.now().answered(digest, next).is_some() {
-            self.requests.wait(digest, Waits::Entry);
-            return;
+            self.requests.wait(digest, Waits::Entry(next));
+            return false;
         }
         // Authorisation is decided here and never again; this and NOTAUTH are the only answers
         // that do not wait for settled state.
         let now_state = self.fold.now();
         if !any_contains(&now_state.policy().update, request.source.ip()) {
             self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
-            return;
+            return false;
         }
         let origin = request.update.zone().clone();
         if now_state.version(&origin).is_none() {
             self.finish(&digest, Outcome::Rcode(Rcode::NOTAUTH));
-            return;
+            return false;
         }
         match now_state.consider(&origin, &request.update) {
             Change::Changes(offset) => {
@@ -649,13 +679,12 @@ impl Peer {
                     .submit(Some(digest), body.encode(), Vec::new(), wall, now)
                 {
                     Ok(_) => {
-                        self.requests.wait(digest, Waits::Entry);
+                        self.requests.wait(digest, Waits::Entry(next));
                         // The next request must see what this one does.
                         self.drain();
-                        self.fold_on();
+                        return self.fold_on();
                     }
-                    // The disk hangs: the request waits until it has returned.
-                    Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Turn),
+                    Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Disk),
                     Err(
                         Refused::Full | Refused::Evicted | Refused::TooLarge | Refused::BlobMissing,
                     ) => {
@@ -668,6 +697,7 @@ impl Peer {
                 self.requests.wait(digest, Waits::Read(read, stamp));
             }
         }
+        false
     }
 
     /// Answers requests whose read stamp is settled: nothing can come before it any more.
@@ -745,6 +775,19 @@ impl Peer {
         }
     }
 
+    /// A peer that was starting, or out of reach, has not heard of an import.
+    fn offer_again(&mut self, now: Instant) {
+        for (blob, import) in &mut self.spreading {
+            if import.offered + OFFER_AGAIN > now {
+                continue;
+            }
+            import.offered = now;
+            if !self.replica.blob_lackers(*blob).is_empty() {
+                self.replica.offer_blob(*blob, import.size, now);
+            }
+        }
+    }
+
     /// Writes the one commit entry of an import when everybody holds its data.
     fn commit_imports(&mut self, wall: Duration, now: Instant) {
         let due: Vec<BlobHash> = self
@@ -762,12 +805,20 @@ impl Peer {
             }
             let import = self.spreading.remove(&blob).expect("it was just found");
             if let Err(refused) = self.commit_import(blob, &import, wall, now) {
-                self.imports.remove(&blob);
-                self.replica.forget_blob(blob);
-                self.effects.push_back(Effect::DropBlob(blob));
+                self.give_up_blob(blob);
                 self.answer(import.client, Answer::Refused(refused));
             }
         }
+    }
+
+    /// The data of an import that will not be: it goes, unless something else needs it.
+    pub fn give_up_blob(&mut self, blob: BlobHash) {
+        if self.replica.needs_blob(blob) || self.spreading.contains_key(&blob) {
+            return;
+        }
+        self.imports.remove(&blob);
+        self.replica.forget_blob(blob);
+        self.effects.push_back(Effect::DropBlob(blob));
     }
 
     fn commit_import(
@@ -812,13 +863,17 @@ impl Peer {
     ) -> Result<(), CommandRefused> {
         self.commands += 1;
         let digest = command_digest(self.replica.incarnation().0, self.commands);
-        self.replica
-            .submit(Some(digest), body.encode(), blobs, wall, now)
-            .map_err(CommandRefused::Replica)?;
         self.requests
             .add(digest, Request::Command { origin }, client, now)
             .map_err(|_| CommandRefused::Busy)?;
-        self.requests.wait(digest, Waits::Entry);
+        let submitted = self
+            .replica
+            .submit(Some(digest), body.encode(), blobs, wall, now);
+        if let Err(refused) = submitted {
+            self.requests.remove(&digest);
+            return Err(CommandRefused::Replica(refused));
+        }
+        self.requests.wait(digest, Waits::Entry(Stamp::ZERO));
         Ok(())
     }
 

@@ -52,8 +52,10 @@ pub enum Request {
 pub enum Waits {
     /// To be looked at: just arrived, or what it waited for is gone.
     Turn,
-    /// Its entry to settle.
-    Entry,
+    /// Its entry to settle: one that is remembered at this stamp, at which the request came.
+    Entry(Stamp),
+    /// The disk to return: nothing is stamped meanwhile.
+    Disk,
     /// Everything at or below the stamp to settle.
     Read(ReadId, Stamp),
 }
@@ -76,6 +78,8 @@ pub struct Requests {
     waiting: BTreeMap<Digest, Waiting>,
     /// Those whose turn it is, in order of arrival.
     turn: Vec<Digest>,
+    /// Those that wait for the disk, in order of arrival.
+    parked: Vec<Digest>,
     /// Those that wait for a read stamp, by it.
     reads: BTreeSet<(Stamp, Digest)>,
     /// All arrivals not older than the patience; answered ones are skipped.
@@ -145,7 +149,8 @@ impl Requests {
         waiting.waits = waits;
         match waits {
             Waits::Turn => self.turn.push(digest),
-            Waits::Entry => {}
+            Waits::Disk => self.parked.push(digest),
+            Waits::Entry(_) => {}
             Waits::Read(_, stamp) => {
                 self.reads.insert((stamp, digest));
             }
@@ -171,11 +176,24 @@ impl Requests {
             .collect()
     }
 
-    /// The log has changed: entries that requests wait for may be gone, so all are looked at
-    /// again.
+    /// The disk is back: those that waited for it come first.
+    pub fn handle_disk_returned(&mut self) {
+        let mut turn = std::mem::take(&mut self.parked);
+        for digest in &turn {
+            if let Some(waiting) = self.waiting.get_mut(digest) {
+                waiting.waits = Waits::Turn;
+            }
+        }
+        turn.append(&mut self.turn);
+        self.turn = turn;
+    }
+
+    /// The log has changed, or what is settled has passed entries unseen: entries that requests
+    /// wait for may be gone, so all are looked at again.
     pub fn handle_log_changed(&mut self) {
         for (digest, waiting) in &mut self.waiting {
-            if waiting.waits == Waits::Entry && matches!(waiting.request, Request::Update(_)) {
+            let waits_for_entry = matches!(waiting.waits, Waits::Entry(_));
+            if waits_for_entry && matches!(waiting.request, Request::Update(_)) {
                 waiting.waits = Waits::Turn;
                 self.turn.push(*digest);
             }

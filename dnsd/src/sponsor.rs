@@ -6,6 +6,7 @@
 //!             checkpoint and log      waits for its turn            then admission, snapshot
 //! ```
 
+use crate::blobs::Blobs;
 use crate::peer::Peer;
 use crate::stage;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use overlay::join::{CHUNK_SIZE_MAX, WINDOW};
 use overlay::{Admit, ClusterId, LinkId, Member, PeerId, PublicKey};
 use replication::{BlobHash, Majority, NotNow};
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,8 @@ struct Guest {
     addresses: Vec<SocketAddr>,
     majority: Majority,
     space: usize,
-    blobs: Vec<(BlobHash, Bytes)>,
+    /// Blobs that the stage has brought.
+    staged: BTreeSet<BlobHash>,
     unsent: VecDeque<Bytes>,
     stage_id: Bytes,
     step: Step,
@@ -85,7 +87,7 @@ enum Step {
 }
 
 impl Sponsor {
-    /// Somebody with a good token asks. `blobs` are those that the log's entries name.
+    /// Somebody with a good token asks. `blobs` are those at hand.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a different fact of one request"
@@ -99,7 +101,7 @@ impl Sponsor {
         space: usize,
         majority: Majority,
         peer: &Peer,
-        blobs: &[(BlobHash, Bytes)],
+        blobs: &Blobs,
         now: Instant,
     ) -> Result<(), NameTaken> {
         let members = peer.replica().members();
@@ -116,12 +118,12 @@ impl Sponsor {
             addresses,
             majority,
             space,
-            blobs: blobs.to_vec(),
+            staged: BTreeSet::new(),
             unsent: VecDeque::new(),
             stage_id: Bytes::new(),
             step: Step::Staging,
         };
-        guest.stage(peer);
+        guest.stage(peer, blobs);
         self.guests.insert(link, guest);
         self.due = Some(now);
         Ok(())
@@ -145,11 +147,12 @@ impl Sponsor {
         &mut self,
         peer: &mut Peer,
         signer: &Signer,
+        blobs: &Blobs,
         wall: Duration,
         now: Instant,
     ) {
         for (link, guest) in &mut self.guests {
-            guest.go_on(*link, peer, signer, &mut self.says, wall, now);
+            guest.go_on(*link, peer, signer, blobs, &mut self.says, wall, now);
         }
         self.due = (!self.guests.is_empty()).then_some(now + PERIOD);
     }
@@ -176,6 +179,7 @@ impl Guest {
         link: LinkId,
         peer: &mut Peer,
         signer: &Signer,
+        blobs: &Blobs,
         says: &mut VecDeque<(LinkId, Say)>,
         wall: Duration,
         now: Instant,
@@ -213,7 +217,7 @@ impl Guest {
                 Ok(snapshot) => snapshot,
                 // This peer's checkpoint has moved on: what was streamed leads nowhere.
                 Err(NotNow::StageTooOld) => {
-                    self.stage(peer);
+                    self.stage(peer, blobs);
                     return;
                 }
                 Err(_) => return,
@@ -229,7 +233,11 @@ impl Guest {
                 })
                 .collect();
             says.push_back((link, Say::Admit(admit, members)));
-            self.unsent = chunks(snapshot).collect();
+            let later = named_blobs(peer, blobs, |hash| !self.staged.contains(hash));
+            self.unsent = stage::encode_snapshot(&snapshot, &later)
+                .into_iter()
+                .flat_map(chunks)
+                .collect();
             self.step = Step::Finishing;
         }
         if matches!(self.step, Step::Finishing) {
@@ -242,9 +250,11 @@ impl Guest {
     }
 
     /// Begins to stream the present checkpoint and log.
-    fn stage(&mut self, peer: &Peer) {
+    fn stage(&mut self, peer: &Peer, blobs: &Blobs) {
         let stage = peer.replica().stage();
-        self.unsent = stage::encode(&stage, peer.checkpoint(), &self.blobs)
+        let named = named_blobs(peer, blobs, |_| true);
+        self.staged = named.iter().map(|(hash, _)| *hash).collect();
+        self.unsent = stage::encode(&stage, peer.checkpoint(), &named)
             .into_iter()
             .flat_map(chunks)
             .collect();
@@ -285,6 +295,17 @@ impl Guest {
             .find(|admit| admit.key == self.key)
             .cloned()
     }
+}
+
+/// The blobs that entries of the log name.
+fn named_blobs(
+    peer: &Peer,
+    blobs: &Blobs,
+    wanted: impl Fn(&BlobHash) -> bool,
+) -> Vec<(BlobHash, Bytes)> {
+    let mut named = blobs.all();
+    named.retain(|(hash, _)| wanted(hash) && peer.replica().needs_blob(*hash));
+    named
 }
 
 fn chunks(bytes: Bytes) -> impl Iterator<Item = Bytes> {

@@ -1,9 +1,11 @@
-//! What a newcomer is streamed: a checkpoint with its zones, the log after it, the log's blobs.
+//! What a newcomer is streamed: a checkpoint with its zones, the log after it, the log's blobs;
+//! and once it is admitted, what came since.
 //!
 //! ```text
-//! stream = part … end        part = kind u8 | size u32 | bytes
+//! stream = part … end part … snapshot        part = kind u8 | size u32 | bytes
 //! meta: stage id, checkpoint mark, the replica's meta data     state: see state_rows
 //! zone: origin, records      run: packed entries      blob: SHA-256, bytes      end: nothing
+//! snapshot: the replica's
 //! ```
 
 use crate::state::State;
@@ -23,6 +25,7 @@ const ZONE: u8 = 3;
 const RUN: u8 = 4;
 const BLOB: u8 = 5;
 const END: u8 = 6;
+const SNAPSHOT: u8 = 7;
 
 /// Puts the parts together; `blobs` are those that the log's entries name.
 #[must_use]
@@ -43,13 +46,22 @@ pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) ->
         }
     }
     parts.extend(stage.runs.iter().map(|run| part(RUN, run)));
-    for (hash, blob) in blobs {
-        let mut bytes = hash.0.to_vec();
-        bytes.put_slice(blob);
-        parts.push(part(BLOB, &bytes));
-    }
+    parts.extend(blobs.iter().map(blob_part));
     parts.push(part(END, &[]));
     parts
+}
+
+/// The parts after the end of the stage; `blobs` are those that the stage did not bring.
+#[must_use]
+pub fn encode_snapshot(snapshot: &Bytes, blobs: &[(BlobHash, Bytes)]) -> Vec<Bytes> {
+    let blobs = blobs.iter().map(blob_part);
+    blobs.chain([part(SNAPSHOT, snapshot)]).collect()
+}
+
+fn blob_part((hash, blob): &(BlobHash, Bytes)) -> Bytes {
+    let mut bytes = hash.0.to_vec();
+    bytes.put_slice(blob);
+    part(BLOB, &bytes)
 }
 
 /// What a newcomer has got.
@@ -60,6 +72,8 @@ pub struct Received {
     pub checkpoint: State,
     /// Blobs that the log's entries name.
     pub blobs: Vec<(BlobHash, Bytes)>,
+    /// What completes the stage.
+    pub snapshot: Bytes,
 }
 
 /// Takes the stream apart as it comes.
@@ -71,6 +85,7 @@ pub struct Receiver {
     zones: BTreeMap<Name, Version>,
     runs: Vec<Bytes>,
     blobs: Vec<(BlobHash, Bytes)>,
+    snapshot: Option<Bytes>,
     is_complete: bool,
 }
 
@@ -122,6 +137,7 @@ impl Receiver {
             stage,
             checkpoint: state,
             blobs: self.blobs,
+            snapshot: self.snapshot.ok_or(Malformed)?,
         })
     }
 
@@ -154,6 +170,7 @@ impl Receiver {
                     .push((BlobHash(hash), Bytes::copy_from_slice(rest)));
             }
             END if !self.is_complete => self.is_complete = true,
+            SNAPSHOT if self.is_complete && self.snapshot.is_none() => self.snapshot = Some(part),
             _ => return None,
         }
         Some(())
@@ -185,7 +202,10 @@ mod tests {
             id: Bytes::from_static(b"id"),
         };
         let blobs = [(BlobHash([7; 32]), Bytes::from_static(b"blob"))];
-        let bytes = encode(&stage, &State::empty(), &blobs).concat();
+        let later = [(BlobHash([8; 32]), Bytes::from_static(b"later"))];
+        let snapshot = Bytes::from_static(b"snapshot");
+        let mut bytes = encode(&stage, &State::empty(), &blobs).concat();
+        bytes.extend(encode_snapshot(&snapshot, &later).concat());
         for size in [1, 2, 3, 7, bytes.len()] {
             let mut receiver = Receiver::default();
             bytes
@@ -193,7 +213,8 @@ mod tests {
                 .for_each(|chunk| receiver.push(chunk).unwrap());
             let received = receiver.finish().map_err(|_| ()).unwrap();
             assert_eq!(received.stage, stage);
-            assert_eq!(received.blobs, blobs);
+            assert_eq!(received.blobs, [blobs[0].clone(), later[0].clone()]);
+            assert_eq!(received.snapshot, snapshot);
         }
         let mut receiver = Receiver::default();
         receiver.push(&bytes[..bytes.len() - 1]).unwrap();

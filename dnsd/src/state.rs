@@ -174,8 +174,7 @@ impl State {
     #[must_use]
     pub fn answered(&self, digest: Digest, stamp: Stamp) -> Option<Outcome> {
         let answered = self.answered.get(&digest)?;
-        let forgotten = answered.stamp.hybrid.after(window(digest));
-        (stamp.hybrid <= forgotten).then_some(answered.outcome)
+        is_remembered(digest, answered.stamp, stamp).then_some(answered.outcome)
     }
 
     /// The serial of a zone: E + N + J·K modulo 2³².
@@ -341,6 +340,13 @@ impl State {
         self.forgotten
             .insert((answered.stamp.hybrid.after(window(digest)), digest));
     }
+}
+
+/// Whether a request with this digest, compared at `stamp`, is the one that made the entry at
+/// `answered`, sent again.
+#[must_use]
+pub fn is_remembered(digest: Digest, answered: Stamp, stamp: Stamp) -> bool {
+    stamp.hybrid <= answered.hybrid.after(window(digest))
 }
 
 /// Marks the digest of a request that carried a MAC.

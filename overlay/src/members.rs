@@ -17,9 +17,9 @@ pub struct MemberSet {
     /// Peers whose join is held durably; this peer may be among them.
     pub admitted: Vec<Member>,
     /// Keys whose eviction is held durably but not settled.
-    pub excluded: Vec<PublicKey>,
+    pub excluded: Vec<PeerId>,
     /// Keys whose eviction is settled.
-    pub evicted: Vec<PublicKey>,
+    pub evicted: Vec<PeerId>,
 }
 
 /// A peer as its admission names it.
@@ -125,8 +125,8 @@ impl Members {
     /// Takes the log's word; returns the peers that are members no more.
     pub(crate) fn set(&mut self, set: &MemberSet) -> Vec<PeerId> {
         let before: Vec<_> = self.peers().collect();
-        self.excluded = set.excluded.iter().map(PublicKey::peer_id).collect();
-        self.evicted = set.evicted.iter().map(PublicKey::peer_id).collect();
+        self.excluded = set.excluded.iter().copied().collect();
+        self.evicted = set.evicted.iter().copied().collect();
         let admitted: BTreeSet<_> = set.admitted.iter().map(|m| m.key.peer_id()).collect();
         self.shown.retain(|peer| !admitted.contains(peer));
         for member in &set.admitted {

@@ -6,11 +6,13 @@
 use crate::entry::{BlobHash, Entry};
 use overlay::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 /// Who holds which blob, as far as this peer has heard.
 #[derive(Debug, Default)]
 pub(crate) struct Blobs {
-    held: BTreeSet<BlobHash>,
+    /// With the moment when it came, or was last offered.
+    held: BTreeMap<BlobHash, Instant>,
     holders: BTreeMap<BlobHash, BTreeSet<PeerId>>,
     wanted: BTreeMap<BlobHash, Wanted>,
 }
@@ -24,10 +26,22 @@ struct Wanted {
 }
 
 impl Blobs {
-    /// The blob is durable here.
-    pub(crate) fn hold(&mut self, hash: BlobHash) {
-        self.held.insert(hash);
+    /// The blob is durable here, or is spoken of again.
+    pub(crate) fn hold(&mut self, hash: BlobHash, now: Instant) {
+        self.held.insert(hash, now);
         self.wanted.remove(&hash);
+    }
+
+    /// Blobs that have been held unnamed for so long that their imports were given up.
+    pub(crate) fn stale(
+        &self,
+        is_needed: impl Fn(BlobHash) -> bool,
+        now: Instant,
+    ) -> Vec<BlobHash> {
+        let held = self.held.iter();
+        held.filter(|(hash, since)| now >= **since + UNNAMED_KEEP && !is_needed(**hash))
+            .map(|(hash, _)| *hash)
+            .collect()
     }
 
     /// A peer says that it holds the blob.
@@ -39,7 +53,7 @@ impl Blobs {
 
     /// The blob is to be fetched.
     pub(crate) fn want(&mut self, hash: BlobHash) {
-        if !self.held.contains(&hash) && self.wanted.len() < WANTED_MAX {
+        if !self.held.contains_key(&hash) && self.wanted.len() < WANTED_MAX {
             self.wanted.entry(hash).or_default();
         }
     }
@@ -87,7 +101,7 @@ impl Blobs {
     }
 
     pub(crate) fn holds(&self, hash: BlobHash) -> bool {
-        self.held.contains(&hash)
+        self.held.contains_key(&hash)
     }
 
     pub(crate) fn is_held_by(&self, hash: BlobHash, peer: PeerId) -> bool {
@@ -97,12 +111,14 @@ impl Blobs {
     }
 
     pub(crate) fn hold_all(&self, entry: &Entry) -> bool {
-        entry.blobs.iter().all(|hash| self.held.contains(hash))
+        entry.blobs.iter().all(|hash| self.held.contains_key(hash))
     }
 }
 
 /// Blobs that others have spoken of: imports that run at the same time, and room.
 const HEARD_MAX: usize = 10_000;
+/// Replication protocol section 3: an import that nobody has committed by then was given up.
+const UNNAMED_KEEP: Duration = Duration::from_secs(600);
 /// Blobs to fetch at the same time.
 const WANTED_MAX: usize = 1_000;
 
@@ -124,8 +140,26 @@ mod tests {
         assert_eq!(blobs.start_fetches(|_| true), [(hash, b)]);
         blobs.fail(hash, b);
         assert_eq!(blobs.start_fetches(|_| true), [(hash, a)]);
-        blobs.hold(hash);
+        blobs.hold(hash, start());
         assert_eq!(blobs.start_fetches(|_| true), []);
         assert!(blobs.holds(hash));
+    }
+
+    #[test]
+    fn what_no_entry_names_for_long_is_stale_unless_it_is_offered_again() {
+        let (hash, start) = (BlobHash([1; 32]), start());
+        let mut blobs = Blobs::default();
+        blobs.hold(hash, start);
+        let late = start + UNNAMED_KEEP;
+        assert_eq!(blobs.stale(|_| false, late - Duration::from_millis(1)), []);
+        assert_eq!(blobs.stale(|_| true, late), []);
+        assert_eq!(blobs.stale(|_| false, late), [hash]);
+        blobs.hold(hash, late);
+        assert_eq!(blobs.stale(|_| false, late), []);
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "any first moment does")]
+    fn start() -> Instant {
+        Instant::now()
     }
 }

@@ -44,8 +44,9 @@ pub(crate) struct ViewMarks {
     pub(crate) announced: Hybrid,
     /// When the next announcement is due in any case.
     pub(crate) announce_at: Instant,
-    /// Since when settled stands below the target.
-    pub(crate) behind_since: Option<Instant>,
+    /// The target of some moment that settled has not reached, and that moment. The target itself
+    /// runs ahead with every entry: under steady load it is never reached.
+    pub(crate) behind: Option<(Hybrid, Instant)>,
 }
 
 /// Whether the first settling of a view has happened.
@@ -98,7 +99,7 @@ impl ViewMarks {
             wanted: Hybrid(0),
             announced: Hybrid(0),
             announce_at: now,
-            behind_since: None,
+            behind: None,
         }
     }
 

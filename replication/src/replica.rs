@@ -277,6 +277,12 @@ impl Replica {
         (read, stamp)
     }
 
+    /// The next stamp, not taken: what an arriving request is compared at (section 1).
+    #[must_use]
+    pub fn next_stamp(&self, wall: Duration) -> Stamp {
+        Stamp::last_of(self.clock.next(wall))
+    }
+
     /// The read is answered or given up.
     pub fn release_read(&mut self, read: ReadId) {
         self.marks.reads.remove(&read);

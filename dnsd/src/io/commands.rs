@@ -278,8 +278,7 @@ impl Driver {
         if let Err(refused) = imported
             && let Some(Client::Command(waiter)) = self.clients.remove(&client)
         {
-            self.blobs.remove(&hash);
-            self.write(Job::DropBlob(hash));
+            self.peer.give_up_blob(hash);
             self.end_command(waiter, &Answer::Refused(refused));
         }
         self.commands.due = Some(now);

@@ -272,7 +272,7 @@ impl Driver {
         }
         if self.sponsor.poll_timeout().is_some_and(|due| due <= now) {
             self.sponsor
-                .handle_timeout(&mut self.peer, &self.signer, wall, now);
+                .handle_timeout(&mut self.peer, &self.signer, &self.blobs, wall, now);
         }
         self.drain();
         self.go_on_with_commands(wall, now);
@@ -396,14 +396,21 @@ impl Driver {
             } => {
                 info!(peer = %key.peer_id(), name, "a peer asks to join");
                 let majority = self.commands.join_majority(now);
-                let blobs = self.blobs.all();
                 if let Err(taken) = self.sponsor.handle_asked(
-                    link, key, name, addresses, space, majority, &self.peer, &blobs, now,
+                    link,
+                    key,
+                    name,
+                    addresses,
+                    space,
+                    majority,
+                    &self.peer,
+                    &self.blobs,
+                    now,
                 ) {
                     warn!(name = taken.0, "join refused: another member has this name");
                 }
                 self.sponsor
-                    .handle_timeout(&mut self.peer, &self.signer, wall, now);
+                    .handle_timeout(&mut self.peer, &self.signer, &self.blobs, wall, now);
             }
             JoinEvent::Space { link, bytes } => self.sponsor.handle_space(link, bytes, now),
             JoinEvent::Joined { link, key } => {

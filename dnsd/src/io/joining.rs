@@ -4,7 +4,6 @@ use super::clock;
 use super::start::DataDir;
 use crate::durable::{self, LoadError};
 use crate::stage::Receiver;
-use bytes::BytesMut;
 use overlay::io::endpoint::Listeners;
 use overlay::io::link::{LinkError, LinkThread, SendError};
 use overlay::join::{Join, JoinEvent, JoinRequest};
@@ -17,8 +16,6 @@ use tracing::{info, warn};
 
 /// Events that wait for this thread; the link thread waits when there are more.
 const EVENTS_MAX: usize = 4_096;
-/// Largest snapshot: what came while the stage was streamed.
-const SNAPSHOT_SIZE_MAX: usize = 1 << 30;
 /// How often this thread looks whether it is to stop.
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -61,7 +58,6 @@ impl std::error::Error for JoinError {}
 struct Coming {
     stage: Receiver,
     admitted: Option<(Admit, Vec<Member>)>,
-    snapshot: BytesMut,
 }
 
 /// Joins; the data directory is a member's afterwards.
@@ -118,26 +114,15 @@ pub fn join(
                 coming = Coming::default();
             }
             JoinEvent::Waiting(reason) => info!(reason, "the inviter waits"),
-            JoinEvent::Stage(bytes) => {
+            JoinEvent::Stage(bytes) | JoinEvent::Snapshot(bytes) => {
                 if coming.stage.push(&bytes).is_err() {
                     return Err(malformed());
                 }
                 say(Command::Taken(bytes.len()));
             }
             JoinEvent::Admitted { admit, members } => coming.admitted = Some((admit, members)),
-            JoinEvent::Snapshot(bytes) => {
-                if coming.snapshot.len() + bytes.len() > SNAPSHOT_SIZE_MAX {
-                    return Err(malformed());
-                }
-                coming.snapshot.extend_from_slice(&bytes);
-                say(Command::Taken(bytes.len()));
-            }
             JoinEvent::Done => {
-                let Coming {
-                    stage,
-                    admitted,
-                    snapshot,
-                } = std::mem::take(&mut coming);
+                let Coming { stage, admitted } = std::mem::take(&mut coming);
                 let (Some((admit, members)), Ok(received)) = (admitted, stage.finish()) else {
                     return Err(malformed());
                 };
@@ -145,9 +130,7 @@ pub fn join(
                     &mut data.store,
                     &admit,
                     &received,
-                    &snapshot.freeze(),
                     &members,
-                    clock::wall(),
                 )
                 .map_err(JoinError::Store)?;
                 say(Command::Stored);

@@ -215,7 +215,7 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
         now,
     )
     .map_err(LoadError::Rows)?;
-    let peer = Peer::resume(replica, member.checkpoint, member.imports, wall, now);
+    let peer = Peer::resume(replica, member.checkpoint, member.imports, wall, now)?;
 
     let served = Arc::new(ArcSwap::from_pointee(Served::default()));
     let updates = inputs.clone();

@@ -122,7 +122,10 @@ impl Replica {
         let by_own = excluded_by(self.members.evicted(), &own);
         let mut all = own;
         let reachable = self.nears.iter().filter(|(peer, near)| {
-            self.reach.get(*peer) == Some(&near.incarnation) && !by_own.contains(*peer)
+            // What this peer stated last is older than what it holds.
+            **peer != self.config.me
+                && self.reach.get(*peer) == Some(&near.incarnation)
+                && !by_own.contains(*peer)
         });
         for (_, near) in reachable {
             all.extend(near.evictions.iter().copied());
@@ -186,15 +189,7 @@ impl Replica {
         if matches!(self.view.stage, Stage::Withdrawn) {
             return;
         }
-        let installed = self.view.in_use().is_some();
-        if installed || quit == Quit::Forced {
-            self.view.attempt += 1;
-            self.view.own = None;
-        }
-        if installed {
-            self.marks.view = None;
-            self.tell(Event::ViewLeft);
-        }
+        self.leave_view(quit);
         self.view.stage = Stage::Proposing;
         if self.view.own.is_none() {
             self.view.own = Some(Propose {
@@ -205,6 +200,19 @@ impl Replica {
             });
         }
         self.broadcast_propose(now);
+    }
+
+    /// What no longer counts when a view, or an attempt at one, ends.
+    fn leave_view(&mut self, quit: Quit) {
+        let installed = self.view.in_use().is_some();
+        if installed || quit == Quit::Forced {
+            self.view.attempt += 1;
+            self.view.own = None;
+        }
+        if installed {
+            self.marks.view = None;
+            self.tell(Event::ViewLeft);
+        }
     }
 
     pub(super) fn hear_propose(
@@ -361,7 +369,12 @@ impl Replica {
     /// Withdraws when a flush takes too long, and comes back when the disk does.
     pub(super) fn watch_disk(&mut self, now: Instant) {
         if matches!(self.view.stage, Stage::Withdrawn) {
-            if self.withdrawal.until.is_some_and(|until| now >= until) {
+            // The batch that was begun meanwhile may hang in its turn.
+            let hangs = self
+                .commit
+                .flushing_since()
+                .is_some_and(|since| now >= since + self.withdraw_after());
+            if !hangs && self.withdrawal.until.is_some_and(|until| now >= until) {
                 self.withdrawal.until = None;
                 self.withdrawal.last_return = Some(now);
                 self.view.stage = Stage::Proposing;
@@ -376,7 +389,7 @@ impl Replica {
             .flushing_since()
             .is_some_and(|since| now >= since + self.withdraw_after())
         {
-            self.quit_view(Quit::Forced, now);
+            self.leave_view(Quit::Forced);
             self.view.stage = Stage::Withdrawn;
             self.withdrawal.until = None;
             // Doubled each time within a minute: a disk that flaps must not make views flap.
@@ -439,6 +452,7 @@ impl Replica {
             self.quit_view(Quit::Forced, now);
         }
         self.start_blob_fetches();
+        self.drop_stale_blobs(now);
         self.review(now);
     }
 
@@ -499,15 +513,15 @@ impl Replica {
             Stage::Formed(formed) if now >= formed.since + limit => {
                 self.view.missing_states(self.config.me, formed)
             }
-            Stage::Installed(_) => {
-                let target = self.marks.target(&self.log);
-                match &self.marks.view {
-                    Some(view) if view.behind_since.is_some_and(|since| now >= since + limit) => {
+            Stage::Installed(_) => match &self.marks.view {
+                Some(view) => match view.behind {
+                    Some((target, since)) if now >= since + limit => {
                         view.waits_for(&self.log, target)
                     }
                     _ => Vec::new(),
-                }
-            }
+                },
+                None => Vec::new(),
+            },
             Stage::Proposing | Stage::Formed(_) | Stage::Withdrawn => Vec::new(),
         };
         if mute.is_empty() {
@@ -518,7 +532,7 @@ impl Replica {
             Stage::Formed(formed) => formed.since = now,
             _ => {
                 if let Some(view) = &mut self.marks.view {
-                    view.behind_since = Some(now);
+                    view.behind = view.behind.map(|(target, _)| (target, now));
                 }
             }
         }

@@ -40,8 +40,14 @@ impl Replica {
             } => self.answer_fetch(from, chain, first, to),
             Message::BlobOffer { hash, size: _ } => {
                 self.blobs.hear_holder(hash, from);
-                self.blobs.want(hash);
-                self.start_blob_fetches();
+                if self.blobs.holds(hash) {
+                    // The import is under way again, or its author did not hear it before.
+                    self.blobs.hold(hash, now);
+                    self.send(from, Message::BlobHeld(hash));
+                } else {
+                    self.blobs.want(hash);
+                    self.start_blob_fetches();
+                }
             }
             Message::BlobHeld(hash) => self.blobs.hear_holder(hash, from),
             // What follows speaks of the sender's state: only its present life may.
@@ -89,14 +95,14 @@ impl Replica {
     }
 
     /// Offers a blob to all: it is durable here, and an entry will name it.
-    pub fn offer_blob(&mut self, hash: BlobHash, size: u64) {
-        self.blobs.hold(hash);
+    pub fn offer_blob(&mut self, hash: BlobHash, size: u64, now: Instant) {
+        self.blobs.hold(hash, now);
         self.multicast(Class::Control, Message::BlobOffer { hash, size });
     }
 
     /// A blob is durable here: one that was fetched, or one found on disk at the start.
     pub fn handle_blob_held(&mut self, hash: BlobHash, wall: Duration, now: Instant) {
-        self.blobs.hold(hash);
+        self.blobs.hold(hash, now);
         if self.phase() == super::Phase::Starting {
             return;
         }
@@ -109,10 +115,30 @@ impl Replica {
         self.drive(wall, now);
     }
 
-    /// A blob did not come from this holder.
+    /// A blob did not come from this holder. Another is asked at the next look around: at once,
+    /// two peers without a link between them would ask each other in a circle.
     pub fn handle_blob_failed(&mut self, hash: BlobHash, from: PeerId) {
         self.blobs.fail(hash, from);
-        self.start_blob_fetches();
+    }
+
+    /// Blobs whose imports were given up go.
+    pub(super) fn drop_stale_blobs(&mut self, now: Instant) {
+        for hash in self.blobs.stale(|hash| self.needs_blob(hash), now) {
+            self.blobs.forget(hash);
+            self.outputs.push_back(Output::DropBlob(hash));
+        }
+    }
+
+    /// Whether an entry that is held, or about to be made, names the blob: then it stays.
+    #[must_use]
+    pub fn needs_blob(&self, hash: BlobHash) -> bool {
+        self.log.entries().any(|entry| entry.blobs.contains(&hash))
+            || self.queue.iter().any(|queued| queued.blobs.contains(&hash))
+    }
+
+    /// The blobs that the log's entries name.
+    pub fn named_blobs(&self) -> impl Iterator<Item = BlobHash> + '_ {
+        self.log.entries().flat_map(|entry| &entry.blobs).copied()
     }
 
     /// Nobody wants the blob any more: its import was given up.

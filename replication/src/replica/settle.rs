@@ -49,8 +49,11 @@ impl Replica {
         let trimmed = self.log.trim(mark);
         for entry in &trimmed {
             for hash in &entry.blobs {
-                self.blobs.forget(*hash);
-                self.outputs.push_back(Output::DropBlob(*hash));
+                // The same data may have been imported again.
+                if !self.needs_blob(*hash) {
+                    self.blobs.forget(*hash);
+                    self.outputs.push_back(Output::DropBlob(*hash));
+                }
             }
         }
         self.commit.trim(trimmed.iter().map(|entry| entry.id()));
@@ -283,13 +286,13 @@ impl Replica {
             return;
         };
         let behind = view.first == First::Awaited || settled < Stamp::last_of(target);
-        match (behind, view.behind_since) {
-            (true, None) => {
-                view.behind_since = Some(now);
-                view.announce_at = view.announce_at.min(now + BEHIND_EVERY);
-            }
-            (true, Some(_)) => view.announce_at = view.announce_at.min(now + BEHIND_EVERY),
-            (false, _) => view.behind_since = None,
+        let reached = |(wanted, _): &(Hybrid, _)| settled >= Stamp::last_of(*wanted);
+        if view.first == First::Done && view.behind.as_ref().is_some_and(reached) {
+            view.behind = None;
+        }
+        if behind {
+            view.behind.get_or_insert((target, now));
+            view.announce_at = view.announce_at.min(now + BEHIND_EVERY);
         }
         let asked_for = asked > view.announced && clock > view.announced;
         if view.is_alone() || now < view.announce_at && !asked_for {
@@ -339,12 +342,13 @@ impl Replica {
             .clock_off
             .is_some_and(|off| off.unsigned_abs() > CLOCK_OFF_MAX.as_millis() as u64);
         self.clock_off = Some(off);
-        self.clock.set_source(if is_off {
+        // Of two clocks that differ nobody knows which is off: it is told, and both go on.
+        self.clock.set_source(if is_off && clocks > 2 {
             Source::CountOnly
         } else {
             Source::Wall
         });
-        if is_off && !was_off && clocks > 1 {
+        if is_off && !was_off {
             self.tell(Event::ClockOff(off));
         }
     }

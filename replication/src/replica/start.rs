@@ -110,7 +110,7 @@ impl Replica {
 
     /// The rows of a newcomer, from what its sponsor streamed; `resume` follows. They are written
     /// when the zones of the stage's checkpoint and the blobs are durable.
-    pub fn from_snapshot(stage: &Stage, snapshot: &[u8], wall: Duration) -> Result<Birth, Corrupt> {
+    pub fn from_snapshot(stage: &Stage, snapshot: &[u8]) -> Result<Birth, Corrupt> {
         let checkpoint =
             Checkpoint::decode(&stage.checkpoint_meta).ok_or(Corrupt::CheckpointMeta)?;
         let snapshot = Snapshot::decode(snapshot).ok_or(Corrupt::Snapshot)?;
@@ -159,7 +159,8 @@ impl Replica {
             published: None,
             standing: Standing::Newcomer,
         };
-        let ceiling = snapshot.hybrid.max(Hybrid::from_wall(wall)).after(STEP);
+        // Replication protocol section 13: the wall clock has not been compared with anybody's.
+        let ceiling = snapshot.hybrid.after(STEP);
         Ok(Birth {
             pieces: first_pieces(ceiling, &record, &marks, &entries),
             checkpoint_meta: stage.checkpoint_meta.clone(),
@@ -279,7 +280,7 @@ impl Replica {
             entry
                 .blobs
                 .iter()
-                .for_each(|hash| replica.blobs.hold(*hash));
+                .for_each(|hash| replica.blobs.hold(*hash, now));
         }
         replica.members = replica.members_at(settled);
         replica.update_exclusion();

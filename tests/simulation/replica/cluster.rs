@@ -502,7 +502,7 @@ impl Cluster {
             .snapshot_for(join.admit.peer(), &join.stage.id, join.majority)
         {
             Ok(snapshot) => {
-                let birth = Replica::from_snapshot(&join.stage, &snapshot, wall)
+                let birth = Replica::from_snapshot(&join.stage, &snapshot)
                     .expect("a sponsor's own words read");
                 let checkpoint = (
                     join.stage.checkpoint,
