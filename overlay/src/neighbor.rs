@@ -240,11 +240,15 @@ impl Neighbor {
             Stage::Heard { .. } => Some(deadline),
             Stage::Up => {
                 let probe = self.probe.as_ref();
-                let pings = probe.and_then(Probe::ping_next);
                 let end = probe.map(|probe| probe.started + probe.lasts);
-                [Some(deadline), pings, end].into_iter().flatten().min()
+                Some(end.map_or(deadline, |end| end.min(deadline)))
             }
         }
+    }
+
+    /// When the next ping of a probe is due.
+    pub(crate) fn ping_next(&self) -> Option<Instant> {
+        self.probe.as_ref().and_then(Probe::ping_next)
     }
 
     pub(crate) fn beat_next(&self) -> Instant {

@@ -3,11 +3,12 @@
 
 use dnsd::checkpoint::{self, Slice, Slices};
 use dnsd::io::disk::{Done, Job};
+use replication::rows::TREE_ENTRIES;
 use replication::{BatchId, BlobHash, Digest, Entry};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use zones::memory_store::MemoryStore;
-use zones::store::{Database, Row, Store};
+use zones::store::{Database, Row, Store, scan_prefix};
 
 pub(crate) struct Disk {
     pub(crate) store: MemoryStore,
@@ -135,6 +136,21 @@ impl Disk {
         self.checkpoints.clear();
         self.doing = None;
         self.store.crash();
+        // Pieces that were written but not flushed may have come through.
+        self.count_durable();
+    }
+
+    /// Counts what the rows hold that were not written by jobs.
+    pub(crate) fn count_durable(&mut self) {
+        for row in scan_prefix(&self.store, Database::Log, TREE_ENTRIES, &[]) {
+            let (key, value) = row.expect("no fault");
+            let row = replication::Row {
+                tree: TREE_ENTRIES,
+                key,
+                value: Some(value),
+            };
+            self.durable.extend(digests_in(&row));
+        }
     }
 
     fn next_slice(&mut self) -> Option<Doing> {
@@ -160,7 +176,7 @@ fn store_row(row: &replication::Row) -> Row {
 fn digests_in(row: &replication::Row) -> Vec<Digest> {
     let mut digests = Vec::new();
     if let Some(value) = &row.value
-        && row.tree == replication::rows::TREE_ENTRIES
+        && row.tree == TREE_ENTRIES
         && value[0] == 0
     {
         let mut rest = &value[1..];

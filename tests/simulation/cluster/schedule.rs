@@ -4,13 +4,12 @@ use super::Fault;
 use super::checks::Summary;
 use super::machine::Process;
 use super::requests::{Kind, PAIRS, ZONES};
-use super::world::World;
+use super::world::{HOSTS_MAX, World};
 use overlay::PeerId;
 use replication::Majority;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const HOSTS_MAX: usize = 6;
 /// A retransmit comes while the first request is surely remembered.
 const RETRANSMIT_WITHIN: Duration = Duration::from_secs(5);
 /// After the last fault; evictions, hold-offs and joins take some of it.
@@ -19,12 +18,6 @@ const REST_WITHIN: Duration = Duration::from_secs(120);
 pub(crate) fn run(seed: u64, fault: Fault) -> Result<Summary, String> {
     let mut world = World::new(seed, fault);
     world.birth()?;
-    if world.random.u8(0..3) == 0 {
-        // From the beginning only some pairs are linked.
-        world.hosts[0].links = Some(Vec::new());
-        world.kill(0);
-        world.start_process(0)?;
-    }
     let size = world.random.usize(2..=4);
     grow(&mut world, size)?;
     for _ in 0..world.random.usize(15..60) {
@@ -46,11 +39,14 @@ fn wait(world: &mut World, millis: u64) -> Result<(), String> {
 /// Members join one by one; updates go on meanwhile.
 fn grow(world: &mut World, size: usize) -> Result<(), String> {
     while world.hosts.len() < size {
-        let sponsor = world.random.usize(0..world.hosts.len());
         let newcomer = world.hosts.len();
         let limit = world.now + Duration::from_secs(60);
-        world.invite(sponsor)?;
+        let mut is_invited = false;
         loop {
+            if !is_invited {
+                let sponsor = world.random.usize(0..newcomer);
+                is_invited = world.invite(sponsor)?;
+            }
             wait(world, 200)?;
             request(world)?;
             if world.hosts.get(newcomer).is_some_and(|host| host.has_joined) {
@@ -202,8 +198,11 @@ fn retransmit(world: &mut World) -> Result<(), String> {
     world.ask(at, request)
 }
 
-/// A machine burns, but never so many that nobody is left.
+/// A machine burns, but never so many that nobody is left, and none that others need to meet.
 fn destroy_one(world: &mut World, at: usize) {
+    if world.links.is_some() {
+        return;
+    }
     let left = world.hosts.iter().filter(|host| !host.is_destroyed);
     if left.filter(|host| host.has_joined).count() > 2 && world.hosts[at].has_joined {
         world.kill(at);
@@ -391,7 +390,7 @@ fn check_that_it_answers(world: &mut World) -> Result<(), String> {
 }
 
 fn describe(world: &World) -> String {
-    let mut text = format!("{:?} {:?}", world.profile, world.now);
+    let mut text = format!("{:?} {:?} {:?}", world.profile, world.links, world.now);
     for (at, host) in world.hosts.iter().enumerate() {
         text += &match &host.process {
             None => format!("\n  {at} {}: off, destroyed {}", host.id, host.is_destroyed),
@@ -401,7 +400,7 @@ fn describe(world: &World) -> String {
                 format!(
                     "\n  {at} {}: {:?}, reach {:?}, view {:?}, members {:?}, tentative {:?}, settled \
                      {:?}, stable {:?}, published {:?}, log {}, aside {}, lag {}, waits for {:?}, \
-                     idle {}, folded {}, links {:?}",
+                     idle {}, folded {}",
                     host.id,
                     status.phase,
                     status.reach,
@@ -417,7 +416,6 @@ fn describe(world: &World) -> String {
                     status.waits_for,
                     machine.peer.is_idle(),
                     machine.peer.is_folded(),
-                    host.links,
                 )
             }
         };

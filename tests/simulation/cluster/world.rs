@@ -29,6 +29,7 @@ use zones::Rcode;
 
 /// The peer thread tells that it goes on.
 const TICK: Duration = Duration::from_millis(20);
+pub(crate) const HOSTS_MAX: usize = 6;
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 const INVITATION: Duration = Duration::from_secs(3_600);
@@ -45,6 +46,8 @@ pub(crate) struct World {
     pub(crate) requests: Vec<Request>,
     pub(crate) profile: Profile,
     pub(crate) disks: Speed,
+    /// The only neighbors of each host that may come to be; none: all link to all.
+    pub(crate) links: Option<Vec<Vec<usize>>>,
     fault: Fault,
     trace: std::hash::DefaultHasher,
 }
@@ -55,8 +58,6 @@ pub(crate) struct Host {
     seed: [u8; 32],
     pub(crate) disk: Disk,
     pub(crate) skew_millis: i64,
-    /// The only neighbors, by name; none: all.
-    pub(crate) links: Option<Vec<usize>>,
     pub(crate) token: Option<Token>,
     pub(crate) sponsor: usize,
     pub(crate) has_joined: bool,
@@ -123,11 +124,12 @@ impl World {
             numbers: 0,
             hosts: Vec::new(),
             fabric: Fabric::new(network),
-            random,
             checks: Checks::default(),
             requests: Vec::new(),
             profile,
             disks,
+            links: (random.u8(0..3) == 0).then(|| shape(&mut random)),
+            random,
             fault,
             trace: std::hash::DefaultHasher::new(),
         }
@@ -172,7 +174,6 @@ impl World {
             seed,
             disk: Disk::new(self.random.u64(..)),
             skew_millis: self.random.i64(-1_500..1_500),
-            links: None,
             token,
             sponsor: sponsor.unwrap_or(number),
             has_joined: false,
@@ -208,10 +209,10 @@ impl World {
                 name: name(number),
                 addresses: vec![address(number)],
                 profile,
-                links: host
-                    .links
-                    .as_ref()
-                    .map(|links| links.iter().map(|n| NeighborSpec::Name(name(*n))).collect()),
+                links: self.links.as_ref().map(|links| {
+                    let neighbors = links[number].iter();
+                    neighbors.map(|n| NeighborSpec::Name(name(*n))).collect()
+                }),
                 extra_addresses: Vec::new(),
                 admit: None,
             };
@@ -335,7 +336,8 @@ impl World {
         number
     }
 
-    pub(crate) fn invite(&mut self, sponsor: usize) -> Result<(), String> {
+    /// True if the sponsor could be told to.
+    pub(crate) fn invite(&mut self, sponsor: usize) -> Result<bool, String> {
         let clock = self.clock(sponsor);
         let fingerprint = public_key(&self.hosts[sponsor].seed).fingerprint();
         let secret = TokenSecret(self.random.u128(..).to_be_bytes());
@@ -346,10 +348,12 @@ impl World {
             expires: Duration::from_secs((clock.wall + INVITATION).as_secs()),
             addresses: vec![address(sponsor)],
         };
-        if let Some(machine) = self.ready(sponsor) {
-            machine.to_node.push_back(Command::Invite(token));
-        }
-        self.drain(sponsor)
+        let Some(machine) = self.ready(sponsor) else {
+            return Ok(false);
+        };
+        machine.to_node.push_back(Command::Invite(token));
+        self.drain(sponsor)?;
+        Ok(true)
     }
 
     pub(crate) fn import(&mut self, number: usize, zone: u8, names: u32) -> Result<(), String> {
@@ -524,6 +528,7 @@ impl World {
             Some(Process::Member(machine)) => {
                 if let Some(node) = machine.node.as_mut().filter(|node| is_due(node)) {
                     node.handle_timeout(clock.wall, clock.now);
+                    assert!(!is_due(node), "a timer of the node that has fired is due again");
                 }
                 if machine.poll_timeout(clock.now).is_some_and(|due| due <= clock.now) {
                     machine.handle_timeout(clock);
@@ -577,7 +582,9 @@ impl World {
                     // What the sponsor holds durably came with its stage and its snapshot.
                     let sponsor = host.sponsor;
                     let durable = self.hosts[sponsor].disk.durable.clone();
-                    self.hosts[number].disk.durable.extend(durable);
+                    let disk = &mut self.hosts[number].disk;
+                    disk.durable.extend(durable);
+                    disk.count_durable();
                     let joined = Happening::Joined(number, life);
                     self.schedule(Duration::from_millis(5), joined);
                 }
@@ -618,19 +625,6 @@ impl World {
                 }
                 Act::Invited(token) => {
                     let newcomer = self.add_host(Some((number, token)));
-                    if self.hosts[number].links.is_some() {
-                        let mut links = vec![number];
-                        let others = self.random.usize(0..newcomer);
-                        if others != number {
-                            links.push(others);
-                        }
-                        for other in &links {
-                            if let Some(back) = &mut self.hosts[*other].links {
-                                back.push(newcomer);
-                            }
-                        }
-                        self.hosts[newcomer].links = Some(links);
-                    }
                     self.start_process(newcomer)?;
                 }
                 Act::ViewAgreed => self.checks.summary.views += 1,
@@ -759,6 +753,22 @@ impl World {
         let living = self.hosts.iter().filter(|host| !host.is_destroyed);
         living.map(|host| host.id).collect()
     }
+}
+
+/// Each host is linked to one of those before it, so that they hold together as they come; and some
+/// to a further one.
+fn shape(random: &mut fastrand::Rng) -> Vec<Vec<usize>> {
+    let mut links = vec![Vec::new(); HOSTS_MAX];
+    for newcomer in 1..HOSTS_MAX {
+        for chance in [1, 3] {
+            let other = random.usize(0..newcomer);
+            if random.u8(0..chance) == 0 && !links[newcomer].contains(&other) {
+                links[newcomer].push(other);
+                links[other].push(newcomer);
+            }
+        }
+    }
+    links
 }
 
 fn hand_over(node: &mut Node, delivery: Delivery, clock: Clock) {
