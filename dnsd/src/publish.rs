@@ -89,6 +89,7 @@ impl Publisher {
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
+            remembered: now.remembered(),
         })
     }
 }

@@ -77,6 +77,34 @@ pub(crate) struct Answered {
     pub(crate) outcome: Outcome,
 }
 
+/// The digests of all requests that are remembered. A clone costs one reference count.
+#[derive(Clone, Default)]
+pub struct Remembered(OrdMap<Digest, Answered>);
+
+impl Remembered {
+    /// True if an entry carries this digest. Whether it is still in its window is for
+    /// [`State::answered`] to say.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.0.contains_key(digest)
+    }
+}
+
+impl FromIterator<Digest> for Remembered {
+    fn from_iter<I: IntoIterator<Item = Digest>>(digests: I) -> Self {
+        let answered = Answered {
+            stamp: Stamp::ZERO,
+            outcome: Outcome::Rcode(Rcode::NOERROR),
+        };
+        Self(
+            digests
+                .into_iter()
+                .map(|digest| (digest, answered))
+                .collect(),
+        )
+    }
+}
+
 /// What a request would do to a state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -170,6 +198,12 @@ impl State {
         self.evictions
     }
 
+    /// The digests of all requests that are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> Remembered {
+        Remembered(self.answered.clone())
+    }
+
     /// The outcome of the request with this digest, if it is remembered at `stamp`.
     #[must_use]
     pub fn answered(&self, digest: Digest, stamp: Stamp) -> Option<Outcome> {
@@ -190,10 +224,11 @@ impl State {
         let Some(version) = self.version(origin) else {
             return Effect::Nothing(Rcode::NOTAUTH);
         };
-        if let Err(rcode) = version.check(update) {
+        let serial = self.serial(origin);
+        if let Err(rcode) = version.check(update, serial) {
             return Effect::Nothing(rcode);
         }
-        let applied = version.apply(update, self.serial(origin));
+        let applied = version.apply(update, serial);
         if applied.changed() {
             Effect::Changes(
                 update
@@ -280,10 +315,13 @@ impl State {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
-        if let Err(rcode) = version.check(&update) {
+        // The serial before this entry in settled order: the one that every peer publishes for
+        // this version, so that all of them come to the same outcome.
+        let serial = self.serial(origin);
+        if let Err(rcode) = version.check(&update, serial) {
             return Outcome::Rcode(rcode);
         }
-        let applied = version.apply(&update, self.serial(origin));
+        let applied = version.apply(&update, serial);
         if applied.changed() {
             self.set_version(origin, Some(applied.version), stamp);
         }

@@ -57,7 +57,11 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         update: anyone.clone(),
         transfer: anyone,
     };
-    Served { zones, policy }
+    Served {
+        zones,
+        policy,
+        ..Served::default()
+    }
 });
 
 fn check(request: &[u8], transport: Transport) {
