@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod peer;
 pub mod prefix;
 pub mod publish;
+pub mod rebase;
 pub mod report;
 pub mod requests;
 pub mod serve;

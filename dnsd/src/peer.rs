@@ -13,6 +13,7 @@ use crate::fold::Fold;
 use crate::imports::Imports;
 use crate::prefix::any_contains;
 use crate::publish::Publisher;
+use crate::rebase::{self, Carrier, Rebased};
 use crate::requests::{
     Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest,
     unsigned_digest,
@@ -58,6 +59,8 @@ pub enum Effect {
     Members(MemberSet),
     /// Write rows of the log, flush once, then `handle_durable`.
     Write(Batch),
+    /// Make new bases for these zones aside by [`rebase::run`], then `handle_rebased`.
+    Rebase(Vec<Version>),
     /// Write a checkpoint, then `handle_checkpoint`.
     Checkpoint(Box<Checkpoint>),
     /// What queries see from now on.
@@ -101,8 +104,13 @@ enum Checkpointing {
     Idle { due: Instant },
     /// Folding up to the mark.
     Folding { mark: Stamp, state: Box<State> },
+    /// Zones of it get new bases, aside.
+    Rebasing { mark: Stamp, state: Box<State> },
     /// The store writes it.
-    Writing { state: Box<State> },
+    Writing {
+        state: Box<State>,
+        rebased: Vec<Rebased>,
+    },
 }
 
 /// The machine.
@@ -361,18 +369,37 @@ impl Peer {
         self.go_on(wall, now);
     }
 
+    /// The new bases that were asked for are made.
+    pub fn handle_rebased(&mut self, rebased: Vec<Rebased>, wall: Duration, now: Instant) {
+        let idle = Checkpointing::Idle { due: now };
+        let Checkpointing::Rebasing { mark, mut state } =
+            std::mem::replace(&mut self.checkpointing, idle)
+        else {
+            panic!("only bases that were asked for come back");
+        };
+        for one in &rebased {
+            Carrier::new(one).carry(&mut state);
+        }
+        self.carry(&rebased);
+        self.ask_for_checkpoint(mark, state, rebased);
+        self.go_on(wall, now);
+    }
+
     /// The checkpoint that was asked for is on disk.
     pub fn handle_checkpoint(&mut self, wall: Duration, now: Instant) {
         let idle = Checkpointing::Idle {
             due: now + CHECKPOINT_PERIOD,
         };
-        let Checkpointing::Writing { state } = std::mem::replace(&mut self.checkpointing, idle)
+        let Checkpointing::Writing { state, rebased } =
+            std::mem::replace(&mut self.checkpointing, idle)
         else {
             panic!("only a checkpoint that was asked for comes back");
         };
         let mark = state.at();
         self.log_size = 0;
         self.fold.handle_checkpoint(*state);
+        // A change of the log meanwhile made the fold begin again at the checkpoint before.
+        self.carry(&rebased);
         self.replica.handle_checkpoint(mark, wall, now);
         self.go_on(wall, now);
     }
@@ -444,7 +471,9 @@ impl Peer {
                 .checkpoint_mark()
                 .is_some()
                 .then(|| due.max(now)),
-            Checkpointing::Folding { .. } | Checkpointing::Writing { .. } => None,
+            Checkpointing::Folding { .. }
+            | Checkpointing::Rebasing { .. }
+            | Checkpointing::Writing { .. } => None,
         };
         let imports = self
             .spreading
@@ -848,16 +877,38 @@ impl Peer {
             state.apply(entry, &self.imports);
         }
         state.reach(mark);
+        let state = state.clone();
+        let due = rebase::due(self.fold.checkpoint(), &state);
+        if due.is_empty() {
+            self.ask_for_checkpoint(mark, state, Vec::new());
+        } else {
+            self.checkpointing = Checkpointing::Rebasing { mark, state };
+            self.effects.push_back(Effect::Rebase(due));
+        }
+    }
+
+    fn ask_for_checkpoint(&mut self, mark: Stamp, state: Box<State>, rebased: Vec<Rebased>) {
         let checkpoint = Checkpoint {
             previous: self.fold.checkpoint().clone(),
-            state: (**state).clone(),
+            state: (*state).clone(),
             meta: self.replica.checkpoint_meta(mark),
         };
-        self.checkpointing = Checkpointing::Writing {
-            state: state.clone(),
-        };
+        self.checkpointing = Checkpointing::Writing { state, rebased };
         self.effects
             .push_back(Effect::Checkpoint(Box::new(checkpoint)));
+    }
+
+    /// Takes over to new bases what newer states have changed since. Some microseconds for each
+    /// name changed while the bases were made.
+    fn carry(&mut self, rebased: &[Rebased]) {
+        for one in rebased {
+            let mut carrier = Carrier::new(one);
+            self.publisher.carry(&mut carrier);
+            for state in &mut self.publishing {
+                carrier.carry(state);
+            }
+            self.fold.carry(&mut carrier);
+        }
     }
 
     fn finish(&mut self, digest: &Digest, outcome: Outcome) {

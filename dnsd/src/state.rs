@@ -47,14 +47,15 @@ pub struct Zone {
     pub changed: Option<Stamp>,
 }
 
+/// Equal zones need not be shown anew: same counters, same content on the same base.
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
-        let same_content = match (&self.version, &other.version) {
+        let is_same_version = match (&self.version, &other.version) {
             (None, None) => true,
-            (Some(mine), Some(theirs)) => mine.digest() == theirs.digest(),
+            (Some(mine), Some(theirs)) => mine.is_identical_to(theirs),
             _ => false,
         };
-        same_content && self.counted == other.counted && self.offset == other.offset
+        is_same_version && self.counted == other.counted && self.offset == other.offset
     }
 }
 

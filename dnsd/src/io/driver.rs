@@ -12,6 +12,7 @@ use super::commands::Commands;
 use super::disk::{Done, Job};
 use super::start::{join_row, member_row, seeded_row};
 use crate::peer::{Effect, Peer};
+use crate::rebase::{self, Rebased};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
@@ -66,6 +67,8 @@ pub enum Input {
 pub enum Aside {
     /// The zone in a blob that is durable; none if the blob is not a zone.
     Blob(BlobHash, Option<Box<Version>>),
+    /// Zones on new bases.
+    Rebased(Vec<Rebased>),
     /// The zone of an import.
     Import(Box<super::commands::Built>),
 }
@@ -249,6 +252,9 @@ impl Driver {
                     self.end = Some(End::Failed);
                 }
             },
+            Input::Aside(Aside::Rebased(rebased)) => {
+                self.peer.handle_rebased(rebased, wall, now);
+            }
             Input::Aside(Aside::Import(built)) => self.handle_built(*built),
             Input::Stop => {
                 info!("stopping");
@@ -502,6 +508,7 @@ impl Driver {
                 self.say(Command::Members(members));
             }
             Effect::Write(batch) => self.write(Job::Log(batch)),
+            Effect::Rebase(due) => self.aside("rebase", move || Aside::Rebased(rebase::run(due))),
             Effect::Checkpoint(checkpoint) => self.write(Job::Checkpoint(checkpoint)),
             Effect::Serve(served) => self.served.store(Arc::new(*served)),
             Effect::Answer(client, answer) => self.answer(client, &answer),
