@@ -438,7 +438,7 @@ impl Replica {
         if self.wants_aside(now) {
             self.quit_view(Quit::Forced, now);
         }
-        self.start_blob_fetches();
+        self.start_blob_fetches(now);
         self.review(now);
     }
 
