@@ -118,6 +118,10 @@ fn a_corrupt_store_is_named_and_gives_birth_to_nothing() {
         assert!(error.contains("corrupt"), "{error}");
         assert!(error.contains("--set-aside-corrupt-store"), "{error}");
         assert!(!error.contains("a new cluster"), "{error}");
+        assert!(
+            fs::read(&file).unwrap() == bytes,
+            "it is left as it was found"
+        );
     }
 }
 

@@ -357,16 +357,25 @@ fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), Serve
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
     let opened = DataDir::open(&config.data_dir).and_then(|mut data| {
-        let member = durable::member(&mut data.store)?;
-        Ok((data, member))
+        match durable::member(&mut data.store) {
+            Ok(member) => {
+                data.store.accept();
+                Ok((data, member))
+            }
+            Err(error) => {
+                data.store.give_back()?;
+                Err(error.into())
+            }
+        }
     });
     match opened {
         Err(error) if error.is_corrupt() && config.corrupt_store == CorruptStore::SetAside => {
-            let name = format!("corrupt-{}", clock::wall().as_secs());
-            let place = set_aside(&config.data_dir, &name)
+            let suffix = format!("corrupt-{}", clock::wall().as_secs());
+            let place = set_aside(&config.data_dir, &suffix)
                 .map_err(|error| ServeError::Start(error.into()))?;
             warn!(place = %place.display(), %error, "the corrupt store was moved aside");
-            let data = DataDir::open(&config.data_dir).map_err(ServeError::Start)?;
+            let mut data = DataDir::open(&config.data_dir).map_err(ServeError::Start)?;
+            data.store.accept();
             Ok((data, None))
         }
         opened => opened.map_err(ServeError::Start),
