@@ -73,6 +73,8 @@ pub enum Effect {
     DropBlob(BlobHash),
     /// This peer's eviction is settled.
     Evicted,
+    /// Whoever said that this peer is evicted took it back.
+    NotEvicted,
     /// Something for the operator's log.
     Log(Event),
 }
@@ -365,7 +367,7 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) {
-        self.replica.handle_blob_failed(blob, from);
+        self.replica.handle_blob_failed(blob, from, now);
         self.go_on(wall, now);
     }
 
@@ -627,6 +629,10 @@ impl Peer {
                 Output::Evicted => {
                     self.is_evicted = true;
                     Effect::Evicted
+                }
+                Output::NotEvicted => {
+                    self.is_evicted = false;
+                    Effect::NotEvicted
                 }
                 Output::Event(event) => Effect::Log(event),
             };

@@ -396,12 +396,13 @@ impl Driver {
             JoinEvent::Asked {
                 link,
                 key,
+                token,
                 name,
                 addresses,
                 space,
             } => {
                 info!(peer = %key.peer_id(), name, "a peer asks to join");
-                let majority = self.commands.join_majority(now);
+                let majority = self.commands.join_majority(&token);
                 let blobs = self.blobs.all();
                 if let Err(taken) = self.sponsor.handle_asked(
                     link, key, name, addresses, space, majority, &self.peer, &blobs, now,
@@ -524,6 +525,7 @@ impl Driver {
             Effect::Evicted => {
                 error!("this peer has been evicted: it takes no updates any more");
             }
+            Effect::NotEvicted => info!("this peer is not evicted: it takes updates again"),
             Effect::Log(event) => super::commands::log(&event, self.peer.replica().members()),
         }
     }
