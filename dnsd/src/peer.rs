@@ -158,6 +158,11 @@ impl Peer {
             published.reach(mark);
         }
         let is_published = replica.published().is_some();
+        // A peer that is restarted again and again comes to a checkpoint all the same.
+        let log_size = replica
+            .log_after(Stamp::ZERO)
+            .map(|entry| entry.encoded_size())
+            .sum();
         let mut peer = Self {
             fold: Fold::new(checkpoint),
             publisher: Publisher::new(is_published.then_some(published)),
@@ -170,7 +175,7 @@ impl Peer {
             checkpointing: Checkpointing::Idle {
                 due: now + CHECKPOINT_PERIOD,
             },
-            log_size: 0,
+            log_size,
             commands: 0,
             is_stopping: false,
             is_evicted: false,

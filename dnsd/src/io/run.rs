@@ -94,7 +94,7 @@ impl fmt::Display for ServeError {
                  nothing was changed. Use another --data-dir"
             ),
             Self::Join(error) => error.fmt(f),
-            Self::Listen(error) => write!(f, "{error} (the address is in use or not here)"),
+            Self::Listen(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
             Self::Random => f.write_str("the system gives no randomness"),
@@ -124,19 +124,18 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
     runtime.spawn(signals(Arc::clone(&is_stopping), inputs.clone(), reload));
 
     let is_fresh = !config.data_dir.join("log").exists();
-    let seeds = match &config.birth {
-        Birth::Cluster {
-            zones,
-            allow_update,
-            allow_transfer,
-        } if is_fresh => Seeds {
-            zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
-            policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
-                .then(|| (allow_update.clone(), allow_transfer.clone())),
-        },
-        Birth::Cluster { .. } | Birth::Join(_) => Seeds::default(),
+    // What cannot be read shall leave nothing behind.
+    let seeds = if is_fresh {
+        read_seeds(config)?
+    } else {
+        Seeds::default()
     };
     let (mut data, member) = open(config)?;
+    let seeds = match &member {
+        // A first start that was cut off, perhaps by a port in use: the next one brings it all.
+        Some(member) if !member.is_seeded => read_seeds(config)?,
+        _ => seeds,
+    };
     let peer_listeners = bind_links(config, &mut data)?;
     let advertised = advertised(config, peer_listeners.address());
     let (member, peer_listeners) = match (member, &config.birth) {
@@ -346,6 +345,23 @@ async fn signals(
     }
 }
 
+/// What the command line seeds, if it gives birth to a cluster.
+fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
+    let Birth::Cluster {
+        zones,
+        allow_update,
+        allow_transfer,
+    } = &config.birth
+    else {
+        return Ok(Seeds::default());
+    };
+    Ok(Seeds {
+        zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
+        policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
+            .then(|| (allow_update.clone(), allow_transfer.clone())),
+    })
+}
+
 fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), ServeError> {
     let checked = files::load(&zone.path, &zone.origin, &mut |_| {})
         .map_err(|rejected| ServeError::Zone(Box::new(rejected)))?;
@@ -392,6 +408,9 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
             ));
         }
         Birth::Join(_) => info!("--join is ignored: this data directory is in that cluster"),
+        Birth::Cluster { .. } if !member.is_seeded => {
+            info!("the first start of this cluster was cut off: what it lacks is brought in now");
+        }
         Birth::Cluster {
             zones,
             allow_update,
@@ -407,9 +426,6 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
                 info!("--allow-* is ignored: the cluster is there already; it is policy now");
             }
         }
-    }
-    if !member.is_seeded {
-        warn!("the first start of this cluster was cut off: `dnsd zone list` shows what is in");
     }
     Ok(())
 }
