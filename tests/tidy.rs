@@ -218,10 +218,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            if path
-                .file_name()
-                .is_some_and(|f| f != "target" && f != "fuzz")
-            {
+            let is_workspace_of_its_own = path == root().join("tests/fuzz");
+            if path.file_name().is_some_and(|f| f != "target") && !is_workspace_of_its_own {
                 found.extend(sources(&path));
             }
         } else if path.extension().is_some_and(|e| e == "rs") {

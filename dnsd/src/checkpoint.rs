@@ -10,6 +10,7 @@ use crate::peer::Checkpoint;
 use crate::state::State;
 use crate::state_rows;
 use bytes::{Buf, BufMut, Bytes};
+use imbl::ordmap::DiffItem;
 use std::collections::VecDeque;
 use zones::rows::{RowIter, checkpoint_rows, load};
 use zones::staged::{self, stage};
@@ -48,13 +49,25 @@ pub fn slices(checkpoint: &Checkpoint) -> Slices {
     let mut commit = Vec::new();
     let mut after = Vec::new();
     let previous = checkpoint.previous.zones();
-    for (origin, zone) in checkpoint.state.zones() {
-        let before = previous.get(origin);
-        if before == Some(zone) {
+    for item in previous.diff(checkpoint.state.zones()) {
+        let (origin, before, current) = match item {
+            DiffItem::Add(origin, zone) => (origin, None, zone.version.as_ref()),
+            DiffItem::Update { old, new } => {
+                (new.0, old.1.version.as_ref(), new.1.version.as_ref())
+            }
+            DiffItem::Remove(..) => unreachable!("the counters of an origin outlive its zone"),
+        };
+        // The counters are rows of the cluster. Equal content on another base is another version:
+        // the store must not go on speaking of a base that is gone from memory.
+        let is_unchanged = match (before, current) {
+            (None, None) => true,
+            (Some(before), Some(current)) => before.is_identical_to(current),
+            _ => false,
+        };
+        if is_unchanged {
             continue;
         }
-        let before = before.and_then(|zone| zone.version.as_ref());
-        let rows = checkpoint_rows(origin, before, zone.version.as_ref(), &[]);
+        let rows = checkpoint_rows(origin, before, current, &[]);
         parts.push_back(Part::Rows(rows.before.peekable()));
         commit.extend(rows.commit);
         after.push(Part::Rows(rows.after.peekable()));

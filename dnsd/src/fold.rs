@@ -8,6 +8,7 @@
 //! step before its place and folds on from there; nothing is ever undone.
 
 use crate::imports::Imports;
+use crate::rebase::Carrier;
 use crate::state::{Outcome, State};
 use replication::{Digest, Replica, Stamp};
 
@@ -114,6 +115,15 @@ impl Fold {
         };
         self.checkpoint = state;
         lifted
+    }
+
+    /// Takes all states of a zone that stand on its old base over to its new one.
+    pub fn carry(&mut self, carrier: &mut Carrier) {
+        carrier.carry(&mut self.settled);
+        for step in &mut self.steps {
+            carrier.carry(step);
+        }
+        carrier.carry(&mut self.now);
     }
 
     /// Folds on by at most `budget` entries. Call again until [`Self::is_complete`].

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod peer;
 pub mod prefix;
 pub mod publish;
+pub mod rebase;
 pub mod report;
 pub mod requests;
 pub mod serve;

@@ -14,6 +14,7 @@ use crate::fold::{Fold, Lifted};
 use crate::imports::Imports;
 use crate::prefix::any_contains;
 use crate::publish::Publisher;
+use crate::rebase::{self, Carrier, Rebased};
 use crate::requests::{
     Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest,
     unsigned_digest,
@@ -40,6 +41,9 @@ const CHECKPOINT_SIZE: usize = 8 << 20;
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
 /// An import that the members have not fetched by then is given up.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
+/// A request that could not be looked at for so long makes no entry any more: an unsigned one is
+/// remembered for 15 s, in stamps of clocks that may differ a little.
+const SUBMIT_WITHIN: Duration = Duration::from_secs(10);
 /// How often the data of an import is offered to those who lack it.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Most imports under way at once: each holds a zone in memory.
@@ -61,6 +65,8 @@ pub enum Effect {
     Members(MemberSet),
     /// Write rows of the log, flush once, then `handle_durable`.
     Write(Batch),
+    /// Make new bases for these zones aside by [`rebase::run`], then `handle_rebased`.
+    Rebase(Vec<Version>),
     /// Write a checkpoint, then `handle_checkpoint`.
     Checkpoint(Box<Checkpoint>),
     /// What queries see from now on.
@@ -73,6 +79,8 @@ pub enum Effect {
     DropBlob(BlobHash),
     /// This peer's eviction is settled.
     Evicted,
+    /// Whoever said that this peer is evicted took it back.
+    NotEvicted,
     /// Something for the operator's log.
     Log(Event),
 }
@@ -106,8 +114,13 @@ enum Checkpointing {
     Idle { due: Instant },
     /// Folding up to the mark.
     Folding { mark: Stamp, state: Box<State> },
+    /// Zones of it get new bases, aside.
+    Rebasing { mark: Stamp, state: Box<State> },
     /// The store writes it.
-    Writing { state: Box<State> },
+    Writing {
+        state: Box<State>,
+        rebased: Vec<Rebased>,
+    },
 }
 
 /// The machine.
@@ -156,6 +169,11 @@ impl Peer {
             published.reach(mark);
         }
         let is_published = replica.published().is_some();
+        // A peer that is restarted again and again comes to a checkpoint all the same.
+        let log_size = replica
+            .log_after(Stamp::ZERO)
+            .map(|entry| entry.encoded_size())
+            .sum();
         let mut peer = Self {
             fold: Fold::new(checkpoint),
             publisher: Publisher::new(is_published.then_some(published)),
@@ -168,7 +186,7 @@ impl Peer {
             checkpointing: Checkpointing::Idle {
                 due: now + CHECKPOINT_PERIOD,
             },
-            log_size: 0,
+            log_size,
             commands: 0,
             is_stopping: false,
             is_evicted: false,
@@ -367,7 +385,23 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) {
-        self.replica.handle_blob_failed(blob, from);
+        self.replica.handle_blob_failed(blob, from, now);
+        self.go_on(wall, now);
+    }
+
+    /// The new bases that were asked for are made.
+    pub fn handle_rebased(&mut self, rebased: Vec<Rebased>, wall: Duration, now: Instant) {
+        let idle = Checkpointing::Idle { due: now };
+        let Checkpointing::Rebasing { mark, mut state } =
+            std::mem::replace(&mut self.checkpointing, idle)
+        else {
+            panic!("only bases that were asked for come back");
+        };
+        for one in &rebased {
+            Carrier::new(one).carry(&mut state);
+        }
+        self.carry(&rebased);
+        self.ask_for_checkpoint(mark, state, rebased);
         self.go_on(wall, now);
     }
 
@@ -376,7 +410,8 @@ impl Peer {
         let idle = Checkpointing::Idle {
             due: now + CHECKPOINT_PERIOD,
         };
-        let Checkpointing::Writing { state } = std::mem::replace(&mut self.checkpointing, idle)
+        let Checkpointing::Writing { state, rebased } =
+            std::mem::replace(&mut self.checkpointing, idle)
         else {
             panic!("only a checkpoint that was asked for comes back");
         };
@@ -385,6 +420,8 @@ impl Peer {
         if self.fold.handle_checkpoint(*state) == Lifted::Yes {
             self.requests.handle_log_changed();
         }
+        // A change of the log meanwhile made the fold begin again at the checkpoint before.
+        self.carry(&rebased);
         self.replica.handle_checkpoint(mark, wall, now);
         self.go_on(wall, now);
     }
@@ -457,7 +494,9 @@ impl Peer {
                 .checkpoint_mark()
                 .is_some()
                 .then(|| due.max(now)),
-            Checkpointing::Folding { .. } | Checkpointing::Writing { .. } => None,
+            Checkpointing::Folding { .. }
+            | Checkpointing::Rebasing { .. }
+            | Checkpointing::Writing { .. } => None,
         };
         let imports = self
             .spreading
@@ -629,6 +668,10 @@ impl Peer {
                     self.is_evicted = true;
                     Effect::Evicted
                 }
+                Output::NotEvicted => {
+                    self.is_evicted = false;
+                    Effect::NotEvicted
+                }
                 Output::Event(event) => Effect::Log(event),
             };
             self.effects.push_back(effect);
@@ -667,6 +710,10 @@ impl Peer {
             return false;
         }
         match now_state.consider(&origin, &request.update) {
+            // Its first answer may be forgotten by now, and it must not be done twice.
+            Change::Changes(_) if waiting.is_older_than(SUBMIT_WITHIN, now) => {
+                self.give_up(&digest);
+            }
             Change::Changes(offset) => {
                 let body = Body::Update {
                     origin,
@@ -903,16 +950,38 @@ impl Peer {
             state.apply(entry, &self.imports);
         }
         state.reach(mark);
+        let state = state.clone();
+        let due = rebase::due(self.fold.checkpoint(), &state);
+        if due.is_empty() {
+            self.ask_for_checkpoint(mark, state, Vec::new());
+        } else {
+            self.checkpointing = Checkpointing::Rebasing { mark, state };
+            self.effects.push_back(Effect::Rebase(due));
+        }
+    }
+
+    fn ask_for_checkpoint(&mut self, mark: Stamp, state: Box<State>, rebased: Vec<Rebased>) {
         let checkpoint = Checkpoint {
             previous: self.fold.checkpoint().clone(),
-            state: (**state).clone(),
+            state: (*state).clone(),
             meta: self.replica.checkpoint_meta(mark),
         };
-        self.checkpointing = Checkpointing::Writing {
-            state: state.clone(),
-        };
+        self.checkpointing = Checkpointing::Writing { state, rebased };
         self.effects
             .push_back(Effect::Checkpoint(Box::new(checkpoint)));
+    }
+
+    /// Takes over to new bases what newer states have changed since. Some microseconds for each
+    /// name changed while the bases were made.
+    fn carry(&mut self, rebased: &[Rebased]) {
+        for one in rebased {
+            let mut carrier = Carrier::new(one);
+            self.publisher.carry(&mut carrier);
+            for state in &mut self.publishing {
+                carrier.carry(state);
+            }
+            self.fold.carry(&mut carrier);
+        }
     }
 
     fn finish(&mut self, digest: &Digest, outcome: Outcome) {

@@ -4,6 +4,7 @@
 //! that holds the majority. Every SOA and every transfer speak of it alone; all other data is
 //! `now`. A zone that was never published is not served yet.
 
+use crate::rebase::Carrier;
 use crate::serve::served::Served;
 use crate::state::{State, Zone};
 use imbl::OrdMap;
@@ -39,6 +40,13 @@ impl Publisher {
     /// The mark of this settled state is durable: show it.
     pub fn publish(&mut self, state: State) {
         self.published = Some(state);
+    }
+
+    /// Takes the published state of a zone over to its new base.
+    pub fn carry(&mut self, carrier: &mut Carrier) {
+        if let Some(published) = &mut self.published {
+            carrier.carry(published);
+        }
     }
 
     /// The published state.
@@ -89,6 +97,7 @@ impl Publisher {
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
+            remembered: now.remembered(),
         })
     }
 }

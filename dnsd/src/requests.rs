@@ -72,6 +72,14 @@ pub struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    /// True if it came longer ago than that.
+    #[must_use]
+    pub fn is_older_than(&self, age: Duration, now: Instant) -> bool {
+        now >= self.since + age
+    }
+}
+
 /// All requests that wait.
 #[derive(Debug, Default)]
 pub struct Requests {

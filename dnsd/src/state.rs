@@ -47,14 +47,15 @@ pub struct Zone {
     pub changed: Option<Stamp>,
 }
 
+/// Equal zones need not be shown anew: same counters, same content on the same base.
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
-        let same_content = match (&self.version, &other.version) {
+        let is_same_version = match (&self.version, &other.version) {
             (None, None) => true,
-            (Some(mine), Some(theirs)) => mine.digest() == theirs.digest(),
+            (Some(mine), Some(theirs)) => mine.is_identical_to(theirs),
             _ => false,
         };
-        same_content && self.counted == other.counted && self.offset == other.offset
+        is_same_version && self.counted == other.counted && self.offset == other.offset
     }
 }
 
@@ -75,6 +76,34 @@ pub enum Outcome {
 pub(crate) struct Answered {
     pub(crate) stamp: Stamp,
     pub(crate) outcome: Outcome,
+}
+
+/// The digests of all requests that are remembered. A clone costs one reference count.
+#[derive(Clone, Default)]
+pub struct Remembered(OrdMap<Digest, Answered>);
+
+impl Remembered {
+    /// True if an entry carries this digest. Whether it is still in its window is for
+    /// [`State::answered`] to say.
+    #[must_use]
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.0.contains_key(digest)
+    }
+}
+
+impl FromIterator<Digest> for Remembered {
+    fn from_iter<I: IntoIterator<Item = Digest>>(digests: I) -> Self {
+        let answered = Answered {
+            stamp: Stamp::ZERO,
+            outcome: Outcome::Rcode(Rcode::NOERROR),
+        };
+        Self(
+            digests
+                .into_iter()
+                .map(|digest| (digest, answered))
+                .collect(),
+        )
+    }
 }
 
 /// What a request would do to a state.
@@ -170,6 +199,12 @@ impl State {
         self.evictions
     }
 
+    /// The digests of all requests that are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> Remembered {
+        Remembered(self.answered.clone())
+    }
+
     /// The outcome of the request with this digest, if it is remembered at `stamp`.
     #[must_use]
     pub fn answered(&self, digest: Digest, stamp: Stamp) -> Option<Outcome> {
@@ -189,10 +224,11 @@ impl State {
         let Some(version) = self.version(origin) else {
             return Effect::Nothing(Rcode::NOTAUTH);
         };
-        if let Err(rcode) = version.check(update) {
+        let serial = self.serial(origin);
+        if let Err(rcode) = version.check(update, serial) {
             return Effect::Nothing(rcode);
         }
-        let applied = version.apply(update, self.serial(origin));
+        let applied = version.apply(update, serial);
         if applied.changed() {
             Effect::Changes(
                 update
@@ -279,10 +315,13 @@ impl State {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
-        if let Err(rcode) = version.check(&update) {
+        // The serial before this entry in settled order: the one that every peer publishes for
+        // this version, so that all of them come to the same outcome.
+        let serial = self.serial(origin);
+        if let Err(rcode) = version.check(&update, serial) {
             return Outcome::Rcode(rcode);
         }
-        let applied = version.apply(&update, self.serial(origin));
+        let applied = version.apply(&update, serial);
         if applied.changed() {
             self.set_version(origin, Some(applied.version), stamp);
         }

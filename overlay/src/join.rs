@@ -16,6 +16,8 @@ mod frame;
 mod inviter;
 mod joiner;
 
+pub(crate) use frame::{read_frames, sample_frames};
+
 use crate::admit::Admit;
 use crate::link_event::{DialFailed, LinkEvent, LinkId, LinkOutput};
 use crate::members::Member;
@@ -91,6 +93,8 @@ pub enum JoinEvent {
         link: LinkId,
         /// Its key, proven.
         key: PublicKey,
+        /// The invitation that it redeems.
+        token: Token,
         /// The name it wants.
         name: String,
         /// Where it can be dialed.

@@ -5,6 +5,8 @@
 pub mod admit;
 pub mod config;
 mod dialing;
+#[doc(hidden)]
+pub mod doors;
 pub mod event;
 mod fetch;
 mod health;

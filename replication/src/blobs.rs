@@ -21,8 +21,10 @@ pub(crate) struct Blobs {
 struct Wanted {
     /// The holder that it is being fetched from.
     from: Option<PeerId>,
-    /// Holders that have failed since the last success of anybody.
+    /// Holders that have failed in this round.
     failed: BTreeSet<PeerId>,
+    /// All have failed; the next round begins then.
+    again: Option<Instant>,
 }
 
 impl Blobs {
@@ -70,6 +72,7 @@ impl Blobs {
     pub(crate) fn start_fetches(
         &mut self,
         reach: impl Fn(PeerId) -> bool,
+        now: Instant,
     ) -> Vec<(BlobHash, PeerId)> {
         let mut started = Vec::new();
         for (hash, wanted) in &mut self.wanted {
@@ -78,19 +81,26 @@ impl Blobs {
             }
             let holders = self.holders.get(hash).into_iter().flatten();
             let reachable: Vec<PeerId> = holders.copied().filter(|p| reach(*p)).collect();
-            // When all have failed, all may be tried again.
-            if reachable
-                .iter()
-                .all(|holder| wanted.failed.contains(holder))
-            {
+            if wanted.again.is_some_and(|again| now >= again) {
+                wanted.again = None;
                 wanted.failed.clear();
             }
+            let has_holders = !reachable.is_empty();
             wanted.from = reachable
                 .into_iter()
                 .find(|holder| !wanted.failed.contains(holder));
+            // A holder that is no neighbor fails at once: asking it again at once would be a loop.
+            if wanted.from.is_none() && has_holders {
+                wanted.again.get_or_insert(now + FETCH_REPEAT);
+            }
             started.extend(wanted.from.map(|from| (*hash, from)));
         }
         started
+    }
+
+    /// When the next round of some blob begins.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.wanted.values().filter_map(|wanted| wanted.again).min()
     }
 
     /// Its commit lies below the checkpoint, or its import was given up.
@@ -115,6 +125,8 @@ impl Blobs {
     }
 }
 
+/// Replication protocol section 3: a fetch is repeated this often, to another holder.
+const FETCH_REPEAT: Duration = Duration::from_millis(200);
 /// Blobs that others have spoken of: imports that run at the same time, and room.
 const HEARD_MAX: usize = 10_000;
 /// Replication protocol section 3: an import that nobody has committed by then was given up.
@@ -130,24 +142,34 @@ mod tests {
     fn a_failed_fetch_goes_to_another_holder_and_then_round_again() {
         let (hash, a, b) = (BlobHash([1; 32]), PeerId([1; 8]), PeerId([2; 8]));
         let mut blobs = Blobs::default();
+        let start = crate::testing::start();
+        let at = |millis| start + Duration::from_millis(millis);
         blobs.want(hash);
-        assert_eq!(blobs.start_fetches(|_| true), []);
+        assert_eq!(blobs.start_fetches(|_| true, at(0)), []);
+        assert_eq!(blobs.due(), None);
         blobs.hear_holder(hash, a);
-        blobs.hear_holder(hash, b);
-        assert_eq!(blobs.start_fetches(|_| true), [(hash, a)]);
-        assert_eq!(blobs.start_fetches(|_| true), []);
+        assert_eq!(blobs.start_fetches(|_| true, at(0)), [(hash, a)]);
+        assert_eq!(blobs.start_fetches(|_| true, at(0)), []);
+        // A new holder is asked at once, the one that failed after a while.
         blobs.fail(hash, a);
-        assert_eq!(blobs.start_fetches(|_| true), [(hash, b)]);
+        assert_eq!(blobs.start_fetches(|_| true, at(1)), []);
+        assert_eq!(blobs.due(), Some(at(201)));
+        blobs.hear_holder(hash, b);
+        assert_eq!(blobs.start_fetches(|_| true, at(2)), [(hash, b)]);
         blobs.fail(hash, b);
-        assert_eq!(blobs.start_fetches(|_| true), [(hash, a)]);
-        blobs.hold(hash, start());
-        assert_eq!(blobs.start_fetches(|_| true), []);
+        assert_eq!(blobs.start_fetches(|_| true, at(200)), []);
+        assert_eq!(blobs.start_fetches(|_| true, at(201)), [(hash, a)]);
+        assert_eq!(blobs.due(), None);
+        // Who cannot be reached any more is not waited for.
+        assert_eq!(blobs.start_fetches(|peer| peer == b, at(202)), [(hash, b)]);
+        blobs.hold(hash, at(300));
+        assert_eq!(blobs.start_fetches(|_| true, at(500)), []);
         assert!(blobs.holds(hash));
     }
 
     #[test]
     fn what_no_entry_names_for_long_is_stale_unless_it_is_offered_again() {
-        let (hash, start) = (BlobHash([1; 32]), start());
+        let (hash, start) = (BlobHash([1; 32]), crate::testing::start());
         let mut blobs = Blobs::default();
         blobs.hold(hash, start);
         let late = start + UNNAMED_KEEP;
@@ -156,10 +178,5 @@ mod tests {
         assert_eq!(blobs.stale(|_| false, late), [hash]);
         blobs.hold(hash, late);
         assert_eq!(blobs.stale(|_| false, late), []);
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "any first moment does")]
-    fn start() -> Instant {
-        Instant::now()
     }
 }

@@ -27,6 +27,8 @@ pub mod output;
 pub mod replica;
 pub mod rows;
 pub mod settling_view;
+#[cfg(test)]
+mod testing;
 
 pub use entry::{BlobHash, Body, Chain, Digest, Entry, EntryId, Hybrid, Stamp};
 pub use frontier::Frontier;

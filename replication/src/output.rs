@@ -56,6 +56,8 @@ pub enum Output {
     DropBlob(BlobHash),
     /// The eviction of this peer is settled elsewhere: take no more updates.
     Evicted,
+    /// Whoever said so knows of no eviction any more: this peer goes on as before.
+    NotEvicted,
     /// Something for the operator's log.
     Event(Event),
 }

@@ -296,6 +296,7 @@ impl Replica {
             self.repeat_proposals(now);
             self.complain(now);
             self.fetch(now);
+            self.start_blob_fetches(now);
         }
         self.drive(wall, now);
     }
@@ -316,6 +317,7 @@ impl Replica {
             self.agree_due(),
             self.announce_due(),
             self.catch_up.due(),
+            self.blobs.due(),
         ];
         times.into_iter().flatten().min()
     }

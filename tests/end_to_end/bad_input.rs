@@ -4,7 +4,9 @@ use crate::{zone_argument, zone_file};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
-use tests::daemon::{Daemon, dnsd};
+use tests::client::dig_short;
+use tests::daemon::{Daemon, START_TIMEOUT, dnsd};
+use tests::deadline::until;
 
 #[test]
 fn a_bad_zone_file_is_named_with_line_and_column() {
@@ -51,6 +53,7 @@ fn a_bad_configuration_file_is_named_with_line_and_column() {
 #[test]
 fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = [
@@ -60,10 +63,15 @@ fn a_port_in_use_is_named() {
     for (protocol, address) in taken {
         let address = address.to_string();
         let data = folder.path().join(protocol);
-        let mut daemon = Daemon::spawn(&data, &["--listen", &address]);
+        let mut daemon = Daemon::spawn(&data, &["--listen", &address, "--zone", &zone]);
         let (code, log) = daemon.wait_end();
         assert_eq!(code, Some(1), "{log}");
         assert!(log.contains(&address) && log.contains("in use"), "{log}");
+        // The first start came to nothing; the next one seeds what the first was to.
+        let daemon = Daemon::start(&data, &["--zone", &zone]);
+        until(START_TIMEOUT, "the zone is served", || {
+            (dig_short(daemon.dns, &["www.example.test"]) == "192.0.2.80\n").then_some(())
+        });
     }
 }
 
@@ -118,6 +126,10 @@ fn a_corrupt_store_is_named_and_gives_birth_to_nothing() {
         assert!(error.contains("corrupt"), "{error}");
         assert!(error.contains("--set-aside-corrupt-store"), "{error}");
         assert!(!error.contains("a new cluster"), "{error}");
+        assert!(
+            fs::read(&file).unwrap() == bytes,
+            "it is left as it was found"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ mod cluster;
 mod demo;
 mod metrics;
 mod one_peer;
+mod rebase;
 mod tour;
 
 use std::fs;

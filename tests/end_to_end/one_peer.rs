@@ -2,9 +2,12 @@
 
 use crate::{zone_argument, zone_file};
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
+use tests::answer::Answer;
 use tests::client::{dig, dig_short, nsupdate};
-use tests::daemon::Daemon;
+use tests::daemon::{Daemon, START_TIMEOUT};
+use zones::Rcode;
 
 fn start(folder: &tempfile::TempDir) -> Daemon {
     let zone = zone_argument(folder.path());
@@ -98,6 +101,56 @@ fn prerequisites_hold_and_answers_say_which_does_not() {
     assert!(update(&format!("prereq yxdomain none.example.test\n{add}")).contains("NXDOMAIN"));
     assert_eq!(update("update delete once.example.test A"), "");
     assert_eq!(dig_short(daemon.dns, &["once.example.test"]), "");
+}
+
+#[test]
+fn a_prerequisite_may_name_the_serial_that_queries_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = start(&folder);
+    let update_if = |dns, serial: u32, name: &str| {
+        let soa =
+            format!("ns1.example.test. hostmaster.example.test. {serial} 3600 600 1209600 60");
+        let error = nsupdate(
+            dns,
+            &format!(
+                "zone example.test\nprereq yxrrset example.test SOA {soa}\n\
+                 update add {name}.example.test 60 A 192.0.2.1"
+            ),
+        );
+        error.err().unwrap_or_default()
+    };
+    assert_eq!(update_if(daemon.dns, 2_026_010_101, "a"), "");
+    // The second of two who read the same zone is told.
+    assert!(update_if(daemon.dns, 2_026_010_101, "b").contains("NXRRSET"));
+    assert_eq!(update_if(daemon.dns, 2_026_010_102, "b"), "");
+    daemon.kill();
+    daemon.restart();
+    assert!(update_if(daemon.dns, 2_026_010_102, "c").contains("NXRRSET"));
+    assert_eq!(update_if(daemon.dns, 2_026_010_103, "c"), "");
+}
+
+#[test]
+fn a_retransmit_gets_the_first_answer_though_the_zone_has_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = start(&folder);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(START_TIMEOUT)).unwrap();
+    let ask = |request: &[u8]| {
+        client.send_to(request, daemon.dns).unwrap();
+        let mut response = [0; 512];
+        let size = client.recv(&mut response).unwrap();
+        Answer::read(&response[..size]).unwrap().rcode
+    };
+    let update = |id: u8| {
+        let header = [0, id, 5 << 3, 0, 0, 1, 0, 0, 0, 1, 0, 0];
+        let zone = b"\x07example\x04test\0\0\x06\0\x01";
+        let record = b"\x01x\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02";
+        [&header[..], zone, record, &[id]].concat()
+    };
+    assert_eq!(ask(&update(1)), Rcode::NOERROR);
+    daemon.ask(&["zone", "remove", "example.test"]);
+    assert_eq!(ask(&update(1)), Rcode::NOERROR);
+    assert_eq!(ask(&update(2)), Rcode::NOTAUTH);
 }
 
 #[test]

@@ -115,7 +115,11 @@ fn served(records: &str) -> Served {
         update: loopback.clone(),
         transfer: loopback,
     };
-    Served { zones, policy }
+    Served {
+        zones,
+        policy,
+        ..Served::default()
+    }
 }
 
 pub(crate) fn question(id: u16) -> Vec<u8> {

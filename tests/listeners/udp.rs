@@ -78,7 +78,8 @@ fn an_address_in_use_is_named() {
     let check = |address: SocketAddr, transport: &str| {
         let error = Server::try_start(&address.to_string(), Limits::default(), "");
         let error = error.map(|_| ()).unwrap_err().to_string();
-        let expected = format!("cannot listen on {address} ({transport}): another program does");
+        let expected =
+            format!("cannot listen on {address} ({transport}): it is in use by another program");
         assert_eq!(error, expected);
     };
     // A second server, whose sockets could share the port.

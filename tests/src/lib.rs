@@ -11,6 +11,7 @@ pub mod answer;
 pub mod client;
 pub mod daemon;
 pub mod deadline;
+pub mod fuzz;
 pub mod question;
 pub mod relay;
 pub mod script;

@@ -214,8 +214,9 @@ impl Update {
 
 impl Version {
     /// Whether all prerequisites hold and the update section is allowed; if not, what the
-    /// response says (RFC 2136 sections 3.2 and 3.4.1).
-    pub fn check(&self, update: &Update) -> Result<(), Rcode> {
+    /// response says (RFC 2136 sections 3.2 and 3.4.1). `current` is the serial that this version
+    /// has where it stands.
+    pub fn check(&self, update: &Update, current: Serial) -> Result<(), Rcode> {
         assert_eq!(
             self.origin(),
             &update.zone,
@@ -238,7 +239,7 @@ impl Version {
                 }
                 Prerequisite::RrsetEquals(name, rtype, rdata) => {
                     let set = expected.entry((name, *rtype)).or_default();
-                    set.insert(comparable(*rtype, rdata.as_bytes()).into_owned());
+                    set.insert(canonical(*rtype, rdata.as_bytes()).into_owned());
                 }
                 Prerequisite::Bad(rcode) => return Err(*rcode),
                 _ => {}
@@ -249,7 +250,7 @@ impl Version {
             let found: BTreeSet<Vec<u8>> = rrset(name, rtype)
                 .into_iter()
                 .flat_map(|rrset| rrset.rdata())
-                .map(|rdata| comparable(rtype, rdata).into_owned())
+                .map(|rdata| shown(rtype, rdata, current))
                 .collect();
             if found != expected {
                 return Err(Rcode::NXRRSET);
@@ -586,7 +587,18 @@ fn read_change(message: &[u8], zone: &Name, rr: Rr) -> Result<Result<Change, Rco
     })
 }
 
-/// The form in which RDATA is compared: canonical, an SOA without its serial.
+/// The canonical form of RDATA as requestors see it: an SOA with the serial of its version.
+fn shown(rtype: Rtype, rdata: &[u8], current: Serial) -> Vec<u8> {
+    let mut shown = canonical(rtype, rdata).into_owned();
+    if rtype == Rtype::SOA
+        && let Some(at) = soa_serial_offset(&shown)
+    {
+        shown[at..at + 4].copy_from_slice(&current.0.to_be_bytes());
+    }
+    shown
+}
+
+/// The form in which changes compare RDATA: canonical, an SOA without its serial.
 fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
     let mut comparable = canonical(rtype, rdata);
     if rtype == Rtype::SOA

@@ -303,13 +303,15 @@ proptest! {
             if i == rebase_at {
                 // A new base below the version before changes nothing above it.
                 let base = Arc::new(before.rebase());
-                let carried = version.carry(&before, &base);
+                let carried = version.carry(&before, &Version::from_base(base.clone()));
                 compare(&Version::from_base(base), &{
                     let mut earlier = start().1;
                     updates[..i].iter().flatten().for_each(|step| earlier.apply(step));
                     earlier
                 })?;
                 prop_assert!(carried.is_same_as(&version));
+                prop_assert!(carried.is_identical_to(&carried.clone()));
+                prop_assert!(!carried.is_identical_to(&version));
                 prop_assert_eq!(carried.digest(), version.digest());
                 version = carried;
             }

@@ -93,7 +93,7 @@ fn history() -> Vec<Version> {
     let rebased = Version::from_base(Arc::new(shrunk.rebase()));
     let on_rebased = updated(&rebased, "add large 60 TXT small\ndelete h9.t");
     let base = Arc::new(rebased.rebase());
-    let carried = on_rebased.carry(&rebased, &base);
+    let carried = on_rebased.carry(&rebased, &Version::from_base(base));
     let imported = zone(50, 2);
     let back = first.clone();
     vec![

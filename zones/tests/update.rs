@@ -24,7 +24,10 @@ const ZONE: &str = "
 
 fn rcode(lines: &str) -> Rcode {
     match Update::from_message(&message(lines)) {
-        Ok(update) => version(ZONE).check(&update).err().unwrap_or(Rcode::NOERROR),
+        Ok(update) => version(ZONE)
+            .check(&update, Serial(10))
+            .err()
+            .unwrap_or(Rcode::NOERROR),
         Err(error) => error.rcode(),
     }
 }
@@ -71,6 +74,13 @@ fn prerequisites_hold_or_name_the_reason() {
     );
     check("yxrrset mail MX 10 MX1", Rcode::NOERROR);
     check("yxrrset mail MX 11 mx1", Rcode::NXRRSET);
+    // Section 3.2.3 with the serial that queries see, whatever the version holds.
+    check("yxrrset @ SOA ns1 10", Rcode::NOERROR);
+    check("yxrrset @ SOA NS1 10", Rcode::NOERROR);
+    check("yxrrset @ SOA ns1 11", Rcode::NXRRSET);
+    check("yxrrset @ SOA ns1 0", Rcode::NXRRSET);
+    check("yxrrset @ SOA ns2 10", Rcode::NXRRSET);
+    check("yxrrset www SOA ns1 10", Rcode::NXRRSET);
     // What is not allowed (section 3.2.5).
     check("nxdomain www.example.org.", Rcode::NOTZONE);
     check("raw-prereq www ANY A 1", Rcode::FORMERR);
@@ -135,7 +145,7 @@ fn the_prescan_refuses_what_is_not_allowed() {
 /// Applies an update to the zone, and compares what it removes and adds.
 fn applied(before: &Version, lines: &str, expected: &str) -> Version {
     let update = Update::from_message(&message(lines)).unwrap();
-    assert_eq!(before.check(&update), Ok(()), "{lines}");
+    assert_eq!(before.check(&update, Serial(10)), Ok(()), "{lines}");
     let applied = before.apply(&update, Serial(10));
     let side = |sign: char| {
         let lines = expected

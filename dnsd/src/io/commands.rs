@@ -57,9 +57,10 @@ pub struct Commands {
     started: Instant,
     seeds: Option<Seeds>,
     seeds_left: usize,
-    invitations: VecDeque<CallAnswer>,
-    /// Until then a newcomer needs no majority: an operator vouched for it.
-    forced_until: Option<Instant>,
+    invitations: VecDeque<(CallAnswer, Majority)>,
+    /// Invitations for which an operator vouched: who redeems one needs no majority. As many as
+    /// there are open invitations; after a restart the operator is asked again.
+    forced: Vec<Token>,
     evictions: Vec<(Member, CallAnswer)>,
     /// Imports whose data is on its way to the disk.
     storing: BTreeMap<BlobHash, Storing>,
@@ -114,7 +115,7 @@ impl Commands {
             seeds: Some(seeds),
             seeds_left,
             invitations: VecDeque::new(),
-            forced_until: None,
+            forced: Vec::new(),
             evictions: Vec::new(),
             storing: BTreeMap::new(),
             spreading: BTreeMap::new(),
@@ -134,12 +135,13 @@ impl Commands {
             .min()
     }
 
-    /// Whether a newcomer of now needs a majority.
+    /// Whether a newcomer with this invitation needs a majority.
     #[must_use]
-    pub fn join_majority(&self, now: Instant) -> Majority {
-        match self.forced_until {
-            Some(until) if now < until => Majority::Forced,
-            _ => Majority::Needed,
+    pub fn join_majority(&self, token: &Token) -> Majority {
+        if self.forced.contains(token) {
+            Majority::Forced
+        } else {
+            Majority::Needed
         }
     }
 }
@@ -151,7 +153,7 @@ impl Driver {
             Request::Status | Request::Peers | Request::OverlayLinks => self.ask_links(call),
             Request::Evict { .. } => self.ask_links(call),
             Request::Invite { expires, majority } => {
-                self.invite(call.answer, expires, majority, wall, now);
+                self.invite(call.answer, expires, majority, wall);
             }
             Request::ZoneList => call.answer.done(Done::Zones(report::zones(&self.peer))),
             Request::ZoneImport { origin, .. } => {
@@ -351,8 +353,12 @@ impl Driver {
 
     /// The invitation is durable.
     pub(super) fn answer_invitation(&mut self, token: &Token, wall: Duration) {
-        if let Some(answer) = self.commands.invitations.pop_front() {
+        if let Some((answer, majority)) = self.commands.invitations.pop_front() {
             let expires = token.expires.saturating_sub(wall);
+            self.commands.forced.retain(|other| other.expires > wall);
+            if majority == Majority::Forced {
+                self.commands.forced.push(token.clone());
+            }
             answer.done(Done::Invited {
                 token: token.to_string(),
                 expires,
@@ -362,7 +368,7 @@ impl Driver {
 
     /// There are too many invitations.
     pub(super) fn refuse_invitation(&mut self) {
-        if let Some(answer) = self.commands.invitations.pop_front() {
+        if let Some((answer, _)) = self.commands.invitations.pop_front() {
             answer.refuse("too many invitations are open; they end by themselves");
         }
     }
@@ -413,16 +419,22 @@ impl Driver {
         expires: Duration,
         majority: admin::Majority,
         wall: Duration,
-        now: Instant,
     ) {
+        if self.commands.life.addresses.advertised.is_empty() {
+            answer.refuse(
+                "this peer has no address that others could dial; restart it with --peer-advertise",
+            );
+            return;
+        }
         let mut secret = [0; 16];
         if SystemRandom::new().fill(&mut secret).is_err() {
             answer.refuse("the system gives no randomness");
             return;
         }
-        if majority == admin::Majority::Forced {
-            self.commands.forced_until = Some(now + expires);
-        }
+        let majority = match majority {
+            admin::Majority::Needed => Majority::Needed,
+            admin::Majority::Forced => Majority::Forced,
+        };
         let token = Token {
             cluster: self.commands.life.cluster,
             addresses: self.commands.life.addresses.advertised.clone(),
@@ -431,7 +443,7 @@ impl Driver {
             // Whole seconds are what a token can say.
             expires: Duration::from_secs((wall + expires).as_secs()),
         };
-        self.commands.invitations.push_back(answer);
+        self.commands.invitations.push_back((answer, majority));
         self.say(Command::Invite(token));
     }
 

@@ -13,6 +13,7 @@ use crate::blobs::{Blobs, Fetched};
 use crate::durable::{blob_hash, join_row, member_row, seeded_row};
 use crate::membership::overlay_members;
 use crate::peer::{Effect, Peer};
+use crate::rebase::{self, Rebased};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
@@ -67,6 +68,8 @@ pub enum Input {
 pub enum Aside {
     /// The zone in a blob that is durable; none if the blob is not a zone.
     Blob(BlobHash, Option<Box<Version>>),
+    /// Zones on new bases.
+    Rebased(Vec<Rebased>),
     /// The zone of an import.
     Import(Box<super::commands::Built>),
 }
@@ -250,6 +253,9 @@ impl Driver {
                     self.end = Some(End::Failed);
                 }
             },
+            Input::Aside(Aside::Rebased(rebased)) => {
+                self.peer.handle_rebased(rebased, wall, now);
+            }
             Input::Aside(Aside::Import(built)) => self.handle_built(*built),
             Input::Stop => {
                 info!("stopping");
@@ -390,12 +396,13 @@ impl Driver {
             JoinEvent::Asked {
                 link,
                 key,
+                token,
                 name,
                 addresses,
                 space,
             } => {
                 info!(peer = %key.peer_id(), name, "a peer asks to join");
-                let majority = self.commands.join_majority(now);
+                let majority = self.commands.join_majority(&token);
                 if let Err(taken) = self.sponsor.handle_asked(
                     link,
                     key,
@@ -510,6 +517,7 @@ impl Driver {
                 self.say(Command::Members(members));
             }
             Effect::Write(batch) => self.write(Job::Log(batch)),
+            Effect::Rebase(due) => self.aside("rebase", move || Aside::Rebased(rebase::run(due))),
             Effect::Checkpoint(checkpoint) => self.write(Job::Checkpoint(checkpoint)),
             Effect::Serve(served) => self.served.store(Arc::new(*served)),
             Effect::Answer(client, answer) => self.answer(client, &answer),
@@ -524,6 +532,7 @@ impl Driver {
             Effect::Evicted => {
                 error!("this peer has been evicted: it takes no updates any more");
             }
+            Effect::NotEvicted => info!("this peer is not evicted: it takes updates again"),
             Effect::Log(event) => super::commands::log(&event, self.peer.replica().members()),
         }
     }

@@ -163,7 +163,7 @@ impl fmt::Display for ListenError {
             io::ErrorKind::AddrInUse => {
                 write!(
                     f,
-                    "cannot listen on {address} ({transport}): another program does"
+                    "cannot listen on {address} ({transport}): it is in use by another program"
                 )
             }
             _ => write!(f, "cannot listen on {address} ({transport}): {cause}"),

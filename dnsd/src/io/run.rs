@@ -94,7 +94,7 @@ impl fmt::Display for ServeError {
                  nothing was changed. Use another --data-dir"
             ),
             Self::Join(error) => error.fmt(f),
-            Self::Listen(error) => write!(f, "{error} (the address is in use or not here)"),
+            Self::Listen(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
             Self::Random => f.write_str("the system gives no randomness"),
@@ -124,19 +124,18 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
     runtime.spawn(signals(Arc::clone(&is_stopping), inputs.clone(), reload));
 
     let is_fresh = !config.data_dir.join("log").exists();
-    let seeds = match &config.birth {
-        Birth::Cluster {
-            zones,
-            allow_update,
-            allow_transfer,
-        } if is_fresh => Seeds {
-            zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
-            policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
-                .then(|| (allow_update.clone(), allow_transfer.clone())),
-        },
-        Birth::Cluster { .. } | Birth::Join(_) => Seeds::default(),
+    // What cannot be read shall leave nothing behind.
+    let seeds = if is_fresh {
+        read_seeds(config)?
+    } else {
+        Seeds::default()
     };
     let (mut data, member) = open(config)?;
+    let seeds = match &member {
+        // A first start that was cut off, perhaps by a port in use: the next one brings it all.
+        Some(member) if !member.is_seeded => read_seeds(config)?,
+        _ => seeds,
+    };
     let peer_listeners = bind_links(config, &mut data)?;
     let advertised = advertised(config, peer_listeners.address());
     let (member, peer_listeners) = match (member, &config.birth) {
@@ -346,6 +345,23 @@ async fn signals(
     }
 }
 
+/// What the command line seeds, if it gives birth to a cluster.
+fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
+    let Birth::Cluster {
+        zones,
+        allow_update,
+        allow_transfer,
+    } = &config.birth
+    else {
+        return Ok(Seeds::default());
+    };
+    Ok(Seeds {
+        zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
+        policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
+            .then(|| (allow_update.clone(), allow_transfer.clone())),
+    })
+}
+
 fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), ServeError> {
     let checked = files::load(&zone.path, &zone.origin, &mut |_| {})
         .map_err(|rejected| ServeError::Zone(Box::new(rejected)))?;
@@ -357,16 +373,25 @@ fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), Serve
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
     let opened = DataDir::open(&config.data_dir).and_then(|mut data| {
-        let member = durable::member(&mut data.store)?;
-        Ok((data, member))
+        match durable::member(&mut data.store) {
+            Ok(member) => {
+                data.store.accept();
+                Ok((data, member))
+            }
+            Err(error) => {
+                data.store.give_back()?;
+                Err(error.into())
+            }
+        }
     });
     match opened {
         Err(error) if error.is_corrupt() && config.corrupt_store == CorruptStore::SetAside => {
-            let name = format!("corrupt-{}", clock::wall().as_secs());
-            let place = set_aside(&config.data_dir, &name)
+            let suffix = format!("corrupt-{}", clock::wall().as_secs());
+            let place = set_aside(&config.data_dir, &suffix)
                 .map_err(|error| ServeError::Start(error.into()))?;
             warn!(place = %place.display(), %error, "the corrupt store was moved aside");
-            let data = DataDir::open(&config.data_dir).map_err(ServeError::Start)?;
+            let mut data = DataDir::open(&config.data_dir).map_err(ServeError::Start)?;
+            data.store.accept();
             Ok((data, None))
         }
         opened => opened.map_err(ServeError::Start),
@@ -383,6 +408,9 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
             ));
         }
         Birth::Join(_) => info!("--join is ignored: this data directory is in that cluster"),
+        Birth::Cluster { .. } if !member.is_seeded => {
+            info!("the first start of this cluster was cut off: what it lacks is brought in now");
+        }
         Birth::Cluster {
             zones,
             allow_update,
@@ -398,9 +426,6 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
                 info!("--allow-* is ignored: the cluster is there already; it is policy now");
             }
         }
-    }
-    if !member.is_seeded {
-        warn!("the first start of this cluster was cut off: `dnsd zone list` shows what is in");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What queries see: all zones, and who may update and transfer them.
 
 use crate::prefix::Policy;
+use crate::state::Remembered;
 use zones::ZoneTable;
 
 /// One state of a peer towards its clients. It never changes; a newer one is put in its place by
@@ -11,4 +12,7 @@ pub struct Served {
     pub zones: ZoneTable,
     /// Who may do more than ask.
     pub policy: Policy,
+    /// Requests that have an outcome: one that comes again goes to the peer whatever the policy
+    /// says by now.
+    pub remembered: Remembered,
 }

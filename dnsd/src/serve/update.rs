@@ -4,6 +4,7 @@ use super::{Client, Limits, Served, Transport};
 use crate::message::build::header_only;
 use crate::message::{Header, Request};
 use crate::prefix::any_contains;
+use crate::requests::unsigned_digest;
 use bytes::Bytes;
 use std::fmt;
 use std::net::SocketAddr;
@@ -69,8 +70,24 @@ pub(super) fn admit(request: &Request<'_>, client: &Client, served: &Served) -> 
         return Err(Rcode::FORMERR);
     }
     let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    authorise(request, &zone, client, served).or_else(|refusal| {
+        // Replication protocol section 8: the digest comes before the policy, so that a
+        // retransmit gets the first answer though its zone or its permission has gone since. Only
+        // what would be refused pays for the digest here.
+        let digest = unsigned_digest(request.message, client.address);
+        let is_known = served.remembered.contains(&digest);
+        is_known.then_some(()).ok_or(refusal)
+    })
+}
+
+fn authorise(
+    request: &Request<'_>,
+    zone: &Name,
+    client: &Client,
+    served: &Served,
+) -> Result<(), Rcode> {
     // RFC 2136 section 3.1.2.
-    if request.question.qclass != Class::IN || served.zones.get(&zone).is_none() {
+    if request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
         return Err(Rcode::NOTAUTH);
     }
     // RFC 2136 section 3.3.
@@ -102,5 +119,55 @@ impl fmt::Debug for ReplyTo {
 impl fmt::Debug for UpdateQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UpdateQueue")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Opcode;
+    use crate::prefix::Policy;
+    use crate::state::Remembered;
+
+    /// An UPDATE of `example.` without records.
+    fn message(id: u8) -> Vec<u8> {
+        let flags = (u16::from(Opcode::UPDATE.0) << 11).to_be_bytes();
+        let header = [&[0, id], &flags[..], &[0, 1, 0, 0, 0, 0, 0, 0]].concat();
+        [&header[..], b"\x07example\0", &[0, 6, 0, 1]].concat()
+    }
+
+    #[test]
+    fn a_retransmit_passes_whatever_the_policy_says() {
+        let source = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let remembered: Remembered = [unsigned_digest(&message(1), source(5))]
+            .into_iter()
+            .collect();
+        let check = |id: u8, port: u16, prefix: &str, expected: Result<(), Rcode>| {
+            let served = Served {
+                policy: Policy {
+                    update: vec![prefix.parse().unwrap()],
+                    transfer: Vec::new(),
+                },
+                remembered: remembered.clone(),
+                ..Served::default()
+            };
+            let message = message(id);
+            let request = Request::read(&message, Header::read(&message).unwrap()).unwrap();
+            let client = Client {
+                address: source(port),
+                transport: Transport::Udp,
+            };
+            assert_eq!(
+                admit(&request, &client, &served),
+                expected,
+                "{id} {port} {prefix}"
+            );
+        };
+        // The zone has gone, the permission too.
+        check(1, 5, "192.0.2.0/24", Ok(()));
+        check(1, 5, "198.51.100.0/24", Ok(()));
+        // Another request, or another client.
+        check(2, 5, "192.0.2.0/24", Err(Rcode::NOTAUTH));
+        check(1, 6, "192.0.2.0/24", Err(Rcode::NOTAUTH));
     }
 }

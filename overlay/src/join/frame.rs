@@ -252,6 +252,44 @@ fn decode_members(bytes: &mut &[u8]) -> Option<Vec<Member>> {
     Some(members)
 }
 
+/// Reads a stream of frames as either side does; true if all of them are well formed. For the
+/// fuzz targets: what reads must be written and read again as the same.
+pub(crate) fn read_frames(stream: &[u8]) -> bool {
+    let mut reader = FrameReader::new(FRAME_SIZE_TO_JOINER);
+    reader.push(stream);
+    loop {
+        match reader.next() {
+            Ok(None) => return true,
+            Ok(Some(message)) => {
+                let mut again = FrameReader::new(FRAME_SIZE_TO_JOINER);
+                again.push(&message.encode());
+                assert_eq!(again.next(), Ok(Some(message)));
+            }
+            Err(Malformed) => return false,
+        }
+    }
+}
+
+/// Well-formed frames for the fuzz targets.
+pub(crate) fn sample_frames() -> Vec<Vec<u8>> {
+    let ask = Message::Ask {
+        version: VERSION,
+        proof: [7; 32],
+        name: "b".into(),
+        addresses: vec!["[2001:db8::1]:5300".parse().expect("it is an address")],
+    };
+    let progress = Message::Progress("waits for the third peer".into());
+    [
+        ask,
+        progress,
+        Message::Stage(Bytes::from_static(b"rows")),
+        Message::Taken(70_000),
+    ]
+    .iter()
+    .map(|message| message.encode().to_vec())
+    .collect()
+}
+
 fn take_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let mut array = [0; N];
     bytes.try_copy_to_slice(&mut array).ok()?;

@@ -136,11 +136,13 @@ impl Inviter {
                 let GuestState::AwaitingKept { name, addresses } = guest.state.clone() else {
                     return;
                 };
+                let token = guest.token.clone();
                 guest.state = GuestState::Served;
                 guest.sent = now;
                 outputs.push_back(JoinOutput::Event(JoinEvent::Asked {
                     link,
                     key: guest.key,
+                    token: token.expect("a token is shown before its binding is kept"),
                     name,
                     addresses,
                     space: WINDOW,

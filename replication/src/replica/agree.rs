@@ -451,7 +451,7 @@ impl Replica {
         if self.wants_aside(now) {
             self.quit_view(Quit::Forced, now);
         }
-        self.start_blob_fetches();
+        self.start_blob_fetches(now);
         self.drop_stale_blobs(now);
         self.review(now);
     }

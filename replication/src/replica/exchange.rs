@@ -46,7 +46,7 @@ impl Replica {
                     self.send(from, Message::BlobHeld(hash));
                 } else {
                     self.blobs.want(hash);
-                    self.start_blob_fetches();
+                    self.start_blob_fetches(now);
                 }
             }
             Message::BlobHeld(hash) => self.blobs.hear_holder(hash, from),
@@ -75,7 +75,12 @@ impl Replica {
                     self.send(from, Message::NotEvicted);
                 }
             }
-            Message::NotEvicted => self.eviction = Eviction::None,
+            Message::NotEvicted => {
+                if self.eviction == Eviction::Told {
+                    self.eviction = Eviction::None;
+                    self.outputs.push_back(Output::NotEvicted);
+                }
+            }
         }
         self.drive(wall, now);
     }
@@ -115,10 +120,10 @@ impl Replica {
         self.drive(wall, now);
     }
 
-    /// A blob did not come from this holder. Another is asked at the next look around: at once,
-    /// two peers without a link between them would ask each other in a circle.
-    pub fn handle_blob_failed(&mut self, hash: BlobHash, from: PeerId) {
+    /// A blob did not come from this holder.
+    pub fn handle_blob_failed(&mut self, hash: BlobHash, from: PeerId, now: Instant) {
         self.blobs.fail(hash, from);
+        self.start_blob_fetches(now);
     }
 
     /// Blobs whose imports were given up go.
@@ -162,9 +167,12 @@ impl Replica {
         needed.into_iter().filter(lacks).collect()
     }
 
-    pub(super) fn start_blob_fetches(&mut self) {
+    pub(super) fn start_blob_fetches(&mut self, now: Instant) {
         let reach = &self.reach;
-        for (hash, from) in self.blobs.start_fetches(|peer| reach.contains_key(&peer)) {
+        let fetches = self
+            .blobs
+            .start_fetches(|peer| reach.contains_key(&peer), now);
+        for (hash, from) in fetches {
             self.outputs.push_back(Output::FetchBlob { hash, from });
         }
     }
@@ -189,7 +197,7 @@ impl Replica {
                 Accepted::Known | Accepted::Refused => {}
             }
         }
-        self.start_blob_fetches();
+        self.start_blob_fetches(now);
         if end == RunEnd::Cut {
             self.catch_up.hurry_after_cut(now);
             self.offer(from);
@@ -297,5 +305,155 @@ impl Replica {
     #[must_use]
     pub fn holds(&self, id: EntryId) -> bool {
         self.log.held().holds(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::{Config, Refused, Submitted};
+    use bytes::Bytes;
+    use overlay::{Admit, ClusterId, PublicKey};
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const CLUSTER: ClusterId = ClusterId([1; 16]);
+    const OTHER: PeerId = PeerId([9; 8]);
+
+    /// A peer of one, settled, and what it says to others.
+    struct World {
+        replica: Replica,
+        wall: Duration,
+        now: Instant,
+        said: Vec<Message>,
+        told: Vec<Output>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+            let public = PublicKey(key.public_key().as_ref().try_into().unwrap());
+            let wall = Duration::from_secs(1_700_000_000);
+            let name = "one".to_owned();
+            let admit = Admit::sign(
+                &key,
+                CLUSTER,
+                public,
+                name,
+                Vec::new(),
+                public.peer_id(),
+                wall,
+            );
+            let birth = Replica::birth(admit, wall);
+            let limit = Duration::from_millis(100);
+            let config = Config::new(public.peer_id(), CLUSTER, limit, limit);
+            let rows = birth.pieces.concat();
+            let now = crate::testing::start();
+            let mut world = Self {
+                replica: Replica::resume(config, &rows, &birth.checkpoint_meta, 1, wall, now)
+                    .unwrap(),
+                wall,
+                now,
+                said: Vec::new(),
+                told: Vec::new(),
+            };
+            world.drain();
+            world
+        }
+
+        fn drain(&mut self) {
+            while let Some(output) = self.replica.poll_output() {
+                match output {
+                    Output::Write(batch) => {
+                        self.replica.handle_durable(batch.id, self.wall, self.now);
+                    }
+                    Output::Send { to, payload } => {
+                        assert_eq!(to, OTHER);
+                        self.said.push(Envelope::decode(&payload).unwrap().message);
+                    }
+                    output => self.told.push(output),
+                }
+            }
+        }
+
+        fn hear(&mut self, message: Message) {
+            let envelope = Envelope {
+                cluster: CLUSTER,
+                sender: OTHER,
+                incarnation: Incarnation(5),
+                message,
+            };
+            let payload = envelope.encode();
+            self.replica
+                .handle_message(OTHER, &payload, self.wall, self.now);
+            self.drain();
+        }
+
+        fn submit(&mut self) -> Result<Submitted, Refused> {
+            let body = Bytes::from_static(b"body");
+            let submitted = self
+                .replica
+                .submit(None, body, Vec::new(), self.wall, self.now);
+            self.drain();
+            submitted
+        }
+
+        fn told_of_eviction(&mut self) -> Vec<Output> {
+            let mut told = std::mem::take(&mut self.told);
+            told.retain(|output| matches!(output, Output::Evicted | Output::NotEvicted));
+            told
+        }
+    }
+
+    #[test]
+    fn who_is_told_that_it_is_evicted_asks_and_goes_on_if_it_is_not() {
+        let mut world = World::new();
+        assert!(world.submit().is_ok());
+        // Word of an eviction that nobody spoke of changes nothing.
+        world.hear(Message::NotEvicted);
+        assert!(world.told_of_eviction().is_empty());
+        for _ in 0..2 {
+            world.said.clear();
+            world.hear(Message::Evicted);
+            world.hear(Message::Evicted);
+            assert!(matches!(world.told_of_eviction()[..], [Output::Evicted]));
+            assert_eq!(world.submit(), Err(Refused::Evicted));
+            let asked = world.said.iter().filter_map(|message| match message {
+                Message::ReseedAsk(stated) => Some(stated),
+                _ => None,
+            });
+            // It states all that it holds, so that the other fetches what it lacks.
+            assert_eq!(asked.collect::<Vec<_>>(), [&world.replica.stated()]);
+            world.hear(Message::NotEvicted);
+            assert!(matches!(world.told_of_eviction()[..], [Output::NotEvicted]));
+            assert!(world.submit().is_ok());
+        }
+    }
+
+    #[test]
+    fn who_knows_of_no_eviction_says_so_and_fetches_what_it_lacks() {
+        let mut world = World::new();
+        let view = overlay::View {
+            number: 1,
+            id: overlay::ViewId(1),
+            members: vec![(OTHER, Incarnation(5))],
+        };
+        world.replica.handle_view(&view, world.wall, world.now);
+        world.drain();
+        world.said.clear();
+        let chain = Chain {
+            author: OTHER,
+            incarnation: Incarnation(4),
+        };
+        world.hear(Message::ReseedAsk([(chain, 3)].into_iter().collect()));
+        assert!(world.said.contains(&Message::NotEvicted));
+        world.now += Duration::from_secs(1);
+        world.replica.handle_timeout(world.wall, world.now);
+        world.drain();
+        let fetch = Message::Fetch {
+            chain,
+            from: 1,
+            to: 3,
+        };
+        assert!(world.said.contains(&fetch), "{:?}", world.said);
     }
 }

@@ -378,7 +378,8 @@ impl Cluster {
             | Output::Stable(_)
             | Output::FetchBlob { .. }
             | Output::DropBlob(_)
-            | Output::Evicted => {}
+            | Output::Evicted
+            | Output::NotEvicted => {}
             Output::LogChanged => self.life(at).log_changed(),
             Output::Settled(mark) => {
                 let peer = &mut self.peers[at];

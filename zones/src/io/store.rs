@@ -4,9 +4,11 @@
 //! DIR/lock                       held while the store is open
 //! DIR/log/ zones/ history/       one sled database each: tree 00 key → payload, CRC-32
 //! DIR/blobs/HASH                 a blob; HASH.new while it is written
+//! DIR/as-found/                  copies of their files while it is not known whether they read
 //! ```
 //! A database keeps all its trees in one sled tree, because only there a batch is atomic.
-//! A store that does not read back is reported, never emptied.
+//! A store that does not read back is reported, never emptied, and left as it was found: what sled
+//! does to a damaged file when it opens it is taken back.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -23,6 +25,7 @@ pub struct SledStore {
     zones: OpenDatabase,
     history: OpenDatabase,
     blobs: PathBuf,
+    as_found: AsFound,
     /// Released when the store is closed.
     _lock: File,
 }
@@ -39,18 +42,58 @@ impl SledStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(|e| failed("create", path, e))?;
         let lock = lock(path)?;
+        let as_found = AsFound::keep(path)?;
+        let databases = Database::ALL.map(|database| OpenDatabase::open(path, database));
+        let [log, zones, history] = match databases {
+            [Ok(log), Ok(zones), Ok(history)] => [log, zones, history],
+            databases => {
+                let mut errors = databases.into_iter().filter_map(Result::err);
+                let error = errors.next().expect("one of them has failed");
+                as_found.restore()?;
+                return Err(error);
+            }
+        };
         let store = Self {
-            log: OpenDatabase::open(path, Database::Log)?,
-            zones: OpenDatabase::open(path, Database::Zones)?,
-            history: OpenDatabase::open(path, Database::History)?,
+            log,
+            zones,
+            history,
             blobs: path.join("blobs"),
+            as_found,
             _lock: lock,
         };
-        store.check_format(path)?;
-        store.open_blobs()?;
-        sync_folder(path)?;
-        sync_folder(&parent(path))?;
-        Ok(store)
+        let checked = store
+            .check_format(path)
+            .and_then(|()| store.open_blobs())
+            .and_then(|()| sync_folder(path))
+            .and_then(|()| sync_folder(&parent(path)));
+        match checked {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.give_back()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything in it has been read and is whole: the copies of the files as they were found go.
+    pub fn accept(&mut self) {
+        self.as_found.discard();
+    }
+
+    /// It does not read: closes it, and leaves the files as they were found.
+    pub fn give_back(self) -> Result<(), StoreError> {
+        let Self {
+            log,
+            zones,
+            history,
+            as_found,
+            _lock: lock,
+            ..
+        } = self;
+        drop((log, zones, history));
+        let restored = as_found.restore();
+        drop(lock);
+        restored
     }
 
     /// A database without its format row is about to be made; then none may hold anything yet.
@@ -124,11 +167,75 @@ impl SledStore {
     }
 }
 
-/// Renames the folder of a store that cannot be opened, beside itself, so that a new one can be
-/// made. Returns where it is. Nothing in it is changed.
-pub fn set_aside(path: &Path, name: &str) -> Result<PathBuf, StoreError> {
+/// The files of the databases before sled opened them. sled truncates and rewrites a damaged file
+/// without a word, and what it throws away may be what an operator needs to save the rest.
+///
+/// The copies are not synced: after a power cut in the middle of a start, what sled has made of
+/// the files stands.
+struct AsFound {
+    path: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl AsFound {
+    fn keep(store: &Path) -> Result<Self, StoreError> {
+        let mut kept = Self {
+            path: store.to_owned(),
+            files: Vec::new(),
+        };
+        // One that a start left which came to no end is older than the files.
+        kept.discard();
+        for database in Database::ALL {
+            let folder = store.join(database.name());
+            let copies = kept.copies(database.name());
+            if !folder.exists() {
+                continue;
+            }
+            fs::create_dir_all(&copies).map_err(|e| failed("create", &copies, e))?;
+            for entry in fs::read_dir(&folder).map_err(|e| failed("read", &folder, e))? {
+                let entry = entry.map_err(|e| failed("read", &folder, e))?;
+                if !entry.path().is_file() {
+                    continue;
+                }
+                let copy = copies.join(entry.file_name());
+                // A file system that can share blocks does not copy at all.
+                fs::copy(entry.path(), &copy).map_err(|e| failed("copy to", &copy, e))?;
+                kept.files
+                    .push(Path::new(database.name()).join(entry.file_name()));
+            }
+        }
+        Ok(kept)
+    }
+
+    fn restore(mut self) -> Result<(), StoreError> {
+        for file in &self.files {
+            let copy = self.copies("").join(file);
+            let place = self.path.join(file);
+            fs::rename(&copy, &place).map_err(|e| failed("put back", &place, e))?;
+        }
+        self.discard();
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.files.clear();
+        // What is left over goes with the next start.
+        let _ = fs::remove_dir_all(self.copies(""));
+    }
+
+    fn copies(&self, of: &str) -> PathBuf {
+        self.path.join("as-found").join(of)
+    }
+}
+
+/// Renames the folder of a store that cannot be opened to its own name and `.suffix`, so that a
+/// new one can be made. Returns where it is. Nothing in it is changed.
+pub fn set_aside(path: &Path, suffix: &str) -> Result<PathBuf, StoreError> {
+    let path = &fs::canonicalize(path).map_err(|e| failed("find", path, e))?;
     let _lock = lock(path)?;
-    let target = parent(path).join(name);
+    let mut target = path.clone().into_os_string();
+    target.push(format!(".{suffix}"));
+    let target = PathBuf::from(target);
     if target.exists() {
         return Err(failed(
             "rename to",
@@ -515,10 +622,54 @@ mod tests {
             let error = open_error(&path);
             assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         }
-        let aside = set_aside(&path, "store.corrupt-2026-11-24").unwrap();
+        let aside = set_aside(&path, "corrupt-2026").unwrap();
+        assert_eq!(aside.file_name().unwrap(), "store.corrupt-2026");
         assert!(aside.join("log").join("db").exists() && !path.exists());
         let store = SledStore::open(&path).unwrap();
         assert_eq!(store.get(Database::Log, "t", b"key").unwrap(), None);
+    }
+
+    #[test]
+    fn what_does_not_read_is_left_as_it_was_found() {
+        let check = |damage: &dyn Fn(&mut Vec<u8>)| {
+            let (_folder, path) = folder();
+            filled(&path);
+            let file = path.join("zones").join("db");
+            let mut bytes = fs::read(&file).unwrap();
+            damage(&mut bytes);
+            fs::write(&file, &bytes).unwrap();
+            match SledStore::open(&path) {
+                Err(_) => {}
+                // Only the reader of the rows can tell that they are too few.
+                Ok(store) => store.give_back().unwrap(),
+            }
+            assert!(fs::read(&file).unwrap() == bytes);
+            assert!(!path.join("as-found").exists());
+        };
+        check(&|bytes| bytes.fill(0));
+        check(&|bytes| bytes.truncate(1_000));
+        check(&|bytes| bytes.clear());
+        check(&|bytes| bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0x5a));
+    }
+
+    #[test]
+    fn a_store_that_reads_keeps_what_is_written() {
+        let (_folder, path) = folder();
+        filled(&path);
+        for n in 0..3u8 {
+            let mut store = SledStore::open(&path).unwrap();
+            assert!(path.join("as-found").exists());
+            if n == 1 {
+                store.accept();
+                assert!(!path.join("as-found").exists());
+            }
+            store
+                .write(Database::Log, &[Row::put("t", [n], *b"more")])
+                .unwrap();
+            store.flush(Database::Log).unwrap();
+        }
+        let store = SledStore::open(&path).unwrap();
+        assert_eq!(store.scan(Database::Log, "t", b"").count(), 4);
     }
 
     #[test]
@@ -584,7 +735,13 @@ mod tests {
             }
             fs::write(&file, &bytes).unwrap();
             match SledStore::open(&path) {
-                Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "{error}"),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+                    assert!(
+                        fs::read(&file).unwrap() == bytes,
+                        "the file is as it was found"
+                    );
+                }
                 Ok(store) => {
                     for (n, row) in store.scan(Database::Log, "t", b"").enumerate() {
                         match row {

@@ -1,0 +1,180 @@
+//! DNS messages: the answer engine by both transports, transfers, and the whole path of an UPDATE
+//! but its waiting.
+
+use crate::answer::Answer;
+use crate::question::{Question, RD, UPDATE};
+use dnsd::prefix::Policy;
+use dnsd::serve::{Client, Limits, Outcome, Served, Transport, serve, transfer};
+use std::sync::LazyLock;
+use zones::rtype::{Class, Rtype};
+use zones::zone_set::{Shown, ZoneState, ZoneTable};
+use zones::{Name, Serial, Update, Version};
+
+const ZONE: &str = r#"
+@ 3600 SOA ns.example. hostmaster.example. 1 7200 900 1209600 300
+@ 3600 NS ns
+@ 3600 NS ns.sub
+@ 3600 MX 10 mail
+ns 3600 A 192.0.2.53
+mail 60 AAAA 2001:db8::25
+mail 60 TXT "x" "y"
+* 60 MX 10 mail
+*.loop 60 CNAME a.loop
+alias 60 CNAME www.alias2
+alias2 60 DNAME target
+www.target 60 A 192.0.2.1
+chain 60 CNAME alias
+sub 60 NS ns.sub
+sub 60 NS ns.far.away.
+ns.sub 60 A 192.0.2.54
+svc 60 HTTPS 1 . alpn=h2
+srv 60 SRV 0 0 1 mail
+out 60 CNAME elsewhere.
+$GENERATE 1-60 many 60 A 192.0.2.$
+$GENERATE 1-40 wide 60 NS n$.wide
+$GENERATE 1-40 n$.wide 60 A 192.0.2.$
+"#;
+
+static SERVED: LazyLock<Served> = LazyLock::new(|| {
+    let zones = ["example.", "sub.example."].iter().enumerate().fold(
+        ZoneTable::default(),
+        |zones, (i, origin)| {
+            let origin: Name = origin.parse().unwrap();
+            // The lower zone is held too, with names of its own.
+            let records = crate::zone_text::read(&origin, ZONE);
+            let version = Version::from_records(&origin, &records).unwrap();
+            let serial = Serial(u32::MAX - i as u32);
+            zones.with(ZoneState {
+                origin,
+                now: version.clone(),
+                shown: Some(Shown { version, serial }),
+            })
+        },
+    );
+    let anyone = vec!["0.0.0.0/0".parse().unwrap()];
+    let policy = Policy {
+        update: anyone.clone(),
+        transfer: anyone,
+    };
+    Served {
+        zones,
+        policy,
+        ..Served::default()
+    }
+});
+
+/// Answers a request by both transports, and applies it if it is an UPDATE.
+pub fn run(request: &[u8]) {
+    check(request, Transport::Udp);
+    check(request, Transport::Tcp);
+    if let Ok(update) = Update::from_message(request)
+        && let Some(zone) = SERVED.zones.get(update.zone())
+    {
+        let version = &zone.now;
+        if version.check(&update, Serial(7)).is_ok() {
+            let applied = version.apply(&update, Serial(7));
+            let rebuilt: Vec<_> = applied.version.records().collect();
+            let rebuilt = Version::from_records(version.origin(), &rebuilt).unwrap();
+            assert_eq!(rebuilt.digest(), applied.version.digest());
+            assert_eq!(rebuilt.counts(), applied.version.counts());
+        }
+    }
+}
+
+/// The response, if there is one, is short enough and can be read.
+pub fn check(request: &[u8], transport: Transport) {
+    let client = Client {
+        address: "192.0.2.1:4000".parse().unwrap(),
+        transport,
+    };
+    let limits = Limits::default();
+    let mut response = b"left over".to_vec();
+    match serve(request, &client, &SERVED, &limits, &mut response) {
+        Outcome::Drop | Outcome::Update => {}
+        Outcome::Respond(rcode) => {
+            let answer = Answer::read(&response)
+                .unwrap_or_else(|error| panic!("{error}\n{request:02x?}\n{response:02x?}"));
+            assert_eq!(answer.id.to_be_bytes(), request[..2]);
+            assert_eq!(answer.flags & 0x8000, 0x8000);
+            assert_eq!(answer.rcode, rcode);
+            if transport == Transport::Udp {
+                let size_max = answer.opt.map_or(512, |_| usize::from(limits.udp_size));
+                assert!(
+                    response.len() <= size_max.max(request.len() + 11),
+                    "{}",
+                    response.len()
+                );
+                assert!(response.len() <= 1232.max(request.len() + 11));
+            }
+        }
+        Outcome::Transfer => {
+            assert_eq!(transport, Transport::Tcp);
+            for message in transfer::messages(request, &SERVED, &limits).unwrap() {
+                Answer::read(&message.unwrap()).unwrap();
+            }
+        }
+    }
+}
+
+/// Questions of each kind, and updates.
+pub fn samples() -> Vec<Vec<u8>> {
+    let question = |qname: &str, qtype: u16, flags: u16, edns, serial| {
+        let question = Question {
+            id: 0xbeef,
+            flags,
+            qname: qname.parse().unwrap(),
+            qtype: Rtype(qtype),
+            qclass: Class::IN,
+            serial,
+            edns,
+        };
+        question.to_wire()
+    };
+    let edns = Some((1232, 0, 0x8000));
+    let mut samples = vec![
+        question("www.alias.example.", 1, RD, None, None),
+        question("many.example.", 1, RD, edns, None),
+        question("x.wide.example.", 28, 0, edns, None),
+        question("any.name.example.", 15, 0, None, None),
+        question("deep.loop.example.", 255, 0, None, None),
+        question("example.", 252, 0, None, None),
+        question("example.", 251, 0, None, Some(5)),
+        question("sub.example.", 43, 0, edns, None),
+    ];
+    let rr = |name: &[u8], rtype: u16, class: u16, ttl: u32, rdata: &[u8]| {
+        let mut rr = [name, b"\xc0\x0c"].concat();
+        rr.extend(rtype.to_be_bytes());
+        rr.extend(class.to_be_bytes());
+        rr.extend(ttl.to_be_bytes());
+        rr.extend((rdata.len() as u16).to_be_bytes());
+        rr.extend(rdata);
+        rr
+    };
+    let update = |prerequisites: &[Vec<u8>], changes: &[Vec<u8>]| {
+        let mut message = question("example.", 6, UPDATE, None, None);
+        message[7] = prerequisites.len() as u8;
+        message[9] = changes.len() as u8;
+        message.extend(prerequisites.concat());
+        message.extend(changes.concat());
+        message
+    };
+    samples.extend([
+        update(
+            &[
+                rr(b"\x04none", 255, 254, 0, b""),
+                rr(b"\x04mail", 28, 255, 0, b""),
+            ],
+            &[rr(b"\x03new", 1, 1, 60, &[192, 0, 2, 9])],
+        ),
+        update(
+            &[rr(b"\x02ns", 1, 1, 0, &[192, 0, 2, 53])],
+            &[
+                rr(b"\x03www\x06target", 255, 255, 0, b""),
+                rr(b"\x02ns", 1, 254, 0, &[192, 0, 2, 53]),
+                rr(b"\x05alias", 5, 1, 60, b"\x04mail\xc0\x0c"),
+                rr(b"\x03svc", 65, 1, 60, b"\0\x01\0\0\x01\0\x03\x02h2"),
+            ],
+        ),
+    ]);
+    samples
+}
