@@ -2,15 +2,18 @@
 //! zones, replication and overlay together.
 
 pub mod admin;
+pub mod blobs;
 pub mod body;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod durable;
 pub mod fold;
 pub mod health;
 pub mod imports;
 pub mod io;
+pub mod membership;
 pub mod message;
 pub mod metrics;
 pub mod peer;

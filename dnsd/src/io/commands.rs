@@ -4,10 +4,10 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::clock;
 use super::disk::Job;
 use super::driver::{Aside, Client, Driver, Input};
-use super::start::blob_hash;
 use crate::admin::{self, Done, Progress, Request, Step};
 use crate::body::Body;
 use crate::config::PeerRef;
+use crate::durable::blob_hash;
 use crate::metrics::Page;
 use crate::prefix::Prefix;
 use crate::report::{self, Life};
@@ -637,31 +637,6 @@ fn refusal(refused: CommandRefused) -> String {
             "the data of the import is not on disk".to_owned()
         }
         CommandRefused::Replica(Refused::TooLarge) => "the command is too large".to_owned(),
-    }
-}
-
-/// The members as the overlay wants them.
-#[must_use]
-pub(super) fn overlay_members(members: &replication::MemberSet) -> overlay::MemberSet {
-    let key_of = |peer: &PeerId| {
-        members
-            .admitted
-            .iter()
-            .find(|admit| admit.peer() == *peer)
-            .map(|admit| admit.key)
-    };
-    overlay::MemberSet {
-        admitted: members
-            .admitted
-            .iter()
-            .map(|admit| overlay::Member {
-                key: admit.key,
-                name: admit.name.clone(),
-                addresses: admit.addresses.clone(),
-            })
-            .collect(),
-        excluded: members.excluded.iter().filter_map(key_of).collect(),
-        evicted: members.evicted.iter().filter_map(key_of).collect(),
     }
 }
 

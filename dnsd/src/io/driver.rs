@@ -6,11 +6,12 @@
 //!  link, disk, aside ──▶┘                       └─▶ what queries see; answers to clients
 //! ```
 
-use super::blobs::{Blobs, Fetched};
 use super::clock;
 use super::commands::Commands;
 use super::disk::{Done, Job};
-use super::start::{join_row, member_row, seeded_row};
+use crate::blobs::{Blobs, Fetched};
+use crate::durable::{blob_hash, join_row, member_row, seeded_row};
+use crate::membership::overlay_members;
 use crate::peer::{Effect, Peer};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
@@ -293,7 +294,7 @@ impl Driver {
                 match self.blobs.handle_fetched(tag, &data, last) {
                     Fetched::Going => {}
                     Fetched::Complete(hash, from, bytes) => {
-                        if super::start::blob_hash(&bytes) == hash {
+                        if blob_hash(&bytes) == hash {
                             self.blobs.insert(hash, bytes.clone());
                             self.write(Job::PutBlob(hash, bytes));
                         } else {
@@ -498,7 +499,7 @@ impl Driver {
             Effect::Near(body) => self.say(Command::State(NEAR, body)),
             Effect::Complain(of) => self.say(Command::Complain(of)),
             Effect::Members(members) => {
-                let members = super::commands::overlay_members(&members);
+                let members = overlay_members(&members);
                 self.say(Command::Members(members));
             }
             Effect::Write(batch) => self.write(Job::Log(batch)),

@@ -1,7 +1,8 @@
 //! A fresh data directory becomes a member's: dial the inviter, take what it sends, store it.
 
 use super::clock;
-use super::start::{DataDir, StartError};
+use super::start::DataDir;
+use crate::durable::{self, LoadError};
 use crate::stage::Receiver;
 use bytes::BytesMut;
 use overlay::io::endpoint::Listeners;
@@ -29,7 +30,7 @@ pub enum JoinError {
     /// The links cannot be opened.
     Links(LinkError),
     /// What came cannot be stored.
-    Start(StartError),
+    Store(LoadError),
     /// The token is too old to be tried.
     Expired,
     /// It was asked to stop.
@@ -44,7 +45,7 @@ impl fmt::Display for JoinError {
                  (the inviter's log says which); ask for a new one with `dnsd invite`",
             ),
             Self::Links(error) => error.fmt(f),
-            Self::Start(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
             Self::Expired => {
                 f.write_str("the token has expired; ask for a new one with `dnsd invite`")
             }
@@ -140,14 +141,15 @@ pub fn join(
                 let (Some((admit, members)), Ok(received)) = (admitted, stage.finish()) else {
                     return Err(malformed());
                 };
-                data.take_snapshot(
+                durable::take_snapshot(
+                    &mut data.store,
                     &admit,
                     &received,
                     &snapshot.freeze(),
                     &members,
                     clock::wall(),
                 )
-                .map_err(JoinError::Start)?;
+                .map_err(JoinError::Store)?;
                 say(Command::Stored);
                 links.stop();
                 info!(name = admit.name, "joined");
@@ -169,5 +171,5 @@ pub fn join(
 }
 
 fn malformed() -> JoinError {
-    JoinError::Start(StartError::Rows(replication::Corrupt::Snapshot))
+    JoinError::Store(LoadError::Rows(replication::Corrupt::Snapshot))
 }

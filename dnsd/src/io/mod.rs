@@ -7,7 +7,6 @@
 
 pub mod admin;
 pub mod admin_client;
-pub mod blobs;
 pub mod clock;
 pub mod commands;
 mod datagrams;

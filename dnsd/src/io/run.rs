@@ -1,7 +1,6 @@
 //! `dnsd serve`: everything that runs, from the start to a clean stop.
 
 use super::admin::AdminSocket;
-use super::blobs::Blobs;
 use super::clock;
 use super::commands::{Commands, Seeds, Snapshot};
 use super::disk;
@@ -9,8 +8,10 @@ use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
 use super::joining::{self, JoinError};
 use super::listeners::{self, ListenError, Listeners};
-use super::start::{DataDir, Member, StartError, blob_hash};
+use super::start::{DataDir, StartError};
+use crate::blobs::Blobs;
 use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, ZoneFile};
+use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
@@ -104,6 +105,12 @@ impl fmt::Display for ServeError {
 }
 
 impl std::error::Error for ServeError {}
+
+impl From<LoadError> for ServeError {
+    fn from(error: LoadError) -> Self {
+        Self::Start(error.into())
+    }
+}
 
 /// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
 pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
@@ -207,7 +214,7 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
         wall,
         now,
     )
-    .map_err(|corrupt| ServeError::Start(StartError::Rows(corrupt)))?;
+    .map_err(LoadError::Rows)?;
     let peer = Peer::resume(replica, member.checkpoint, member.imports, wall, now);
 
     let served = Arc::new(ArcSwap::from_pointee(Served::default()));
@@ -350,7 +357,7 @@ fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), Serve
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
     let opened = DataDir::open(&config.data_dir).and_then(|mut data| {
-        let member = data.member()?;
+        let member = durable::member(&mut data.store)?;
         Ok((data, member))
     });
     match opened {
@@ -418,8 +425,7 @@ fn found(
         clock::wall(),
     );
     info!(cluster = %admit.cluster, "a new cluster");
-    data.give_birth(&admit, clock::wall())
-        .map_err(ServeError::Start)?;
+    durable::give_birth(&mut data.store, &admit, clock::wall())?;
     reread(data)
 }
 
@@ -441,7 +447,7 @@ fn join(
 }
 
 fn reread(data: &mut DataDir) -> Result<Member, ServeError> {
-    let member = data.member().map_err(ServeError::Start)?;
+    let member = durable::member(&mut data.store)?;
     Ok(member.expect("it was just written"))
 }
 
@@ -454,14 +460,13 @@ fn name_of(config: &ServeConfig, me: overlay::PeerId) -> String {
 
 /// Binds the address for links. A port that is not said is chosen once and kept.
 fn bind_links(config: &ServeConfig, data: &mut DataDir) -> Result<PeerListeners, ServeError> {
-    let kept = data.peer_port().map_err(ServeError::Start)?;
+    let kept = durable::peer_port(&data.store)?;
     let address = config
         .peer_listen
         .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, kept.unwrap_or_default())));
     let listeners = PeerListeners::bind(address).map_err(ServeError::Links)?;
     if config.peer_listen.is_none() && kept.is_none() {
-        data.set_peer_port(listeners.address().port())
-            .map_err(ServeError::Start)?;
+        durable::set_peer_port(&mut data.store, listeners.address().port())?;
     }
     Ok(listeners)
 }
@@ -540,13 +545,13 @@ fn start_links(
     advertised: Vec<SocketAddr>,
     inputs: &SyncSender<Input>,
 ) -> Result<StartLinks, ServeError> {
-    let rows = data.member_rows().map_err(ServeError::Start)?;
-    let join_rows = data.join_rows().map_err(ServeError::Start)?;
+    let rows = durable::member_rows(&data.store)?;
+    let join_rows = durable::join_rows(&data.store)?;
     let join = Join::resume(join_rows, fastrand::u64(..)).map_err(|row| {
-        ServeError::Start(StartError::Store(zones::store::StoreError::Corrupt {
+        LoadError::Store(zones::store::StoreError::Corrupt {
             place: "database zones, tree join".to_owned(),
             cause: format!("the row {} does not decode", row.key.escape_ascii()),
-        }))
+        })
     })?;
     let links =
         (!config.links.is_empty()).then(|| config.links.iter().map(neighbor_spec).collect());
