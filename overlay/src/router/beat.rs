@@ -143,6 +143,12 @@ impl Router {
             }
             Change::WentDown(_) => {
                 let listing = link.end_session();
+                // A dead neighbor's connection ends only after the transport's idle time-out;
+                // another neighbor may have what was asked for.
+                let carrier = link.connection.as_ref().map(|triple| triple.link);
+                for fetch in carrier.map_or_else(Vec::new, |link| self.fetches.remove_link(link)) {
+                    self.event(Event::FetchFailed(fetch));
+                }
                 self.dialing.went_down(peer, now);
                 self.event(Event::NeighborDown(peer));
                 // Bad news does not wait.

@@ -119,6 +119,33 @@ pub(super) fn killed_peer(seed: u64) -> Duration {
     agreed[1] - until
 }
 
+/// A peer is killed while it answers a fetch, and does not come back. How long until who asked
+/// hears that it has failed.
+pub(super) fn orphaned_fetch() -> Duration {
+    let mut random = fastrand::Rng::with_seed(1);
+    let network = even(&mut random, Duration::from_micros(200));
+    let mut world = World::new(vec![vec![1], vec![0]], 2, network, Faults::None, start());
+    (0..2).for_each(|number| world.start_peer(number, &mut random));
+    run_until(&mut world, Duration::from_secs(1), |_, _, _| {});
+    let neighbor = world.peers[1].id;
+    let request = numbered(1, 8);
+    world.call(0, |router, now| router.fetch(neighbor, request, now));
+    let mut is_asked = false;
+    let killed = Duration::from_millis(1_100);
+    run_until(&mut world, killed, |_, _, event| {
+        is_asked |= matches!(event, Event::FetchRequested { .. });
+    });
+    assert!(is_asked);
+    world.kill(1);
+    let mut failed = None;
+    run_until(&mut world, killed * 2, |now, _, event| {
+        if let Event::FetchFailed(_) = event {
+            failed = Some(now - killed);
+        }
+    });
+    failed.expect("nobody waits for a dead peer")
+}
+
 /// Two peers between which only small packets pass, each with a big word to push. How many views
 /// the first one forms.
 pub(super) fn hole(faults: Faults) -> usize {

@@ -116,6 +116,11 @@ fn through_a_hole_for_big_packets_views_stand_still() {
     assert!(measured::hole(Faults::None) <= HOLE_VIEWS_MAX);
 }
 
+#[test]
+fn a_fetch_from_a_killed_peer_fails_at_once() {
+    assert!(measured::orphaned_fetch() <= KILL_NOTICED);
+}
+
 fn check_that_it_is_caught(faults: Faults, breaks: Breaks) {
     let is_caught = |seed: &u64| {
         let run = || schedule::run(*seed, breaks, faults);

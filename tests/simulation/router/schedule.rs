@@ -176,7 +176,7 @@ impl Simulation {
             }
             4 | 5 => self.exchange.say(world, number, random),
             6 if number != other => {
-                let size = random.u64(1..200_000);
+                let size = [random.u64(1..200_000), random.u64(1..2_000_000)][random.usize(0..2)];
                 self.exchange.fetch(world, number, other, size);
             }
             _ => self.multicast(number),
