@@ -36,6 +36,10 @@ impl Router {
         if triple.beat.id() != Some(id) {
             return;
         }
+        let hears = match &packet {
+            BeatPacket::Heartbeat(beat) if beat.nonce == triple.my_nonce => beat.hears,
+            _ => Incarnation(0),
+        };
         let change = match packet {
             BeatPacket::Heartbeat(beat) if beat.nonce == triple.my_nonce => {
                 link.neighbor.handle_heartbeat(&beat, me, now)
@@ -52,6 +56,9 @@ impl Router {
                 Change::None
             }
         };
+        if hears > me {
+            self.event(Event::OwnIncarnationSeen(hears));
+        }
         self.apply(peer, change, now);
     }
 

@@ -6,8 +6,8 @@ use super::network::Network;
 use super::schedule::start;
 use super::world::World;
 use bytes::Buf;
-use overlay::Faults;
 use overlay::event::{Class, Event, StateKind};
+use overlay::{Faults, Incarnation};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -144,6 +144,30 @@ pub(super) fn orphaned_fetch() -> Duration {
         }
     });
     failed.expect("nobody waits for a dead peer")
+}
+
+/// A peer starts from a backup that has forgotten its last life. Whether it is told of that one.
+pub(super) fn restored_backup() -> bool {
+    let mut random = fastrand::Rng::with_seed(1);
+    let network = even(&mut random, Duration::from_micros(200));
+    let mut world = World::new(vec![vec![1], vec![0]], 2, network, Faults::None, start());
+    (0..2).for_each(|number| world.start_peer(number, &mut random));
+    let second = Duration::from_secs(1);
+    let backup = world.peers[1].incarnation;
+    run_until(&mut world, second, |_, _, _| {});
+    world.kill(1);
+    world.start_peer(1, &mut random);
+    let latest = world.peers[1].incarnation;
+    run_until(&mut world, second * 2, |_, _, _| {});
+    world.kill(1);
+    world.peers[1].incarnation = Incarnation(backup.0 - (1 << 32));
+    world.start_peer(1, &mut random);
+    assert!(world.peers[1].incarnation < latest);
+    let mut is_told = false;
+    run_until(&mut world, second * 3, |_, number, event| {
+        is_told |= number == 1 && *event == Event::OwnIncarnationSeen(latest);
+    });
+    is_told
 }
 
 /// Two peers between which only small packets pass, each with a big word to push. How many views

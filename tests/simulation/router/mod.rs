@@ -121,6 +121,11 @@ fn a_fetch_from_a_killed_peer_fails_at_once() {
     assert!(measured::orphaned_fetch() <= KILL_NOTICED);
 }
 
+#[test]
+fn a_restored_backup_is_told_of_its_last_life() {
+    assert!(measured::restored_backup());
+}
+
 fn check_that_it_is_caught(faults: Faults, breaks: Breaks) {
     let is_caught = |seed: &u64| {
         let run = || schedule::run(*seed, breaks, faults);
