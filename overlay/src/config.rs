@@ -24,6 +24,27 @@ pub struct Config {
     pub admit: Option<Admit>,
 }
 
+/// Rules that a simulation breaks on purpose, to show that its checks can fail; none is in a
+/// daemon.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Faults {
+    #[default]
+    None,
+    /// A message is delivered and passed on as often as it comes.
+    NoDuplicateSuppression,
+    /// A message is not taken before those that precede it.
+    HoldForOrder,
+    /// What a neighbor has and this peer lacks is not pulled.
+    NoPulls,
+    /// A view is named by its set alone.
+    IdWithoutRound,
+    /// One complaint leaves a member out.
+    OneComplaintSuffices,
+    /// A link is stated before its push is acknowledged.
+    ListedBeforePush,
+}
+
 /// How a configuration names a neighbor; one that has not joined yet is waited for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NeighborSpec {

@@ -39,6 +39,8 @@ pub mod token;
 pub mod view;
 
 pub use admit::{Admit, ClusterId};
+#[doc(hidden)]
+pub use config::Faults;
 pub use config::{Config, NeighborSpec};
 pub use event::{Class, Event, FetchId, Full, Last, Output, StateKind};
 pub use join::{Join, JoinEvent, JoinOutput};

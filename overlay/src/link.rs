@@ -1,6 +1,7 @@
 //! A link to one neighbor: its three connections, the session on it and what waits to be sent.
 //! It comes and goes with the neighbor's stage; what its packets mean is not known here.
 
+use crate::config::Faults;
 use crate::event::Class;
 use crate::link_event::LinkId;
 use crate::multicast::Life;
@@ -197,7 +198,7 @@ impl Link {
     }
 
     /// Follows the push; whether the link is to be listed from here on.
-    pub(crate) fn advance_push(&mut self) -> Listing {
+    pub(crate) fn advance_push(&mut self, faults: Faults) -> Listing {
         let Some(sender) = &self.sender else {
             return Listing::AsBefore;
         };
@@ -209,7 +210,7 @@ impl Link {
             };
         }
         match self.push {
-            Push::Sent { last } if sender.acked() >= last => {
+            Push::Sent { last } if sender.acked() >= last || faults == Faults::ListedBeforePush => {
                 self.push = Push::Acknowledged;
                 Listing::Changed
             }
@@ -313,7 +314,6 @@ impl Link {
         let mut next = vec![self.neighbor.poll_timeout(), self.unacknowledged_limit()];
         if let Some(triple) = &self.connection {
             if let Companion::Open(_) = triple.beat {
-                // Beats and pings that nothing carries are not due.
                 next.extend([Some(self.neighbor.beat_next()), self.neighbor.ping_next()]);
             }
             if triple.side == Side::Dialer {

@@ -6,7 +6,7 @@
 //! those is told the gap.
 
 use crate::event::Class;
-use crate::packet::{Multicast, PULL_MAX, Pull, SUMMARY_MAX, SummaryRow};
+use crate::packet::{Multicast, PULL_MAX, Pull, SummaryRow};
 use crate::peer_id::{Incarnation, PeerId};
 use crate::view::View;
 use bytes::Bytes;
@@ -111,6 +111,7 @@ impl Multicasts {
     pub(crate) fn insert(&mut self, message: Multicast, now: Instant) {
         let life = (message.source, message.incarnation);
         let sequence = message.sequence;
+        let was_wanting = self.is_wanting(life);
         // First contact with a source starts at what is not gone, without a gap.
         let chain = self.chains.entry(life);
         chain.or_insert_with(|| Chain::starting_at(message.gone_below));
@@ -121,12 +122,15 @@ impl Multicasts {
         };
         chain.insert(sequence, message);
         if life != me {
-            chain.ack_at.get_or_insert(now + SOURCE_ACK_DELAY);
+            chain.acknowledge_by(now + SOURCE_ACK_DELAY);
         }
         self.wanted.remove(&(life, sequence));
         let overflow = chain.overflow();
         if life != me && overflow > 0 {
             self.raise_gone(life, overflow);
+        }
+        if was_wanting && !self.is_wanting(life) {
+            self.want_rest(life, now);
         }
     }
 
@@ -263,7 +267,7 @@ impl Multicasts {
                 gone_below: chain.gone_below,
             }
         });
-        rows.take(SUMMARY_MAX).collect()
+        rows.collect()
     }
 
     /// The neighbor lives anew, or is no member any more: it has nothing of before.
@@ -277,7 +281,7 @@ impl Multicasts {
                 chain.left_at = None;
                 // The source forgot what this peer had when it left its view.
                 if *life != self.me {
-                    chain.ack_at.get_or_insert(now + SOURCE_ACK_DELAY);
+                    chain.acknowledge_by(now + SOURCE_ACK_DELAY);
                 }
             } else {
                 chain.left_at.get_or_insert(now);
@@ -296,6 +300,9 @@ impl Multicasts {
             if self.latest(life.0) > Some(life.1) {
                 // A later life is known, so nothing of this one is accepted again.
                 self.chains.remove(life);
+                self.said.values_mut().for_each(|rows| {
+                    rows.remove(life);
+                });
             } else if let Some(chain) = self.chains.get_mut(life) {
                 chain.left_at = None;
             }
@@ -316,6 +323,8 @@ impl Multicasts {
     pub(crate) fn remove(&mut self, peer: PeerId) {
         self.chains.retain(|(source, _), _| *source != peer);
         self.wanted.retain(|((source, _), _), _| *source != peer);
+        let said = self.said.values_mut();
+        said.for_each(|rows| rows.retain(|(source, _), _| *source != peer));
     }
 
     pub(crate) fn take_gaps(&mut self) -> Vec<Gap> {
@@ -330,6 +339,12 @@ impl Multicasts {
     pub(crate) fn neighbor_has(&self, neighbor: PeerId, life: Life, sequence: u64) -> bool {
         let row = self.said.get(&neighbor).and_then(|rows| rows.get(&life));
         row.is_some_and(|row| sequence <= row.prefix || has(row, sequence))
+    }
+
+    /// True if the message continues what came of its source, or begins it.
+    pub(crate) fn is_next(&self, life: Life, sequence: u64) -> bool {
+        let chain = self.chains.get(&life);
+        chain.is_none_or(|chain| sequence <= chain.prefix + 1)
     }
 
     /// A first contact counts unless the source has lived on since.
@@ -354,6 +369,21 @@ impl Multicasts {
         for sequence in lacks.filter(|s| has(row, *s) && !chain.holds(*s)) {
             let wanted = Wanted { due, asked: None };
             self.wanted.entry((life, sequence)).or_insert(wanted);
+        }
+    }
+
+    fn is_wanting(&self, life: Life) -> bool {
+        let mut wanted = self.wanted.range((life, 0)..=(life, u64::MAX));
+        wanted.next().is_some()
+    }
+
+    /// Only so many are looked for at a time. When those are there the next ones are, also if
+    /// the source has fallen silent: then no summary comes again.
+    fn want_rest(&mut self, life: Life, now: Instant) {
+        let said = self.said.values();
+        let rows: Vec<SummaryRow> = said.filter_map(|rows| rows.get(&life)).copied().collect();
+        for row in rows {
+            self.want(life, &row, now + PULL_WAIT_MIN);
         }
     }
 
@@ -420,6 +450,11 @@ impl Chain {
         self.store_size += message.payload.len();
         let class = message.class;
         self.store.insert(sequence, Stored { class, message });
+    }
+
+    /// Something new is acknowledged sooner than something old is again.
+    fn acknowledge_by(&mut self, due: Instant) {
+        self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
     }
 
     fn absorb(&mut self) {
@@ -546,6 +581,47 @@ mod tests {
         let again = due + PULL_AGAIN_MIN;
         let expected = [(NEIGHBOR, vec![6]), (other, vec![3])];
         assert_eq!(pulls(&mut multicasts, again), expected);
+    }
+
+    #[test]
+    fn what_is_missing_beyond_a_first_lot_is_pulled_when_that_has_come() {
+        let now = crate::testing::start();
+        let mut multicasts = Multicasts::new(ME);
+        let all = 2 * WANTED_MAX as u64 + 7;
+        multicasts.handle_summary(NEIGHBOR, vec![row(all, 0, 1)], Duration::ZERO, now);
+        let mut later = now;
+        let mut come = BTreeSet::new();
+        while come.len() < all as usize {
+            later += PULL_AGAIN_MIN;
+            let pulled = pulls(&mut multicasts, later);
+            assert!(!pulled.is_empty(), "{} have come", come.len());
+            for sequence in pulled.into_iter().flat_map(|(_, sequences)| sequences) {
+                assert!(come.insert(sequence));
+                multicasts.insert(message(sequence, 1), later);
+            }
+        }
+        assert_eq!(multicasts.poll_timeout(), Some(now + SOURCE_ACK_DELAY));
+    }
+
+    #[test]
+    fn what_comes_is_acknowledged_soon_and_what_has_come_again_later() {
+        let start = crate::testing::start();
+        let mut multicasts = Multicasts::new(ME);
+        let mut now = start;
+        for (sequence, due) in [
+            (Some(1), SOURCE_ACK_DELAY),
+            (Some(2), SOURCE_ACK_DELAY),
+            (None, SOURCE_ACK_REPEAT),
+            (None, SOURCE_ACK_REPEAT),
+            (Some(3), SOURCE_ACK_DELAY),
+        ] {
+            if let Some(sequence) = sequence {
+                multicasts.insert(message(sequence, 1), now);
+            }
+            assert_eq!(multicasts.poll_timeout(), Some(now + due));
+            now += due;
+            assert_eq!(multicasts.take_acks(now).len(), 1);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod carry;
 mod connect;
 
 use crate::admit::ADDRESSES_MAX;
-use crate::config::Config;
+use crate::config::{Config, Faults};
 use crate::dialing::Dialing;
 use crate::event::{Class, Event, FetchId, Full, Last, Output, StateKind};
 use crate::fetch::Fetches;
@@ -69,6 +69,7 @@ pub struct Router {
     unicast_sequence: u64,
     counters: Counters,
     outputs: VecDeque<Output>,
+    faults: Faults,
 }
 
 impl Router {
@@ -110,6 +111,7 @@ impl Router {
             unicast_sequence: 0,
             counters: Counters::default(),
             outputs: VecDeque::new(),
+            faults: Faults::None,
         };
         router.dialing.want(&router.wanted(), now);
         router.restate(Issue::Always, now);
@@ -260,6 +262,13 @@ impl Router {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.health.due()
+    }
+
+    /// Breaks a rule, right after [`Self::resume`].
+    #[doc(hidden)]
+    pub fn plant(&mut self, faults: Faults) {
+        self.faults = faults;
+        self.agreement.plant(faults);
     }
 
     /// The agreed view.

@@ -5,6 +5,7 @@
 //! comes back. When links have settled all members see the same link states, so the same set, and
 //! the highest round wins everywhere.
 
+use crate::config::Faults;
 use crate::link_state::{LinkState, Stopping};
 use crate::peer_id::{Incarnation, PeerId};
 use ring::digest;
@@ -67,6 +68,7 @@ pub(crate) struct Agreement {
     round_since: Instant,
     complaints: BTreeMap<(PeerId, Incarnation), Complaint>,
     view: Option<View>,
+    faults: Faults,
 }
 
 struct Complaint {
@@ -94,7 +96,12 @@ impl Agreement {
             round_since: now,
             complaints: BTreeMap::new(),
             view: None,
+            faults: Faults::None,
         }
+    }
+
+    pub(crate) fn plant(&mut self, faults: Faults) {
+        self.faults = faults;
     }
 
     /// Called after every accepted link state, link change, expiry and complaint.
@@ -116,7 +123,11 @@ impl Agreement {
             self.round_since = now;
             evaluated.is_issue_due = true;
         }
-        let id = view_id(self.round, &self.set);
+        let round = match self.faults {
+            Faults::IdWithoutRound => 0,
+            _ => self.round,
+        };
+        let id = view_id(round, &self.set);
         let is_new = self.view.as_ref().is_none_or(|view| view.id != id);
         if is_new && self.differing(statements).is_empty() {
             let view = View {
@@ -212,7 +223,11 @@ impl Agreement {
                 let complains = |(other, _): &&(PeerId, Incarnation)| {
                     other != peer && statements[other].1.complaints.contains(&(*peer, *life))
                 };
-                all.iter().filter(complains).count() * 2 > all.len() - 1
+                let complainers = all.iter().filter(complains).count();
+                match self.faults {
+                    Faults::OneComplaintSuffices => complainers > 0,
+                    _ => complainers * 2 > all.len() - 1,
+                }
             })
             .map(|(peer, _)| *peer)
             .collect();

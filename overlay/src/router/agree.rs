@@ -99,7 +99,7 @@ impl Router {
     pub(super) fn list_links(&mut self, now: Instant) {
         let mut has_changed = false;
         for link in self.links.values_mut() {
-            has_changed |= link.advance_push() == crate::link::Listing::Changed;
+            has_changed |= link.advance_push(self.faults) == crate::link::Listing::Changed;
         }
         if has_changed {
             self.restate(Issue::Always, now);

@@ -36,6 +36,10 @@ impl Router {
         if triple.beat.id() != Some(id) {
             return;
         }
+        let hears = match &packet {
+            BeatPacket::Heartbeat(beat) if beat.nonce == triple.my_nonce => beat.hears,
+            _ => Incarnation(0),
+        };
         let change = match packet {
             BeatPacket::Heartbeat(beat) if beat.nonce == triple.my_nonce => {
                 link.neighbor.handle_heartbeat(&beat, me, now)
@@ -52,6 +56,9 @@ impl Router {
                 Change::None
             }
         };
+        if hears > me {
+            self.event(Event::OwnIncarnationSeen(hears));
+        }
         self.apply(peer, change, now);
     }
 
@@ -143,6 +150,12 @@ impl Router {
             }
             Change::WentDown(_) => {
                 let listing = link.end_session();
+                // A dead neighbor's connection ends only after the transport's idle time-out;
+                // another neighbor may have what was asked for.
+                let carrier = link.connection.as_ref().map(|triple| triple.link);
+                for fetch in carrier.map_or_else(Vec::new, |link| self.fetches.remove_link(link)) {
+                    self.event(Event::FetchFailed(fetch));
+                }
                 self.dialing.went_down(peer, now);
                 self.event(Event::NeighborDown(peer));
                 // Bad news does not wait.

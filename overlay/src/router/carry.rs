@@ -1,13 +1,14 @@
 //! Payloads: multicast to all, unicast over hops, and what goes out on each link.
 
 use super::Router;
+use crate::config::Faults;
 use crate::event::{Class, Event};
 use crate::link_event::{LinkId, LinkOutput};
 use crate::multicast::{Life, Multicasts, Novelty, forwarded};
 use crate::outbox::{Item, Queued};
 use crate::packet::{
-    Body, Frame, HOPS_MAX, Multicast, Pull, Purpose, SourceAck, SummaryRow, Unicast, Urgency,
-    decode_frames,
+    Body, Frame, HOPS_MAX, Multicast, Pull, Purpose, SUMMARY_MAX, SourceAck, SummaryRow, Unicast,
+    Urgency, decode_frames,
 };
 use crate::peer_id::PeerId;
 use crate::repair::Received;
@@ -101,7 +102,9 @@ impl Router {
             let link = links.get(&peer).filter(|link| link.neighbor.is_up());
             link.map(|link| link.srtt() * 3 / 2)
         };
-        for (holder, pull) in self.multicasts.take_pulls(again, now) {
+        let mut pulls = self.multicasts.take_pulls(again, now);
+        pulls.retain(|_| self.faults != Faults::NoPulls);
+        for (holder, pull) in pulls {
             self.counters.pulled += pull.sequences.len() as u64;
             if let Some(link) = self.links.get_mut(&holder) {
                 link.outbox.push_control(Body::Pull(pull).encode());
@@ -122,10 +125,11 @@ impl Router {
             if !link.neighbor.is_up() || link.summary.next > now || link.summary.news.is_empty() {
                 continue;
             }
-            let rows = self
-                .multicasts
-                .summary(Some(&std::mem::take(&mut link.summary.news)));
-            link.outbox.push_control(Body::Summary(rows).encode());
+            let news = std::mem::take(&mut link.summary.news);
+            for rows in self.multicasts.summary(Some(&news)).chunks(SUMMARY_MAX) {
+                let summary = Body::Summary(rows.to_vec());
+                link.outbox.push_control(summary.encode());
+            }
             link.forget_sent(now);
         }
     }
@@ -133,8 +137,10 @@ impl Router {
     /// All that this peer has, for a link that has come up.
     pub(super) fn push_summary(&mut self, peer: PeerId) {
         if let Some(link) = self.links.get_mut(&peer) {
-            let rows = self.multicasts.summary(None);
-            link.outbox.push_control(Body::Summary(rows).encode());
+            for rows in self.multicasts.summary(None).chunks(SUMMARY_MAX) {
+                let summary = Body::Summary(rows.to_vec());
+                link.outbox.push_control(summary.encode());
+            }
         }
     }
 
@@ -172,7 +178,11 @@ impl Router {
         if let Some(link) = self.links.get_mut(&from) {
             link.outbox.remove_message(class, life, sequence);
         }
+        if self.faults == Faults::HoldForOrder && !self.multicasts.is_next(life, sequence) {
+            return;
+        }
         match self.multicasts.novelty(life, sequence) {
+            Novelty::Known if self.faults == Faults::NoDuplicateSuppression => {}
             Novelty::Known => {
                 self.counters.duplicates += 1;
                 return;

@@ -42,6 +42,8 @@ pub(super) struct Connection {
     remote: SocketAddr,
     /// By which this end knows a `zc-link`.
     nonce: [u8; 16],
+    /// The nonce that a canary brought before its link's LINK_HELLO.
+    claim: Option<[u8; 16]>,
     stage: ConnectionStage,
     streams: BTreeMap<StreamId, StreamReader>,
 }
@@ -404,6 +406,7 @@ impl Router {
             dialed,
             remote,
             nonce,
+            claim: None,
             stage,
             streams: BTreeMap::new(),
         };
@@ -563,9 +566,18 @@ impl Router {
         if let Some(old) = link.connect(triple) {
             self.close_triple(&old, CloseCode::Superseded);
         }
-        if side == Side::Dialer {
-            self.members.learn_good(peer, remote);
-            self.dial_due(now);
+        match side {
+            Side::Dialer => {
+                self.members.learn_good(peer, remote);
+                self.dial_due(now);
+            }
+            Side::Acceptor => {
+                let mut connections = self.connections.iter();
+                let claimant = connections.find(|(_, canary)| canary.claim == Some(my_nonce));
+                if let Some(canary) = claimant.map(|(canary, _)| *canary) {
+                    self.name_canary(canary, my_nonce);
+                }
+            }
         }
     }
 
@@ -660,7 +672,7 @@ impl Router {
         let links = self.links.values_mut();
         let mut triples = links.filter_map(|link| link.connection.as_mut());
         let Some(triple) = triples.find(|triple| triple.my_nonce == nonce) else {
-            return self.close(id, CloseCode::Protocol);
+            return self.claim_link(id, nonce);
         };
         match triple.side {
             Side::Dialer if triple.canary.id() == Some(id) => {}
@@ -677,6 +689,20 @@ impl Router {
                     self.close(old, CloseCode::Superseded);
                 }
             }
+        }
+    }
+
+    /// The dialer opens its canary as soon as it has this end's LINK_HELLO: its own may come later
+    /// than the canary, which is another connection. Until then the canary is as mute as the link.
+    fn claim_link(&mut self, id: LinkId, nonce: [u8; 16]) {
+        let mut connections = self.connections.values();
+        let is_awaited = connections.any(|link| {
+            let is_mute = link.stage != ConnectionStage::Known;
+            link.protocol == Protocol::Link && is_mute && link.nonce == nonce
+        });
+        match self.connections.get_mut(&id) {
+            Some(canary) if is_awaited => canary.claim = Some(nonce),
+            _ => self.close(id, CloseCode::Protocol),
         }
     }
 

@@ -1,6 +1,7 @@
-//! A made-up network between peers: delay, loss, duplicates, reordering, cuts and thin links.
+//! A made-up network between peers: delay, loss, duplicates, reordering, cuts, holes for big packets
+//! and thin links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the paths between the peers do.
@@ -10,9 +11,15 @@ pub(super) struct Network {
     /// Of a thousand datagrams.
     pub(super) loss: u32,
     pub(super) duplicates: u32,
+    /// Of a thousand datagrams on single paths, instead of the usual loss.
+    pub(super) lossy: BTreeMap<(usize, usize), u32>,
+    /// Streams pass through more tasks and queues than the bytes of a canary: up to so much more.
+    pub(super) stream_lag_max: Duration,
     /// Time that a datagram of full size takes to leave.
     pub(super) serialization: Duration,
     cuts: BTreeSet<(usize, usize)>,
+    /// Paths on which only small packets pass.
+    holes: BTreeSet<(usize, usize)>,
     random: fastrand::Rng,
 }
 
@@ -25,21 +32,25 @@ impl Network {
             loss: [0, 0, 10, 50, 150][random.usize(0..5)],
             duplicates: [0, 0, 20][random.usize(0..3)],
             serialization: micros([10, 10, 1_000][random.usize(0..3)]),
+            lossy: BTreeMap::new(),
+            stream_lag_max: micros([0, 500, 20_000][random.usize(0..3)]),
             cuts: BTreeSet::new(),
+            holes: BTreeSet::new(),
             random: random.fork(),
         }
     }
 
     /// When each copy of a packet arrives; none: it is lost.
     pub(super) fn deliver(&mut self, from: usize, to: usize) -> Vec<Duration> {
-        if self.is_cut(from, to) || self.random.u32(0..1_000) < self.loss {
+        let loss = self.lossy.get(&(from, to)).copied().unwrap_or(self.loss);
+        if self.is_cut(from, to) || self.random.u32(0..1_000) < loss {
             return Vec::new();
         }
         let copies = 1 + usize::from(self.random.u32(0..1_000) < self.duplicates);
         (0..copies).map(|_| self.one_way()).collect()
     }
 
-    pub(super) fn one_way(&mut self) -> Duration {
+    fn one_way(&mut self) -> Duration {
         let jitter = self.jitter.as_micros() as u64;
         self.delay + Duration::from_micros(self.random.u64(0..=jitter))
     }
@@ -48,12 +59,26 @@ impl Network {
         self.cuts.insert((from, to));
     }
 
-    pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
+    fn is_cut(&self, from: usize, to: usize) -> bool {
         self.cuts.contains(&(from, to))
     }
 
-    /// Ends all cuts.
+    pub(super) fn dig(&mut self, from: usize, to: usize) {
+        self.holes.insert((from, to));
+    }
+
+    pub(super) fn is_hole(&self, from: usize, to: usize) -> bool {
+        self.holes.contains(&(from, to))
+    }
+
+    pub(super) fn stream_lag(&mut self) -> Duration {
+        let most = self.stream_lag_max.as_micros() as u64;
+        Duration::from_micros(self.random.u64(0..=most))
+    }
+
+    /// Ends all cuts and holes.
     pub(super) fn join(&mut self) {
         self.cuts.clear();
+        self.holes.clear();
     }
 }

@@ -1,27 +1,29 @@
 //! Routers on a made-up clock: connections, streams, canaries, kills, restarts and stalls, as the
 //! contract of `overlay::link_event` has them.
 
+mod transport;
+
 use super::network::Network;
 use overlay::event::{Event, Output};
-use overlay::link_event::{DialFailed, DialId, Expected, LinkOutput, Protocol, StreamId};
+use overlay::link_event::{DialFailed, DialId, LinkOutput, Protocol, StreamId};
 use overlay::{
-    ClusterId, Config, Incarnation, LinkEvent, LinkId, Member, MemberSet, NeighborSpec, PeerId,
-    Profile, PublicKey, Router,
+    Admit, ClusterId, Config, Faults, Incarnation, LinkEvent, LinkId, Member, MemberRow, MemberSet,
+    NeighborSpec, PeerId, Profile, PublicKey, Router,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use transport::{Connection, Dial};
 
-/// A silent connection ends after this, as quinn's do.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A dial that is not answered fails after this.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The peer's main loop ticks this often.
 const TICK: Duration = Duration::from_millis(20);
 /// The wall clock at the start of every run.
 const WALL_START: Duration = Duration::from_secs(1_700_000_000);
+/// More cannot happen at one moment, unless somebody goes round in circles.
+const STEPS_MAX: u32 = 20_000;
+const CLUSTER: ClusterId = ClusterId([7; 16]);
 
 /// Peers, connections and what will happen.
 pub(super) struct World {
@@ -29,9 +31,14 @@ pub(super) struct World {
     now: Duration,
     queue: BTreeMap<(Duration, u64), Happening>,
     numbers: u64,
+    /// What has happened at this moment.
+    steps: u32,
     pub(super) peers: Vec<Peer>,
     pub(super) network: Network,
     connections: BTreeMap<u64, Connection>,
+    faults: Faults,
+    /// Datagrams of links that were sent; heartbeats are not among them.
+    packets: u64,
     digest: std::hash::DefaultHasher,
     /// What the routers told the layer above, since it was last taken.
     events: VecDeque<(usize, Event)>,
@@ -44,6 +51,11 @@ pub(super) struct Peer {
     pub(super) incarnation: Incarnation,
     pub(super) router: Option<Router>,
     pub(super) links: Vec<usize>,
+    /// Whom its log names.
+    pub(super) known: BTreeSet<usize>,
+    admit: Option<Admit>,
+    /// The member list that it has kept.
+    rows: BTreeMap<PublicKey, MemberRow>,
     seed: [u8; 32],
     /// Raised at each start, so that what belongs to an earlier life is dropped.
     life: u64,
@@ -52,30 +64,12 @@ pub(super) struct Peer {
     next_link: u64,
     ends: BTreeMap<LinkId, u64>,
     tick: u64,
+    wake_at: Option<Duration>,
 }
 
 enum Input {
     Link(LinkId, LinkEvent),
     DialFailed(DialId),
-}
-
-struct Connection {
-    protocol: Protocol,
-    ends: [End; 2],
-    next_stream: u64,
-}
-
-struct End {
-    peer: usize,
-    life: u64,
-    link: LinkId,
-    is_open: bool,
-    heard: Duration,
-    under_way: usize,
-    free_at: Duration,
-    /// Stream bytes and the end of a canary: reliable and in order.
-    reliable: VecDeque<LinkEvent>,
-    is_carrying: bool,
 }
 
 enum Happening {
@@ -94,18 +88,16 @@ enum Happening {
     Connect(Box<Dial>),
 }
 
-struct Dial {
-    from: usize,
-    life: u64,
-    to: usize,
-    dial: DialId,
-    protocol: Protocol,
-    expected: Expected,
-}
-
 impl World {
-    /// `links` names each peer's only neighbors.
-    pub(super) fn new(links: Vec<Vec<usize>>, random: &mut fastrand::Rng, start: Instant) -> Self {
+    /// `links` names each peer's only neighbors. The first `members` peers are members from the
+    /// start, the others join later.
+    pub(super) fn new(
+        links: Vec<Vec<usize>>,
+        members: usize,
+        network: Network,
+        faults: Faults,
+        start: Instant,
+    ) -> Self {
         let mut peers: Vec<Peer> = Vec::new();
         for (number, links) in links.into_iter().enumerate() {
             let seed = [number as u8 + 1; 32];
@@ -117,6 +109,9 @@ impl World {
                 incarnation: Incarnation(0),
                 router: None,
                 links,
+                known: (0..members).collect(),
+                admit: None,
+                rows: BTreeMap::new(),
                 seed,
                 life: 0,
                 stalled_until: Duration::ZERO,
@@ -124,6 +119,7 @@ impl World {
                 next_link: 0,
                 ends: BTreeMap::new(),
                 tick: 0,
+                wake_at: None,
             });
         }
         Self {
@@ -131,26 +127,24 @@ impl World {
             now: Duration::ZERO,
             queue: BTreeMap::new(),
             numbers: 0,
+            steps: 0,
             peers,
-            network: Network::new(random),
+            network,
             connections: BTreeMap::new(),
+            faults,
+            packets: 0,
             digest: std::hash::DefaultHasher::new(),
             events: VecDeque::new(),
         }
     }
 
     pub(super) fn start_peer(&mut self, number: usize, random: &mut fastrand::Rng) {
-        let members: Vec<Member> = (0..self.peers.len())
-            .map(|number| Member {
-                key: self.peers[number].key,
-                name: name(number),
-                addresses: vec![address(number)],
-            })
-            .collect();
+        let set = self.member_set(number);
+        let faults = self.faults;
         let peer = &self.peers[number];
         let incarnation = peer.incarnation.next(WALL_START.as_secs(), random.u32(..));
         let config = Config {
-            cluster: ClusterId([7; 16]),
+            cluster: CLUSTER,
             name: name(number),
             addresses: vec![address(number)],
             profile: Profile::Lan,
@@ -161,7 +155,7 @@ impl World {
                     .collect(),
             ),
             extra_addresses: Vec::new(),
-            admit: None,
+            admit: peer.admit.clone(),
         };
         let (wall, now) = (self.wall(), self.instant());
         let key = key_pair(&peer.seed);
@@ -169,23 +163,47 @@ impl World {
             config,
             key,
             incarnation,
-            Vec::new(),
+            peer.rows.values().cloned().collect(),
             random.u64(..),
             wall,
             now,
         );
-        let set = MemberSet {
-            admitted: members,
-            ..MemberSet::default()
-        };
+        router.plant(faults);
         router.set_members(&set, now);
         let peer = &mut self.peers[number];
         peer.life += 1;
+        peer.wake_at = None;
         peer.incarnation = incarnation;
         peer.router = Some(router);
         let life = peer.life;
         self.schedule(TICK, Happening::Tick(number, life));
         self.drain(number);
+    }
+
+    /// A member admits a newcomer: both know at once, the others by their log, sooner or later.
+    pub(super) fn admit(&mut self, newcomer: usize, by: usize) {
+        let signer = key_pair(&self.peers[by].seed);
+        let admit = Admit::sign(
+            &signer,
+            CLUSTER,
+            self.peers[newcomer].key,
+            name(newcomer),
+            vec![address(newcomer)],
+            self.peers[by].id,
+            self.wall(),
+        );
+        let mut known = self.peers[by].known.clone();
+        known.insert(newcomer);
+        self.peers[newcomer].admit = Some(admit);
+        self.peers[newcomer].known.clone_from(&known);
+        self.learn(by, &known);
+    }
+
+    /// A peer's log brings whom another's names.
+    pub(super) fn learn(&mut self, number: usize, known: &BTreeSet<usize>) {
+        self.peers[number].known.extend(known);
+        let set = self.member_set(number);
+        self.call(number, |router, now| router.set_members(&set, now));
     }
 
     /// kill -9: QUIC says nothing, the kernel closes the canaries.
@@ -234,6 +252,11 @@ impl World {
             return false;
         }
         let ((at, _), happening) = self.queue.pop_first().unwrap();
+        self.steps = if at > self.now { 0 } else { self.steps + 1 };
+        assert!(
+            self.steps < STEPS_MAX,
+            "a router waits for a time that is past"
+        );
         self.now = at;
         self.happen(happening);
         true
@@ -254,6 +277,22 @@ impl World {
     /// Of all that happened so far.
     pub(super) fn digest(&self) -> u64 {
         self.digest.finish()
+    }
+
+    /// A peer in the life that it lives, or lived last.
+    pub(super) fn life(&self, number: usize) -> (PeerId, Incarnation) {
+        let peer = &self.peers[number];
+        (peer.id, peer.incarnation)
+    }
+
+    pub(super) fn number(&self, of: PeerId) -> usize {
+        let mut peers = self.peers.iter();
+        peers.position(|peer| peer.id == of).unwrap()
+    }
+
+    /// Datagrams of links so far.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
     }
 
     pub(super) fn is_alive(&self, number: usize) -> bool {
@@ -309,7 +348,13 @@ impl World {
     fn wake(&mut self, number: usize, life: u64) {
         let (now, wall, time) = (self.instant(), self.wall(), self.now);
         let peer = &mut self.peers[number];
-        if peer.life != life || peer.stalled_until > time {
+        if peer.life != life {
+            return;
+        }
+        if peer.wake_at == Some(time) {
+            peer.wake_at = None;
+        }
+        if peer.stalled_until > time {
             return;
         }
         // The driver reads what lies in its sockets before it judges by time.
@@ -322,6 +367,7 @@ impl World {
             router.handle_timeout(wall, now);
             self.drain(number);
         }
+        self.schedule_wake(number);
     }
 
     fn input(&mut self, number: usize, input: Input) {
@@ -356,17 +402,38 @@ impl World {
                     self.note(number, format!("{event:?}").as_bytes());
                     self.events.push_back((number, event));
                 }
-                Output::Keep(_) => {}
+                Output::Keep(row) => {
+                    self.peers[number].rows.insert(row.key, row);
+                }
             }
         }
-        let due = self.peers[number]
-            .router
-            .as_ref()
-            .and_then(Router::poll_timeout);
-        if let Some(due) = due {
-            let after = due.saturating_duration_since(self.instant());
-            let life = self.peers[number].life;
+        self.schedule_wake(number);
+    }
+
+    fn schedule_wake(&mut self, number: usize) {
+        let (now, instant) = (self.now, self.instant());
+        let peer = &mut self.peers[number];
+        let Some(due) = peer.router.as_ref().and_then(Router::poll_timeout) else {
+            return;
+        };
+        let after = due.saturating_duration_since(instant);
+        if peer.wake_at.is_none_or(|at| now + after < at) {
+            peer.wake_at = Some(now + after);
+            let life = peer.life;
             self.schedule(after, Happening::Wake(number, life));
+        }
+    }
+
+    fn member_set(&self, number: usize) -> MemberSet {
+        let known = self.peers[number].known.iter();
+        let admitted = known.map(|number| Member {
+            key: self.peers[*number].key,
+            name: name(*number),
+            addresses: vec![address(*number)],
+        });
+        MemberSet {
+            admitted: admitted.collect(),
+            ..MemberSet::default()
         }
     }
 
@@ -438,223 +505,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn dial(
-        &mut self,
-        from: usize,
-        dial: DialId,
-        address: SocketAddr,
-        protocol: Protocol,
-        expected: Expected,
-    ) {
-        let to = usize::from(address.port()) - 1;
-        let life = self.peers[from].life;
-        let dial = Dial {
-            from,
-            life,
-            to,
-            dial,
-            protocol,
-            expected,
-        };
-        // Two packets there and one back; each is sent again after 60, 120, 240 … ms.
-        let mut takes = Duration::ZERO;
-        for (a, b) in [(from, to), (to, from), (from, to)] {
-            let mut again = Duration::from_millis(60);
-            loop {
-                if let Some(after) = self.network.deliver(a, b).first() {
-                    takes += *after;
-                    break;
-                }
-                takes += again;
-                again *= 2;
-                if takes >= DIAL_TIMEOUT {
-                    break;
-                }
-            }
-        }
-        if takes >= DIAL_TIMEOUT {
-            let failed = Input::DialFailed(dial.dial);
-            self.schedule(DIAL_TIMEOUT, Happening::Input(from, life, failed));
-        } else {
-            self.schedule(takes, Happening::Connect(Box::new(dial)));
-        }
-    }
-
-    fn connect(&mut self, dial: &Dial) {
-        let (from, to) = (dial.from, dial.to);
-        let is_expected = match dial.expected {
-            Expected::Key(key) => key == self.peers[to].key,
-            Expected::Fingerprint(_) | Expected::Nothing => true,
-        };
-        let is_there = self.is_alive(to) && self.peers[to].stalled_until <= self.now;
-        if self.peers[from].life != dial.life || !self.is_alive(from) {
-            return;
-        }
-        if !is_there || !is_expected {
-            let failed = Input::DialFailed(dial.dial);
-            self.schedule(DIAL_TIMEOUT, Happening::Input(from, dial.life, failed));
-            return;
-        }
-        self.numbers += 1;
-        let id = self.numbers;
-        let ends = [from, to].map(|number| {
-            let peer = &mut self.peers[number];
-            peer.next_link += 1;
-            let link = LinkId(peer.next_link);
-            peer.ends.insert(link, id);
-            End {
-                peer: number,
-                life: peer.life,
-                link,
-                is_open: true,
-                heard: self.now,
-                under_way: 0,
-                free_at: self.now,
-                reliable: VecDeque::new(),
-                is_carrying: false,
-            }
-        });
-        let connection = Connection {
-            protocol: dial.protocol,
-            ends,
-            next_stream: 0,
-        };
-        self.connections.insert(id, connection);
-        for side in [0, 1] {
-            let (me, other) = if side == 0 { (from, to) } else { (to, from) };
-            let key = self.peers[other].key;
-            let opened = LinkEvent::Opened {
-                key: (dial.protocol != Protocol::Canary).then_some(key),
-                protocol: dial.protocol,
-                dialed: (side == 0).then_some(dial.dial),
-                exporter: [0; 32],
-                remote: address(other),
-            };
-            debug_assert_eq!(self.connections[&id].ends[side].peer, me);
-            self.tell(id, side, opened);
-            self.schedule(IDLE_TIMEOUT, Happening::Idle(id, side));
-        }
-    }
-
-    fn send_datagram(&mut self, number: usize, link: LinkId, data: &bytes::Bytes) {
-        self.note(number, data);
-        let Some((id, side)) = self.end(number, link) else {
-            return;
-        };
-        let (now, serialization) = (self.now, self.network.serialization);
-        let connection = self.connections.get_mut(&id).unwrap();
-        let is_beat = connection.protocol == Protocol::Beat;
-        let end = &mut connection.ends[side];
-        // The transport takes the small packets of a beat at once.
-        if !is_beat {
-            assert!(end.under_way < 2, "the router waits for Writable");
-            end.under_way += 1;
-        }
-        let takes = serialization * data.len() as u32 / 1_200;
-        end.free_at = end.free_at.max(now) + takes;
-        let wait = end.free_at - now;
-        if end.under_way == 2 {
-            self.schedule(wait, Happening::Writable(id, side));
-        }
-        for after in self.deliver(id, side) {
-            let happening = Happening::Datagram(id, 1 - side, data.clone());
-            self.schedule(wait + after, happening);
-        }
-    }
-
-    fn deliver(&mut self, id: u64, from: usize) -> Vec<Duration> {
-        let ends = &self.connections[&id].ends;
-        let (a, b) = (ends[from].peer, ends[1 - from].peer);
-        self.network.deliver(a, b)
-    }
-
-    /// Queues something that arrives in order, whatever is lost on the way.
-    fn carry(&mut self, id: u64, to: usize, event: LinkEvent) {
-        let end = &mut self.connections.get_mut(&id).unwrap().ends[to];
-        end.reliable.push_back(event);
-        if !end.is_carrying {
-            end.is_carrying = true;
-            self.schedule(Duration::ZERO, Happening::Carry(id, to, 0));
-        }
-    }
-
-    fn try_carry(&mut self, id: u64, to: usize, tries: u32) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if !connection.ends[to].is_open {
-            return;
-        }
-        let delays = self.deliver(id, 1 - to);
-        let Some(after) = delays.first().copied() else {
-            let pause = Duration::from_millis(20) * (1 << tries.min(7));
-            return self.schedule(pause, Happening::Carry(id, to, tries + 1));
-        };
-        let end = &mut self.connections.get_mut(&id).unwrap().ends[to];
-        match end.reliable.pop_front() {
-            None => end.is_carrying = false,
-            Some(event) => {
-                self.schedule(after, Happening::Arrive(id, to, event));
-                // The next one follows it on the same path.
-                self.schedule(after, Happening::Carry(id, to, 0));
-            }
-        }
-    }
-
-    fn arrive(&mut self, id: u64, side: usize, event: LinkEvent) {
-        let now = self.now;
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.ends[side].heard = now;
-        }
-        self.tell(id, side, event);
-    }
-
-    fn tell(&mut self, id: u64, side: usize, event: LinkEvent) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let end = &mut connection.ends[side];
-        if !end.is_open {
-            return;
-        }
-        if let LinkEvent::Closed { .. } = event {
-            end.is_open = false;
-            self.peers[end.peer].ends.remove(&end.link);
-        }
-        let (peer, life, link) = (end.peer, end.life, end.link);
-        let input = Input::Link(link, event);
-        self.schedule(Duration::ZERO, Happening::Input(peer, life, input));
-    }
-
-    fn check_idle(&mut self, id: u64, side: usize) {
-        let end = &self.connections[&id].ends[side];
-        if !end.is_open {
-            return;
-        }
-        let over = end.heard + IDLE_TIMEOUT;
-        if over > self.now {
-            return self.schedule(over - self.now, Happening::Idle(id, side));
-        }
-        if self.connections[&id].protocol != Protocol::Canary {
-            self.tell(id, side, LinkEvent::Closed { code: None });
-        }
-    }
-
-    fn end(&self, number: usize, link: LinkId) -> Option<(u64, usize)> {
-        let id = *self.peers[number].ends.get(&link)?;
-        Some((id, self.connections[&id].side_of(number, link)))
-    }
-}
-
-impl Connection {
-    fn side(&self, peer: usize) -> usize {
-        usize::from(self.ends[0].peer != peer)
-    }
-
-    fn side_of(&self, peer: usize, link: LinkId) -> usize {
-        usize::from((self.ends[0].peer, self.ends[0].link) != (peer, link))
     }
 }
 
