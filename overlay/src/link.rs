@@ -313,7 +313,7 @@ impl Link {
         let mut next = vec![self.neighbor.poll_timeout(), self.unacknowledged_limit()];
         if let Some(triple) = &self.connection {
             if let Companion::Open(_) = triple.beat {
-                next.push(Some(self.neighbor.beat_next()));
+                next.extend([Some(self.neighbor.beat_next()), self.neighbor.ping_next()]);
             }
             if triple.side == Side::Dialer {
                 next.extend([triple.beat.dial_at(), triple.canary.dial_at()]);

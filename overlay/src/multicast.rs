@@ -121,7 +121,7 @@ impl Multicasts {
         };
         chain.insert(sequence, message);
         if life != me {
-            chain.ack_at.get_or_insert(now + SOURCE_ACK_DELAY);
+            chain.acknowledge_by(now + SOURCE_ACK_DELAY);
         }
         self.wanted.remove(&(life, sequence));
         let overflow = chain.overflow();
@@ -277,7 +277,7 @@ impl Multicasts {
                 chain.left_at = None;
                 // The source forgot what this peer had when it left its view.
                 if *life != self.me {
-                    chain.ack_at.get_or_insert(now + SOURCE_ACK_DELAY);
+                    chain.acknowledge_by(now + SOURCE_ACK_DELAY);
                 }
             } else {
                 chain.left_at.get_or_insert(now);
@@ -419,6 +419,11 @@ impl Chain {
         self.store_size += message.payload.len();
         let class = message.class;
         self.store.insert(sequence, Stored { class, message });
+    }
+
+    /// Something new is acknowledged sooner than something old is again.
+    fn acknowledge_by(&mut self, due: Instant) {
+        self.ack_at = Some(self.ack_at.map_or(due, |at| at.min(due)));
     }
 
     fn absorb(&mut self) {

@@ -239,12 +239,16 @@ impl Neighbor {
             Stage::Heard { hold_until } if self.hears_me => Some(hold_until.min(deadline)),
             Stage::Heard { .. } => Some(deadline),
             Stage::Up => {
-                let probe = self.probe.as_ref();
-                let pings = probe.and_then(Probe::ping_next);
-                let end = probe.map(|probe| probe.started + probe.lasts);
-                [Some(deadline), pings, end].into_iter().flatten().min()
+                let end = self.probe.as_ref().map(|probe| probe.started + probe.lasts);
+                Some(end.map_or(deadline, |end| end.min(deadline)))
             }
         }
+    }
+
+    /// When the next ping of a probe is due. It can only go out while the beat connection is
+    /// open, so without that nobody may wait for it.
+    pub(crate) fn ping_next(&self) -> Option<Instant> {
+        self.probe.as_ref().and_then(Probe::ping_next)
     }
 
     pub(crate) fn beat_next(&self) -> Instant {
@@ -447,6 +451,11 @@ mod tests {
         for is_answered in [true, false] {
             let (mut neighbor, now) = up(1_000);
             neighbor.hint(now);
+            assert_eq!(neighbor.ping_next(), Some(now));
+            assert!(
+                neighbor.poll_timeout() > Some(now),
+                "no ping may be possible"
+            );
             let nonce = neighbor
                 .take_ping(now, &mut fastrand::Rng::with_seed(1))
                 .unwrap();

@@ -244,6 +244,13 @@ impl Version {
         is_same
     }
 
+    /// True if both have the same content on the same base: there is nothing to write or to show
+    /// anew. It costs no look at the records.
+    #[must_use]
+    pub fn is_identical_to(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base) && self.digest_changes == other.digest_changes
+    }
+
     /// Calls `each` with key and nodes of every name that differs between two versions of one
     /// zone, in canonical order.
     pub(crate) fn changed<'v>(
