@@ -5,12 +5,14 @@
 //!   checkpoint ──fold──▶ settled ──fold──▶ step ──▶ step ──▶ … ──▶ now
 //! ```
 //! Every state is cheap to copy and shares what did not change, so a late entry takes the newest
-//! step before its place and folds on from there; nothing is ever undone.
+//! step before its place and folds on from there; nothing is ever undone. What settles in the order
+//! in which it was folded is not folded again: the settled state is one of the steps.
 
 use crate::imports::Imports;
 use crate::rebase::Carrier;
 use crate::state::{Outcome, State};
 use replication::{Digest, Replica, Stamp};
+use std::collections::BTreeMap;
 
 /// How many entries lie between two steps that are kept.
 const STEP_LENGTH: usize = 64;
@@ -25,6 +27,8 @@ pub struct Fold {
     settled_goal: Option<Stamp>,
     /// Ascending; the last one is on its way to the end of the log.
     steps: Vec<State>,
+    /// What the entries in the steps came to, above `settled`.
+    outcomes: BTreeMap<Stamp, Outcome>,
     /// The newest complete state: what queries see.
     now: State,
     /// Whether `now` holds every entry of the log.
@@ -55,6 +59,7 @@ impl Fold {
             settled: checkpoint.clone(),
             settled_goal: None,
             steps: vec![checkpoint.clone()],
+            outcomes: BTreeMap::new(),
             now: checkpoint.clone(),
             is_current: false,
             checkpoint,
@@ -66,6 +71,7 @@ impl Fold {
         while self.steps.last().is_some_and(|step| step.at() >= stamp) {
             self.steps.pop();
         }
+        self.outcomes.split_off(&stamp);
         if self.steps.is_empty() {
             let settled = &self.settled;
             let before = if settled.at() < stamp {
@@ -83,6 +89,7 @@ impl Fold {
         self.settled = self.checkpoint.clone();
         self.settled_goal = None;
         self.steps = vec![self.checkpoint.clone()];
+        self.outcomes.clear();
         self.is_current = false;
     }
 
@@ -129,9 +136,8 @@ impl Fold {
     /// Folds on by at most `budget` entries. Call again until [`Self::is_complete`].
     pub fn advance(&mut self, replica: &Replica, imports: &Imports, budget: usize) -> Advanced {
         let mut advanced = Advanced::default();
-        self.advance_settled(replica, imports, budget, &mut advanced);
-        let budget = budget - advanced.settled.len();
-        self.advance_now(replica, imports, budget);
+        let folded = self.advance_settled(replica, imports, budget, &mut advanced);
+        self.advance_now(replica, imports, budget - folded);
         advanced
     }
 
@@ -182,23 +188,39 @@ impl Fold {
         imports: &Imports,
         budget: usize,
         advanced: &mut Advanced,
-    ) {
+    ) -> usize {
         let Some(goal) = self.settled_goal else {
-            return;
+            return 0;
         };
+        let newest = self.steps.iter().rfind(|step| step.at() <= goal);
+        if let Some(step) = newest.filter(|step| step.at() > self.settled.at()) {
+            for entry in replica.log_after(self.settled.at()) {
+                if entry.stamp() > step.at() {
+                    break;
+                }
+                let outcome = self.outcomes.get(&entry.stamp());
+                let outcome = outcome.expect("a step holds all entries before it");
+                advanced.settled.push((entry.digest, *outcome));
+            }
+            self.settled = step.clone();
+        }
+        let mut folded = 0;
         for entry in replica.log_after(self.settled.at()) {
             if entry.stamp() > goal {
                 break;
             }
-            if advanced.settled.len() == budget {
-                return;
+            if folded == budget {
+                return folded;
             }
+            folded += 1;
             let outcome = self.settled.apply(entry, imports);
             advanced
                 .settled
                 .push((entry.stamp(), entry.digest, outcome));
         }
         self.settled.reach(goal);
+        self.outcomes = self.outcomes.split_off(&goal);
+        folded
     }
 
     fn advance_now(&mut self, replica: &Replica, imports: &Imports, budget: usize) {
@@ -215,7 +237,10 @@ impl Fold {
             if folded % STEP_LENGTH == 0 {
                 self.steps.push(last.clone());
             }
-            last.apply(entry, imports);
+            let outcome = last.apply(entry, imports);
+            if entry.stamp() > self.settled.at() {
+                self.outcomes.insert(entry.stamp(), outcome);
+            }
         }
         if self.is_current {
             self.now = last.clone();

@@ -6,7 +6,9 @@
 //!                └── outcome ◀── fold ◀── Settled ─▶ publish ─▶ Serve: serials and transfers
 //! ```
 //! A machine: `handle_*` for what happened, then [`Peer::poll_effect`] until none is left. What
-//! takes long (folding a long log, writing a checkpoint) goes on in slices at each call.
+//! follows from several calls is worked out once, when it is asked for: a burst of requests makes
+//! one message, one batch for the disk and one set of zones to serve. What takes long (folding a
+//! long log, writing a checkpoint) goes on in slices.
 
 use crate::body::Body;
 use crate::durable::LoadError;
@@ -24,8 +26,8 @@ use crate::state::{Effect as Change, Outcome, State, is_remembered};
 use bytes::Bytes;
 use overlay::{Admit, Incarnation, PeerId, View};
 use replication::{
-    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Phase, Publish,
-    Refused, Replica, Stamp,
+    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Phase,
+    Publish, Refused, Replica, Stamp, Submitted,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -140,6 +142,8 @@ pub struct Peer {
     commands: u64,
     is_stopping: bool,
     is_evicted: bool,
+    /// When something happened whose consequences nobody has asked for yet.
+    called: Option<(Duration, Instant)>,
     effects: VecDeque<Effect>,
     refused: u64,
 }
@@ -190,6 +194,7 @@ impl Peer {
             commands: 0,
             is_stopping: false,
             is_evicted: false,
+            called: None,
             effects: VecDeque::new(),
             refused: 0,
         };
@@ -227,7 +232,7 @@ impl Peer {
             self.refused += 1;
             self.answer(client, Answer::Unavailable);
         }
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// An operator imports a zone: its data is durable here as a blob.
@@ -272,7 +277,7 @@ impl Peer {
             offered: now,
         };
         self.spreading.insert(blob, import);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
         Ok(())
     }
 
@@ -316,9 +321,10 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), NotNow> {
-        let authored = self.replica.author_evict(victim, majority, wall, now);
-        self.go_on(wall, now);
-        authored.map(|_| ())
+        let authored = self.replica.author_evict(victim, majority, wall, now)?;
+        self.note_authored(authored);
+        self.called = Some((wall, now));
+        Ok(())
     }
 
     /// A newcomer has its stage: let it join.
@@ -329,52 +335,53 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), NotNow> {
-        let authored = self.replica.author_join(admit, majority, wall, now);
-        self.go_on(wall, now);
-        authored.map(|_| ())
+        let authored = self.replica.author_join(admit, majority, wall, now)?;
+        self.note_authored(authored);
+        self.called = Some((wall, now));
+        Ok(())
     }
 
     /// The overlay agreed on another view.
     pub fn handle_view(&mut self, view: &View, wall: Duration, now: Instant) {
         self.replica.handle_view(view, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// A payload of another peer.
     pub fn handle_message(&mut self, from: PeerId, payload: &[u8], wall: Duration, now: Instant) {
         self.replica.handle_message(from, payload, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// Another peer's newest `Near`.
     pub fn handle_near(&mut self, of: PeerId, body: &[u8], wall: Duration, now: Instant) {
         self.replica.handle_near(of, body, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// The overlay lost multicasts of a peer.
     pub fn handle_gap(&mut self, of: PeerId, wall: Duration, now: Instant) {
         self.replica.handle_gap(of, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// A link to a neighbor came up.
     pub fn handle_neighbor_up(&mut self, neighbor: PeerId, wall: Duration, now: Instant) {
         self.replica.handle_neighbor_up(neighbor, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// A batch of log rows is on disk.
     pub fn handle_durable(&mut self, batch: BatchId, wall: Duration, now: Instant) {
         self.replica.handle_durable(batch, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// A blob is on disk, and this zone is in it.
     pub fn handle_blob(&mut self, blob: BlobHash, version: Version, wall: Duration, now: Instant) {
         self.imports.insert(blob, version);
         self.replica.handle_blob_held(blob, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// A neighbor did not give the blob, or what it gave is not it.
@@ -386,7 +393,7 @@ impl Peer {
         now: Instant,
     ) {
         self.replica.handle_blob_failed(blob, from, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// The new bases that were asked for are made.
@@ -402,7 +409,7 @@ impl Peer {
         }
         self.carry(&rebased);
         self.ask_for_checkpoint(mark, state, rebased);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// The checkpoint that was asked for is on disk.
@@ -423,7 +430,7 @@ impl Peer {
         // A change of the log meanwhile made the fold begin again at the checkpoint before.
         self.carry(&rebased);
         self.replica.handle_checkpoint(mark, wall, now);
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// Time has passed.
@@ -438,7 +445,7 @@ impl Peer {
                 self.answer(client, Answer::Unavailable);
             }
         }
-        self.go_on(wall, now);
+        self.called = Some((wall, now));
     }
 
     /// Takes no more updates; the driver waits until [`Self::is_idle`], two seconds at most.
@@ -475,8 +482,17 @@ impl Peer {
         self.requests.is_empty()
     }
 
-    /// The next thing to do; drain it after every call.
+    /// The next thing to do. Drain it before an operator's command, and before waiting.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        // What the disk and the others wait for comes before what takes a while here.
+        if self.effects.is_empty() {
+            self.drain();
+        }
+        if self.effects.is_empty()
+            && let Some((wall, now)) = self.called.take()
+        {
+            self.go_on(wall, now);
+        }
         self.effects.pop_front()
     }
 
@@ -721,14 +737,10 @@ impl Peer {
                     source: request.source.ip(),
                     message: request.message.clone(),
                 };
-                match self
-                    .replica
-                    .submit(Some(digest), body.encode(), Vec::new(), wall, now)
-                {
-                    Ok(_) => {
+                match self.submit(digest, &body, Vec::new(), wall, now) {
+                    Ok(()) => {
                         self.requests.wait(digest, Waits::Entry(next));
                         // The next request must see what this one does.
-                        self.drain();
                         return self.fold_on();
                     }
                     Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Disk),
@@ -913,15 +925,34 @@ impl Peer {
         self.requests
             .add(digest, Request::Command { origin }, client, now)
             .map_err(|_| CommandRefused::Busy)?;
-        let submitted = self
-            .replica
-            .submit(Some(digest), body.encode(), blobs, wall, now);
-        if let Err(refused) = submitted {
+        if let Err(refused) = self.submit(digest, body, blobs, wall, now) {
             self.requests.remove(&digest);
             return Err(CommandRefused::Replica(refused));
         }
+        self.called = Some((wall, now));
         self.requests.wait(digest, Waits::Entry(Stamp::ZERO));
         Ok(())
+    }
+
+    fn submit(
+        &mut self,
+        digest: Digest,
+        body: &Body,
+        blobs: Vec<BlobHash>,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let submitted = self
+            .replica
+            .submit(Some(digest), body.encode(), blobs, wall, now)?;
+        self.note_authored(submitted);
+        Ok(())
+    }
+
+    fn note_authored(&mut self, submitted: Submitted) {
+        if let Submitted::Stamped(stamp) = submitted {
+            self.fold.handle_arrived(stamp);
+        }
     }
 
     /// Takes a checkpoint when the log has grown or time has passed, in slices.

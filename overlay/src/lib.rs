@@ -21,6 +21,7 @@ mod multicast;
 mod neighbor;
 pub mod node;
 mod outbox;
+mod pack;
 mod packet;
 pub mod peer_id;
 mod repair;

@@ -396,12 +396,11 @@ impl Multicasts {
             return false;
         }
         chain.gone_below = gone_below;
-        let kept = chain.store.split_off(&gone_below);
-        chain.store_size = kept
-            .values()
-            .map(|stored| stored.message.payload.len())
-            .sum();
-        chain.store = kept;
+        while let Some(first) = chain.store.first_entry()
+            && *first.key() < gone_below
+        {
+            chain.store_size -= first.remove().message.payload.len();
+        }
         while chain.prefix + 1 < gone_below {
             let from = chain.prefix + 1;
             let next = chain.beyond.first().copied().unwrap_or(gone_below);

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 /// What the peer thread asks of the link thread.
 pub enum Command {
-    /// Send to all.
-    Multicast(Class, Bytes),
+    /// Send to all. What has a kind takes the place of what waits of the same kind.
+    Multicast(Class, Option<u8>, Bytes),
     /// Send to one peer.
     Send(PeerId, Class, Bytes),
     /// Say a new word of a kind.
@@ -98,6 +98,8 @@ pub struct Node {
     router: Option<Router>,
     join: Join,
     fetches: BTreeMap<FetchId, Tag>,
+    /// When something happened whose consequences nobody has asked for yet.
+    called: Option<(Duration, Instant)>,
     events: VecDeque<NodeEvent>,
     links: VecDeque<LinkOutput>,
 }
@@ -110,6 +112,7 @@ impl Node {
             router,
             join,
             fetches: BTreeMap::new(),
+            called: None,
             events: VecDeque::new(),
             links: VecDeque::new(),
         };
@@ -122,7 +125,7 @@ impl Node {
         if let Some(command) = self.command_join(command, wall, now) {
             self.command_router(command, now);
         }
-        self.drain(wall, Some(now));
+        self.called = Some((wall, now));
     }
 
     /// Something happened on a connection.
@@ -131,7 +134,7 @@ impl Node {
             Some(router) => router.handle_link(link, event, wall, now),
             None => self.join.handle_link(link, event, wall, now),
         }
-        self.drain(wall, Some(now));
+        self.called = Some((wall, now));
     }
 
     /// A dial came to nothing.
@@ -140,7 +143,7 @@ impl Node {
             Some(router) => router.handle_dial_failed(failed, wall, now),
             None => self.join.handle_dial_failed(&failed, now),
         }
-        self.drain(wall, Some(now));
+        self.called = Some((wall, now));
     }
 
     /// Time has passed.
@@ -149,20 +152,22 @@ impl Node {
             router.handle_timeout(wall, now);
         }
         self.join.handle_timeout(now);
-        self.drain(wall, Some(now));
+        self.called = Some((wall, now));
     }
 
     /// The next thing for the driver to do.
     pub fn poll_link(&mut self) -> Option<LinkOutput> {
+        self.go_on();
         self.links.pop_front()
     }
 
     /// The next thing for the peer thread to hear.
     pub fn poll_event(&mut self) -> Option<NodeEvent> {
+        self.go_on();
         self.events.pop_front()
     }
 
-    /// When to call [`Self::handle_timeout`].
+    /// When to call [`Self::handle_timeout`], once there is no more to do and to hear.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let router = self.router.as_ref().and_then(Router::poll_timeout);
@@ -201,8 +206,8 @@ impl Node {
         };
         match command {
             // A full queue only means that others fetch the entry when they learn of it.
-            Command::Multicast(class, payload) => {
-                let _ = router.multicast(class, None, payload, now);
+            Command::Multicast(class, kind, payload) => {
+                let _ = router.multicast(class, kind, payload, now);
             }
             Command::Send(to, class, payload) => router.send(to, class, payload, now),
             Command::State(kind, body) => router.state(kind, body, now),
@@ -228,6 +233,15 @@ impl Node {
             | Command::Join(_)
             | Command::Taken(_)
             | Command::Stored => unreachable!("the handshake has taken these"),
+        }
+    }
+
+    fn go_on(&mut self) {
+        if self.links.is_empty()
+            && self.events.is_empty()
+            && let Some((wall, now)) = self.called.take()
+        {
+            self.drain(wall, Some(now));
         }
     }
 

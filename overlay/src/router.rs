@@ -5,7 +5,8 @@
 //!  (connect)      (beat)               multicast, unicast ──▶ payloads      (carry, agree)
 //!                             outbox ◀─ what is passed on
 //! ```
-//! Every input ends in [`Router::settle`], which sends what has become possible.
+//! Before its outputs are read, [`Router::settle`] sends what has become possible: what came with
+//! several inputs goes out together.
 
 mod agree;
 mod beat;
@@ -55,6 +56,8 @@ pub struct Router {
     links: BTreeMap<PeerId, Link>,
     states: States,
     agreement: Agreement,
+    /// When the agreement has something to judge; it moves with what is stated.
+    agreement_due: Option<Instant>,
     routes: BTreeMap<PeerId, Route>,
     /// Pairs of peers with a direct link that both state.
     edges: BTreeSet<(PeerId, PeerId)>,
@@ -68,6 +71,8 @@ pub struct Router {
     stopping: Stopping,
     unicast_sequence: u64,
     counters: Counters,
+    /// When something happened whose consequences nobody has asked for yet.
+    called: Option<Instant>,
     outputs: VecDeque<Output>,
     faults: Faults,
 }
@@ -92,6 +97,7 @@ impl Router {
             members: Members::new(me, config.cluster, rows),
             states: States::new(me, incarnation, timing.life),
             agreement: Agreement::new(me, timing.agree_limit, now),
+            agreement_due: None,
             multicasts: Multicasts::new((me, incarnation)),
             source: Source::new((me, incarnation), timing.store_keep),
             health: Health::new(timing),
@@ -110,6 +116,7 @@ impl Router {
             stopping: Stopping::No,
             unicast_sequence: 0,
             counters: Counters::default(),
+            called: None,
             outputs: VecDeque::new(),
             faults: Faults::None,
         };
@@ -134,7 +141,7 @@ impl Router {
         );
         let offered = self.source.offer(class, kind, payload);
         self.counters.refused += u64::from(offered.is_err());
-        self.settle(now);
+        self.called = Some(now);
         offered
     }
 
@@ -145,7 +152,7 @@ impl Router {
             "the caller cuts its batches"
         );
         self.send_unicast(to, class, Purpose::Payload, payload);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// Says a new word of a kind, 1 to 15: signed, flooded, told to every neighbor that comes up.
@@ -155,7 +162,7 @@ impl Router {
             "the caller keeps its words short"
         );
         self.say(kind, body, None, now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// A member's word is missing for too long.
@@ -163,14 +170,14 @@ impl Router {
         if self.agreement.complain(of, now) {
             self.restate(Issue::Always, now);
         }
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// Tells the neighbors that this peer stops; afterwards it forms no view with others.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = Stopping::Yes;
         self.restate(Issue::Always, now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// Takes the log's word on members; closes what no longer fits.
@@ -180,7 +187,7 @@ impl Router {
         }
         self.dialing.want(&self.wanted(), now);
         self.restate(Issue::IfDue, now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// The peer's main loop goes on: if the tick stands still for a lease, heartbeats stop.
@@ -195,7 +202,7 @@ impl Router {
             "a request names things by their hashes"
         );
         let fetch = self.begin_fetch(from, request);
-        self.settle(now);
+        self.called = Some(now);
         fetch
     }
 
@@ -207,13 +214,13 @@ impl Router {
     pub fn respond(&mut self, fetch: FetchId, data: Bytes, last: Last, now: Instant) {
         assert!(data.len() <= CHUNK_SIZE_MAX, "the caller cuts its answer");
         self.answer_fetch(fetch, &data, last);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// Ends a fetch, own or of a neighbor, without (the rest of) an answer.
     pub fn cancel(&mut self, fetch: FetchId, now: Instant) {
         self.cancel_fetch(fetch);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// What the machine `Join` asks of the driver.
@@ -225,14 +232,14 @@ impl Router {
     pub fn handle_link(&mut self, link: LinkId, event: LinkEvent, wall: Duration, now: Instant) {
         self.wake(wall, now);
         self.handle_link_event(link, event, now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// A dial came to nothing.
     pub fn handle_dial_failed(&mut self, failed: DialFailed, wall: Duration, now: Instant) {
         self.wake(wall, now);
         self.fail_dial(failed, now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// The time of [`Self::poll_timeout`] has come.
@@ -248,17 +255,24 @@ impl Router {
             self.restate(Issue::Always, now);
         } else if has_expired {
             self.restate(Issue::IfDue, now);
+        } else {
+            self.judge_next(now);
         }
         self.repair_multicasts(now);
-        self.settle(now);
+        self.called = Some(now);
     }
 
     /// The next thing to do; none: wait.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty()
+            && let Some(now) = self.called.take()
+        {
+            self.settle(now);
+        }
         self.outputs.pop_front()
     }
 
-    /// When to call [`Self::handle_timeout`].
+    /// When to call [`Self::handle_timeout`], once [`Self::poll_output`] has no more to say.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.health.due()
@@ -319,7 +333,7 @@ impl Router {
         }
     }
 
-    /// What every input ends with: numbers what may be numbered, sends what there is room for.
+    /// What every input leads to: numbers what may be numbered, sends what there is room for.
     fn settle(&mut self, now: Instant) {
         self.number_ready(now);
         self.tell_gaps();
@@ -328,16 +342,14 @@ impl Router {
         while let Some(row) = self.members.take_changed() {
             self.outputs.push_back(Output::Keep(row));
         }
-        let due = self.next_due(now);
+        let due = self.next_due();
         self.health.set_due(due);
     }
 
-    fn next_due(&self, now: Instant) -> Option<Instant> {
-        let own = self.own_link_state(now);
-        let statements = self.statements(&own);
+    fn next_due(&self) -> Option<Instant> {
         let layers = [
             self.states.poll_timeout(),
-            self.agreement.poll_timeout(&statements, now),
+            self.agreement_due,
             self.multicasts.poll_timeout(),
             self.source.poll_timeout(),
             self.dialing.poll_timeout(),

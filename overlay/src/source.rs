@@ -7,6 +7,7 @@
 
 use crate::event::{Class, Full};
 use crate::multicast::Life;
+use crate::pack::PACK_SIZE_MAX;
 use crate::view::View;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +32,7 @@ pub(crate) struct Source {
     me: Life,
     last: u64,
     gone_below: u64,
-    outstanding: BTreeMap<u64, (Class, usize)>,
+    outstanding: Outstanding,
     members: BTreeMap<Life, Receipt>,
     updates: VecDeque<(Class, Bytes)>,
     updates_size: usize,
@@ -41,6 +42,16 @@ pub(crate) struct Source {
     /// Since when something waits for the window.
     closed_since: Option<Instant>,
     store_keep: Duration,
+}
+
+/// Messages beyond the lowest acknowledged prefix, counted as they come and go.
+#[derive(Default)]
+struct Outstanding {
+    /// (sequence, class, size)
+    messages: VecDeque<(u64, Class, usize)>,
+    control: usize,
+    updates: usize,
+    updates_size: usize,
 }
 
 /// What a member of the view has acknowledged.
@@ -64,7 +75,7 @@ impl Source {
             me,
             last: 0,
             gone_below: 1,
-            outstanding: BTreeMap::new(),
+            outstanding: Outstanding::default(),
             members: BTreeMap::new(),
             updates: VecDeque::new(),
             updates_size: 0,
@@ -104,24 +115,24 @@ impl Source {
         Ok(())
     }
 
-    /// The next payload that may be sent, with its number.
-    pub(crate) fn take_ready(&mut self, now: Instant) -> Option<(u64, Class, Bytes)> {
-        let (class, payload) = if self.count(Class::Control) < CONTROL_MESSAGES
+    /// What the next message may carry, and its number.
+    pub(crate) fn take_ready(&mut self, now: Instant) -> Option<(u64, Class, Vec<Bytes>)> {
+        let (class, payloads) = if self.outstanding.control < CONTROL_MESSAGES
             && let Some((_, payload)) = self.control.pop_front()
         {
-            (Class::Control, payload)
-        } else if !self.is_full(self.lowest()) {
-            let (class, payload) = self.updates.pop_front()?;
-            self.updates_size -= payload.len();
-            (class, payload)
+            (Class::Control, vec![payload])
+        } else if !self.outstanding.is_full() {
+            let class = self.updates.front()?.0;
+            (class, self.take_updates(class))
         } else {
             self.settle_lowest(now);
             return None;
         };
         self.last += 1;
-        self.outstanding.insert(self.last, (class, payload.len()));
+        let size = payloads.iter().map(Bytes::len).sum();
+        self.outstanding.add(self.last, class, size);
         self.settle_lowest(now);
-        Some((self.last, class, payload))
+        Some((self.last, class, payloads))
     }
 
     pub(crate) fn handle_ack(&mut self, from: Life, prefix: u64, now: Instant) {
@@ -209,21 +220,19 @@ impl Source {
         prefixes.min().unwrap_or(self.last)
     }
 
-    fn count(&self, class: Class) -> usize {
-        let beyond = self.outstanding.values();
-        beyond
-            .filter(|(of, _)| (*of == Class::Control) == (class == Class::Control))
-            .count()
-    }
-
-    /// Whether the window beyond this prefix is full.
-    fn is_full(&self, prefix: u64) -> bool {
-        let beyond = self.outstanding.range(prefix + 1..);
-        let updates = beyond.filter(|(_, (class, _))| *class != Class::Control);
-        let (count, size) = updates.fold((0, 0), |(count, sum), (_, (_, size))| {
-            (count + 1, sum + size)
-        });
-        count >= WINDOW_MESSAGES || size >= WINDOW_SIZE
+    /// All that waits, as far as one message carries it.
+    fn take_updates(&mut self, of: Class) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut size = 0;
+        while let Some((class, payload)) = self.updates.front()
+            && *class == of
+            && (taken.is_empty() || size + payload.len() <= PACK_SIZE_MAX)
+        {
+            size += payload.len();
+            taken.extend(self.updates.pop_front().map(|(_, payload)| payload));
+        }
+        self.updates_size -= size;
+        taken
     }
 
     fn is_waiting(&self) -> bool {
@@ -254,7 +263,7 @@ impl Source {
     /// Notes what follows from the receipts as they are.
     fn settle_lowest(&mut self, now: Instant) {
         let lowest = self.lowest();
-        self.outstanding = self.outstanding.split_off(&(lowest + 1));
+        self.outstanding.remove_up_to(lowest);
         let is_new = self
             .complete
             .back()
@@ -263,7 +272,7 @@ impl Source {
             self.complete.push_back((lowest, now));
         }
         let is_waiting = self.is_waiting();
-        let is_full = self.is_full(lowest) || self.count(Class::Control) >= CONTROL_MESSAGES;
+        let is_full = self.outstanding.is_full() || self.outstanding.control >= CONTROL_MESSAGES;
         self.closed_since = match is_waiting && is_full {
             true => self.closed_since.or(Some(now)),
             false => None,
@@ -285,6 +294,38 @@ impl Source {
                 Standing::Out => {}
             }
         }
+    }
+}
+
+impl Outstanding {
+    fn add(&mut self, sequence: u64, class: Class, size: usize) {
+        self.messages.push_back((sequence, class, size));
+        match class {
+            Class::Control => self.control += 1,
+            Class::Update | Class::Bulk => {
+                self.updates += 1;
+                self.updates_size += size;
+            }
+        }
+    }
+
+    fn remove_up_to(&mut self, prefix: u64) {
+        while let Some((sequence, class, size)) = self.messages.front().copied()
+            && sequence <= prefix
+        {
+            self.messages.pop_front();
+            match class {
+                Class::Control => self.control -= 1,
+                Class::Update | Class::Bulk => {
+                    self.updates -= 1;
+                    self.updates_size -= size;
+                }
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.updates >= WINDOW_MESSAGES || self.updates_size >= WINDOW_SIZE
     }
 }
 
@@ -314,6 +355,11 @@ mod tests {
         source
     }
 
+    fn offer_update(source: &mut Source) {
+        let payload = Bytes::from_static(b"x");
+        source.offer(Class::Update, None, payload).unwrap();
+    }
+
     fn take_all(source: &mut Source, now: Instant) -> usize {
         std::iter::from_fn(|| source.take_ready(now)).count()
     }
@@ -322,12 +368,11 @@ mod tests {
     fn updates_wait_for_the_window_and_control_does_not() {
         let now = crate::testing::start();
         let mut source = source(&[1, 2, 3], now);
-        for _ in 0..300 {
-            source
-                .offer(Class::Update, None, Bytes::from_static(b"x"))
-                .unwrap();
-        }
-        assert_eq!(take_all(&mut source, now), WINDOW_MESSAGES);
+        let taken = (0..300).map(|_| {
+            offer_update(&mut source);
+            take_all(&mut source, now)
+        });
+        assert_eq!(taken.sum::<usize>(), WINDOW_MESSAGES);
         source
             .offer(Class::Control, Some(1), Bytes::from_static(b"c"))
             .unwrap();
@@ -335,8 +380,22 @@ mod tests {
         source.handle_ack(life(2), 100, now);
         assert_eq!(take_all(&mut source, now), 0, "the other has none yet");
         source.handle_ack(life(3), 20, now);
-        assert_eq!(take_all(&mut source, now), 20);
-        assert_eq!(source.queued(), 300 - WINDOW_MESSAGES - 20);
+        let (_, _, payloads) = source.take_ready(now).unwrap();
+        assert_eq!(payloads.len(), 300 - WINDOW_MESSAGES, "all that waited");
+        assert_eq!(source.queued(), 0);
+    }
+
+    #[test]
+    fn what_waits_goes_together_as_far_as_one_message_carries_it() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2], now);
+        for size in [10, PACK_SIZE_MAX - 10, 1, 2 * PACK_SIZE_MAX, 1] {
+            let payload = Bytes::from(vec![0; size]);
+            source.offer(Class::Update, None, payload).unwrap();
+        }
+        let counts = std::iter::from_fn(|| source.take_ready(now));
+        let counts: Vec<usize> = counts.map(|(_, _, payloads)| payloads.len()).collect();
+        assert_eq!(counts, [2, 1, 1, 1]);
     }
 
     #[test]
@@ -372,20 +431,24 @@ mod tests {
     fn a_stuck_member_leaves_the_window_and_comes_back_when_it_has_caught_up() {
         let now = crate::testing::start();
         let mut source = source(&[1, 2, 3], now);
-        for _ in 0..600 {
-            source
-                .offer(Class::Update, None, Bytes::from_static(b"x"))
-                .unwrap();
+        for _ in 0..256 {
+            offer_update(&mut source);
+            take_all(&mut source, now);
         }
-        take_all(&mut source, now);
+        for _ in 0..256 {
+            let payload = Bytes::from(vec![0; PACK_SIZE_MAX]);
+            source.offer(Class::Update, None, payload).unwrap();
+        }
         source.handle_ack(life(2), 256, now);
         assert_eq!(take_all(&mut source, now), 0);
         assert_eq!(source.poll_timeout(), Some(now + PATIENCE));
         source.handle_timeout(now + PATIENCE);
-        assert_eq!(take_all(&mut source, now), 256);
-        source.handle_ack(life(3), 500, now);
-        source.handle_ack(life(2), 512, now);
-        assert_eq!(source.lowest(), 500);
+        let window = WINDOW_SIZE / PACK_SIZE_MAX;
+        assert_eq!(take_all(&mut source, now), window);
+        let last = 256 + window as u64;
+        source.handle_ack(life(3), last - 12, now);
+        source.handle_ack(life(2), last, now);
+        assert_eq!(source.lowest(), last - 12);
     }
 
     #[test]
@@ -403,8 +466,8 @@ mod tests {
         }
         assert_eq!(take_all(&mut source, now), 0);
         source.handle_ack(life(2), 2, now);
-        let ready = source.take_ready(now).map(|(_, _, payload)| payload);
-        assert_eq!(ready, Some(Bytes::from_static(b"b")));
+        let ready = source.take_ready(now).map(|(_, _, payloads)| payloads);
+        assert_eq!(ready, Some(vec![Bytes::from_static(b"b")]));
         assert_eq!(source.take_ready(now), None);
     }
 }

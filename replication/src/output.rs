@@ -65,8 +65,10 @@ pub enum Output {
 /// How urgent a multicast is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Class {
-    /// Agreement and announcements: small, and answers wait for them.
+    /// Agreement and blobs: small, and answers wait for them.
     Control,
+    /// An announcement: as control, and the next one takes the place of one that has not gone out.
+    Announcement,
     /// Entries.
     Entry,
 }

@@ -19,7 +19,7 @@ mod settle;
 mod start;
 
 use crate::blobs::Blobs;
-use crate::catch_up::CatchUp;
+use crate::catch_up::{CatchUp, runs};
 use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::entry::{BlobHash, Body, Chain, Digest, ENTRY_BLOBS_MAX, ENTRY_SIZE_MAX};
@@ -28,7 +28,7 @@ use crate::frontier::Frontier;
 use crate::log::{Accepted, Log};
 use crate::marks::Marks;
 use crate::membership::{MemberSet, Members};
-use crate::message::{Envelope, Message, RunEnd};
+use crate::message::{Envelope, Message};
 use crate::near::{Near, Set};
 use crate::output::{Class, Event, Output};
 use crate::rows::{HeldAll, Published, Standing, ViewRecord};
@@ -85,8 +85,12 @@ pub struct Replica {
     published: Option<Published>,
     published_record: ViewRecord,
     queue: VecDeque<Queued>,
+    /// Authored, not yet handed on: what is authored before the next drain is one message.
+    authored: Vec<Arc<Entry>>,
     next_read: u64,
     clock_off: Option<i64>,
+    /// When something happened whose consequences nobody has asked for yet.
+    called: Option<(Duration, Instant)>,
     outputs: VecDeque<Output>,
 }
 
@@ -140,7 +144,7 @@ impl Config {
 /// What has become of a submitted body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Submitted {
-    /// It is an entry, in the log; `Arrived` tells it too.
+    /// It is an entry, in the log; no `Arrived` tells it.
     Stamped(Stamp),
     /// It becomes one when the clock's ceiling is raised; `Arrived` tells then.
     Waiting,
@@ -259,7 +263,7 @@ impl Replica {
         now: Instant,
     ) -> Result<Submitted, Refused> {
         let submitted = self.author(digest, Body::Data(body), blobs, wall)?;
-        self.drive(wall, now);
+        self.drive_later(wall, now);
         Ok(submitted)
     }
 
@@ -273,7 +277,7 @@ impl Replica {
         self.next_read += 1;
         let read = ReadId(self.next_read);
         self.marks.reads.insert(read, stamp);
-        self.drive(wall, now);
+        self.drive_later(wall, now);
         (read, stamp)
     }
 
@@ -298,11 +302,18 @@ impl Replica {
             self.fetch(now);
             self.start_blob_fetches(now);
         }
+        // At once: the caller may ask for the next timeout before it drains.
         self.drive(wall, now);
     }
 
-    /// What to do next; drain it after every call.
+    /// What to do next. Drain it before waiting for anything: what follows from several calls is
+    /// worked out once, so a burst of requests makes one message and one batch.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty()
+            && let Some((wall, now)) = self.called
+        {
+            self.drive(wall, now);
+        }
         self.outputs.pop_front()
     }
 
@@ -318,6 +329,7 @@ impl Replica {
             self.announce_due(),
             self.catch_up.due(),
             self.blobs.due(),
+            self.commit.publish_due(),
         ];
         times.into_iter().flatten().min()
     }
@@ -431,55 +443,62 @@ impl Replica {
         if self.queue.len() >= QUEUE_MAX {
             return Err(Refused::Full);
         }
-        let queued = Queued {
+        let is_first = self.queue.is_empty();
+        self.queue.push_back(Queued {
             digest,
             body,
             blobs,
-        };
-        self.queue.push_back(queued);
-        Ok(self
-            .author_queued(wall)
-            .map_or(Submitted::Waiting, Submitted::Stamped))
-    }
-
-    /// Stamps what waits, as far as the ceiling allows; the stamp of the last of the queue, if
-    /// nothing is left in it.
-    fn author_queued(&mut self, wall: Duration) -> Option<Stamp> {
-        let mut last = None;
-        while !self.queue.is_empty() && self.phase() != Phase::Withdrawn {
-            let hybrid = self.clock.take(wall)?;
-            let queued = self.queue.pop_front().expect("it is not empty");
-            let chain = self.own_chain();
-            let entry = Arc::new(Entry {
-                chain,
-                sequence: self.log.held().get(chain) + 1,
-                hybrid,
-                digest: queued.digest,
-                blobs: queued.blobs,
-                body: queued.body,
-            });
-            last = Some(entry.stamp());
-            // Replication protocol section 3: multicast by its author at once, before its flush.
-            self.multicast(
-                Class::Entry,
-                Message::Entries {
-                    entries: vec![entry.clone()],
-                    end: RunEnd::Complete,
-                },
-            );
-            let accepted = self.log.accept(entry.clone(), &self.blobs);
-            assert!(
-                matches!(accepted, Accepted::Held(_)),
-                "an author holds its own entry: {accepted:?}"
-            );
-            self.commit.add(entry.clone());
-            self.outputs.push_back(Output::Arrived(entry.stamp()));
+        });
+        if is_first && let Some(stamp) = self.author_next(wall) {
+            return Ok(Submitted::Stamped(stamp));
         }
-        last
+        Ok(Submitted::Waiting)
     }
 
-    /// Does what has become due: settles, announces, writes.
+    /// Stamps what waits, as far as the ceiling allows.
+    fn author_queued(&mut self, wall: Duration) {
+        while let Some(stamp) = self.author_next(wall) {
+            self.outputs.push_back(Output::Arrived(stamp));
+        }
+    }
+
+    fn author_next(&mut self, wall: Duration) -> Option<Stamp> {
+        if self.queue.is_empty() || self.phase() == Phase::Withdrawn {
+            return None;
+        }
+        let hybrid = self.clock.take(wall)?;
+        let queued = self.queue.pop_front()?;
+        let chain = self.own_chain();
+        let entry = Arc::new(Entry {
+            chain,
+            sequence: self.log.held().get(chain) + 1,
+            hybrid,
+            digest: queued.digest,
+            blobs: queued.blobs,
+            body: queued.body,
+        });
+        self.authored.push(entry.clone());
+        let accepted = self.log.accept(entry.clone(), &self.blobs);
+        assert!(
+            matches!(accepted, Accepted::Held(_)),
+            "an author holds its own entry: {accepted:?}"
+        );
+        self.commit.add(entry.clone());
+        Some(entry.stamp())
+    }
+
+    fn drive_later(&mut self, wall: Duration, now: Instant) {
+        self.called = Some((wall, now));
+    }
+
+    /// Does what has become due: hands on, settles, announces, writes.
     fn drive(&mut self, wall: Duration, now: Instant) {
+        self.called = None;
+        // Replication protocol section 3: multicast by its author at once, before its flush.
+        let authored = std::mem::take(&mut self.authored);
+        for message in runs(authored.iter(), usize::MAX) {
+            self.multicast(Class::Entry, message);
+        }
         if self.readiness == Readiness::Ready {
             self.settle(wall, now);
             self.announce(wall, now);

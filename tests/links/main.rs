@@ -157,7 +157,7 @@ fn three_routers_form_one_view_and_a_multicast_reaches_all() {
         let payload = Bytes::from(format!("from {number}"));
         assert!(
             peer.thread
-                .send(Command::Multicast(Class::Update, payload))
+                .send(Command::Multicast(Class::Update, None, payload))
                 .is_ok()
         );
     }
@@ -189,7 +189,7 @@ fn large_multicasts_come_whole_and_in_numbers() {
         assert!(
             peers[0]
                 .thread
-                .send(Command::Multicast(Class::Update, payload))
+                .send(Command::Multicast(Class::Update, None, payload))
                 .is_ok()
         );
     }

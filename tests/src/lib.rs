@@ -9,10 +9,13 @@
 
 pub mod answer;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod deadline;
+pub mod figures;
 pub mod fuzz;
 pub mod question;
 pub mod relay;
+pub mod requestor;
 pub mod script;
 pub mod zone_text;

@@ -57,8 +57,7 @@ enum Change {
 pub struct Applied {
     /// The next version; the same content if nothing changed.
     pub version: Version,
-    /// The records removed and added, the serial of the SOA apart.
-    pub delta: Delta,
+    before: Version,
     /// The serial of the SOA RR that the update put in place.
     pub wanted: Option<Serial>,
 }
@@ -67,7 +66,13 @@ impl Applied {
     /// True if the zone is not the same as before: records differ, or the serial shall rise.
     #[must_use]
     pub fn changed(&self) -> bool {
-        !self.delta.is_empty() || self.wanted.is_some()
+        !self.version.is_identical_to(&self.before) || self.wanted.is_some()
+    }
+
+    /// The records removed and added, the serial of the SOA apart.
+    #[must_use]
+    pub fn delta(&self) -> Delta {
+        Version::difference(&self.before, &self.version)
     }
 }
 
@@ -278,7 +283,7 @@ impl Version {
         }
         let (version, wanted) = work.finish();
         Applied {
-            delta: Self::difference(self, &version),
+            before: self.clone(),
             version,
             wanted,
         }

@@ -292,8 +292,9 @@ proptest! {
 
             // The delta is what the records say, and turns one set into the other.
             let held: BTreeSet<String> = sorted(&model.records()).into_iter().collect();
-            let removed: BTreeSet<String> = sorted(&applied.delta.removed).into_iter().collect();
-            let added: BTreeSet<String> = sorted(&applied.delta.added).into_iter().collect();
+            let delta = applied.delta();
+            let removed: BTreeSet<String> = sorted(&delta.removed).into_iter().collect();
+            let added: BTreeSet<String> = sorted(&delta.added).into_iter().collect();
             prop_assert_eq!(&removed, &held_before.difference(&held).cloned().collect());
             prop_assert_eq!(&added, &held.difference(&held_before).cloned().collect());
             prop_assert_eq!(applied.changed(), held != held_before);

@@ -153,12 +153,9 @@ fn applied(before: &Version, lines: &str, expected: &str) -> Version {
             .filter_map(|line| line.trim().strip_prefix(sign));
         sorted(&records(&lines.collect::<Vec<_>>().join("\n")))
     };
-    assert_eq!(
-        sorted(&applied.delta.removed),
-        side('-'),
-        "removed by {lines}"
-    );
-    assert_eq!(sorted(&applied.delta.added), side('+'), "added by {lines}");
+    let delta = applied.delta();
+    assert_eq!(sorted(&delta.removed), side('-'), "removed by {lines}");
+    assert_eq!(sorted(&delta.added), side('+'), "added by {lines}");
     assert_eq!(
         applied.changed(),
         !expected.trim().is_empty() || applied.wanted.is_some()
@@ -414,7 +411,7 @@ fn messages_are_read_whole_or_refused() {
         .extend_from_slice(b"\x03new\xc0\x0c\0\x0f\0\x01\0\0\0\x3c\0\x08\0\x0a\x03mx1\xc0\x0c");
     compressed.extend_from_slice(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
     let update = Update::from_message(&compressed).unwrap();
-    let delta = version(ZONE).apply(&update, Serial(10)).delta;
+    let delta = version(ZONE).apply(&update, Serial(10)).delta();
     assert_eq!(sorted(&delta.added), sorted(&records("new 60 MX 10 mx1")));
 }
 

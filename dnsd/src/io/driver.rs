@@ -1,4 +1,4 @@
-//! The peer thread: wait, one input, drain the effects.
+//! The peer thread: wait, take the inputs that have come, drain the effects.
 //!
 //! ```text
 //!  UDP, TCP ─ updates ─▶┐                       ┌─▶ disk thread ─ durable ─▶┐
@@ -35,11 +35,13 @@ use zones::{Rcode, Version};
 
 /// The kind of signed overlay state in which replicas say whom they find near.
 const NEAR: StateKind = StateKind(1);
+/// The kind of announcements to the overlay.
+const ANNOUNCEMENT: u8 = 1;
 /// The tick that heartbeats carry rises at least this often while the loop goes on.
 const TICK_PERIOD: Duration = Duration::from_millis(10);
 /// Commands that wait for a link thread that is behind; beyond this it is stuck.
 const COMMANDS_MAX: usize = 65_536;
-/// Most inputs between two looks at the timers.
+/// Most inputs that are worked out together, and between two looks at the timers: well below 5 ms.
 const BURST: usize = 64;
 /// How long a clean stop waits for requests that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -171,6 +173,7 @@ impl Driver {
                         let Ok(input) = inputs.try_recv() else { break };
                         self.handle(input);
                     }
+                    self.drain();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
@@ -228,7 +231,23 @@ impl Driver {
         wake
     }
 
+    /// Requests, messages and flushes that come together are worked out together: nobody waits
+    /// for another, as what has not come yet is not waited for.
     fn handle(&mut self, input: Input) {
+        let may_gather = matches!(
+            input,
+            Input::Update(_) | Input::Disk(Done::Log(_)) | Input::Node(NodeEvent::Overlay(_))
+        );
+        if may_gather {
+            self.handle_input(input);
+        } else {
+            self.drain();
+            self.handle_input(input);
+            self.drain();
+        }
+    }
+
+    fn handle_input(&mut self, input: Input) {
         let (wall, now) = (clock::wall(), clock::now());
         match input {
             Input::Update(request) => {
@@ -263,7 +282,6 @@ impl Driver {
                 self.stop_by = Some(now + STOP_TIMEOUT);
             }
         }
-        self.drain();
     }
 
     fn handle_time(&mut self) {
@@ -507,7 +525,8 @@ impl Driver {
                 }
             }
             Effect::Multicast(class, payload) => {
-                self.say(Command::Multicast(class_of(class), payload));
+                let (class, kind) = class_of(class);
+                self.say(Command::Multicast(class, kind, payload));
             }
             Effect::Send(to, payload) => self.say(Command::Send(to, Class::Control, payload)),
             Effect::Near(body) => self.say(Command::State(NEAR, body)),
@@ -576,10 +595,12 @@ impl Driver {
     }
 }
 
-fn class_of(class: replication::Class) -> Class {
+/// The overlay's class of a message, and the kind of those that replace each other.
+fn class_of(class: replication::Class) -> (Class, Option<u8>) {
     match class {
-        replication::Class::Control => Class::Control,
-        replication::Class::Entry => Class::Update,
+        replication::Class::Control => (Class::Control, None),
+        replication::Class::Announcement => (Class::Control, Some(ANNOUNCEMENT)),
+        replication::Class::Entry => (Class::Update, None),
     }
 }
 

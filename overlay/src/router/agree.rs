@@ -8,7 +8,7 @@ use crate::peer_id::PeerId;
 use crate::route::routes;
 use crate::signed::LINK_STATE;
 use crate::states::Compared;
-use crate::view::{Statements, is_edge};
+use crate::view::is_edge;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,15 @@ impl Router {
             self.multicasts.set_view(&view, now);
             self.event(Event::ViewChanged(view));
         }
+        self.judge_next(now);
+    }
+
+    /// Notes when members are to be judged next: it changes only with what is stated, and with
+    /// time.
+    pub(super) fn judge_next(&mut self, now: Instant) {
+        // Only the others are judged.
+        let statements = self.states.link_states();
+        self.agreement_due = self.agreement.poll_timeout(&statements, now);
     }
 
     /// Signs a word of this peer and floods it.
@@ -124,12 +133,6 @@ impl Router {
             complaints: self.agreement.complaints_shown(now),
             stopping: self.stopping,
         }
-    }
-
-    pub(super) fn statements<'a>(&'a self, own: &'a LinkState) -> Statements<'a> {
-        let mut statements = self.states.link_states();
-        statements.insert(self.signer.me(), (self.signer.incarnation(), own));
-        statements
     }
 
     /// True if complaints of this peer began or ended.

@@ -6,6 +6,7 @@ use crate::event::{Class, Event};
 use crate::link_event::{LinkId, LinkOutput};
 use crate::multicast::{Life, Multicasts, Novelty, forwarded};
 use crate::outbox::{Item, Queued};
+use crate::pack::{pack, unpack};
 use crate::packet::{
     Body, Frame, HOPS_MAX, Multicast, Pull, Purpose, SUMMARY_MAX, SourceAck, SummaryRow, Unicast,
     Urgency, decode_frames,
@@ -51,9 +52,10 @@ impl Router {
 
     /// Numbers own messages that the window admits and sends them.
     pub(super) fn number_ready(&mut self, now: Instant) {
-        while let Some((sequence, class, payload)) = self.source.take_ready(now) {
+        while let Some((sequence, class, payloads)) = self.source.take_ready(now) {
             let gone_below = self.source.gone_below();
-            let message = self.signer.multicast(class, sequence, gone_below, payload);
+            let packed = pack(&payloads);
+            let message = self.signer.multicast(class, sequence, gone_below, packed);
             let life = (message.source, message.incarnation);
             self.multicasts.insert(message, now);
             self.pass_on(life, sequence, class, None);
@@ -198,13 +200,16 @@ impl Router {
             self.counters.bad_signature += 1;
             return;
         }
-        let payload = message.payload.clone();
+        let payloads = unpack(message.payload.clone());
+        self.counters.malformed += u64::from(payloads.is_none());
         self.multicasts.insert(message, now);
-        self.event(Event::Delivered {
-            from: life.0,
-            incarnation: life.1,
-            payload,
-        });
+        for payload in payloads.into_iter().flatten() {
+            self.event(Event::Delivered {
+                from: life.0,
+                incarnation: life.1,
+                payload,
+            });
+        }
         self.pass_on(life, sequence, class, Some(from));
         self.note_news(life, now);
     }

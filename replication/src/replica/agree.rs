@@ -63,7 +63,7 @@ impl Replica {
         for peer in new {
             self.offer_now(peer, now);
         }
-        self.drive(wall, now);
+        self.drive_later(wall, now);
     }
 
     /// Another peer's newest `Near`, as the overlay flooded it.
@@ -76,7 +76,7 @@ impl Replica {
         }
         self.nears.insert(of, near);
         self.review(now);
-        self.drive(wall, now);
+        self.drive_later(wall, now);
     }
 
     /// Notes the life in which a peer speaks; whether it is not an earlier one.

@@ -184,7 +184,7 @@ impl Replica {
         now: Instant,
     ) -> Result<Submitted, NotNow> {
         let submitted = self.author(None, body, Vec::new(), wall);
-        self.drive(wall, now);
+        self.drive_later(wall, now);
         submitted.map_err(|refused| match refused {
             Refused::Full
             | Refused::Withdrawn

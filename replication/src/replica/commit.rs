@@ -35,7 +35,8 @@ pub(super) struct Commit {
     record: Option<ViewRecord>,
     record_durable: SettlingViewId,
     marks: Dirty,
-    publish: Option<Published>,
+    /// The mark to publish, and when that is worth a flush of its own.
+    publish: Option<(Published, Instant)>,
     /// What the next marks say of the current view, and what the last durable ones said.
     held_all: HeldAll,
     held_all_durable: HeldAll,
@@ -131,9 +132,16 @@ impl Commit {
         self.marks = Dirty::Yes;
     }
 
-    pub(super) fn publish(&mut self, published: Published) {
-        self.publish = Some(published);
-        self.marks = Dirty::Yes;
+    /// Replication protocol section 10: the mark rides on the next batch; when idle, one flush.
+    pub(super) fn publish(&mut self, published: Published, now: Instant) {
+        let due = self.publish.map_or(now + PUBLISH_WAIT, |(_, due)| due);
+        self.publish = Some((published, due));
+    }
+
+    /// When a mark has waited long enough for a batch to ride on.
+    pub(super) fn publish_due(&self) -> Option<Instant> {
+        let (_, due) = self.publish.filter(|_| self.outstanding.is_none())?;
+        Some(due)
     }
 
     /// Whether the record of this view is durable.
@@ -151,8 +159,9 @@ impl Commit {
         self.outstanding.as_ref().map(|batch| batch.since)
     }
 
-    fn has_work(&self) -> bool {
+    fn has_work(&self, now: Instant) -> bool {
         self.incarnation.is_some()
+            || self.publish.is_some_and(|(_, due)| due <= now)
             || !self.entries.is_empty()
             || !self.erase.is_empty()
             || !self.trim.is_empty()
@@ -170,7 +179,7 @@ impl Replica {
         };
         let low = idle == Idle::Installed && self.clock.is_low(wall);
         if self.commit.outstanding.is_some()
-            || !(self.commit.has_work() || self.clock.is_blocked() || low)
+            || !(self.commit.has_work(now) || self.clock.is_blocked() || low)
         {
             return;
         }
@@ -212,7 +221,9 @@ impl Replica {
             commit.records.push(record.clone());
         }
         let published = commit.publish.take_if(|_| commit.entries.is_empty());
-        let marks_due = commit.marks == Dirty::Yes && commit.entries.is_empty();
+        let published = published.map(|(published, _)| published);
+        let is_dirty = commit.marks == Dirty::Yes || published.is_some();
+        let marks_due = is_dirty && commit.entries.is_empty();
         if marks_due {
             let current = commit
                 .records
@@ -306,9 +317,12 @@ impl Replica {
         if done.changes == Changes::Some {
             self.review(now);
         }
-        self.drive(wall, now);
+        self.drive_later(wall, now);
     }
 }
 
+/// After answers the next requests come, and their batch takes the mark along. A flush for the mark
+/// alone would be in their way.
+const PUBLISH_WAIT: Duration = Duration::from_millis(10);
 /// Entries of one batch: its rows are numbered in 16 bits, and a large entry takes twelve.
 const BATCH_ENTRIES_MAX: usize = 4_000;

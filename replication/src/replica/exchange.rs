@@ -82,14 +82,14 @@ impl Replica {
                 }
             }
         }
-        self.drive(wall, now);
+        self.drive_later(wall, now);
     }
 
     /// The overlay lost multicasts of this peer: what it holds is asked for.
     pub fn handle_gap(&mut self, of: PeerId, wall: Duration, now: Instant) {
         if self.phase() != super::Phase::Starting && of != self.config.me {
             self.offer(of);
-            self.drive(wall, now);
+            self.drive_later(wall, now);
         }
     }
 
@@ -117,7 +117,7 @@ impl Replica {
             self.take_held(&newly, now);
         }
         self.review(now);
-        self.drive(wall, now);
+        self.drive_later(wall, now);
     }
 
     /// A blob did not come from this holder.

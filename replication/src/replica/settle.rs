@@ -30,8 +30,8 @@ impl Replica {
         if self.published == Some(published) {
             return Publish::Unchanged;
         }
-        self.commit.publish(published);
-        self.start_batch(wall, now);
+        self.commit.publish(published, now);
+        self.drive_later(wall, now);
         Publish::Begun
     }
 
@@ -57,7 +57,7 @@ impl Replica {
             }
         }
         self.commit.trim(trimmed.iter().map(|entry| entry.id()));
-        self.start_batch(wall, now);
+        self.drive_later(wall, now);
     }
 
     /// The published mark, if durable.
@@ -313,7 +313,7 @@ impl Replica {
             wall,
         };
         self.raise_promise(clock);
-        self.multicast(Class::Control, Message::Announce(announce));
+        self.multicast(Class::Announcement, Message::Announce(announce));
     }
 
     /// Replication protocol section 6: once after each flush.

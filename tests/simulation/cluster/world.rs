@@ -317,6 +317,7 @@ impl World {
         machine
             .peer
             .handle_update(client, message, source, clock.wall, clock.now);
+        machine.drain(clock);
         let now = machine.peer.now();
         let tentative = now.answered(digest, now.at());
         self.checks.summary.requests += 1;
