@@ -149,7 +149,8 @@ pub fn take_snapshot(
     received: &Received,
     members: &[overlay::Member],
 ) -> Result<(), LoadError> {
-    let birth = Replica::from_snapshot(&received.stage, &received.snapshot).map_err(LoadError::Rows)?;
+    let birth =
+        Replica::from_snapshot(&received.stage, &received.snapshot).map_err(LoadError::Rows)?;
     clear_unfinished(store)?;
     for (hash, bytes) in &received.blobs {
         if blob_hash(bytes) != *hash {

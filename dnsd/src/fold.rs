@@ -200,7 +200,8 @@ impl Fold {
                 }
                 let outcome = self.outcomes.get(&entry.stamp());
                 let outcome = outcome.expect("a step holds all entries before it");
-                advanced.settled.push((entry.digest, *outcome));
+                let settled = (entry.stamp(), entry.digest, *outcome);
+                advanced.settled.push(settled);
             }
             self.settled = step.clone();
         }

@@ -307,7 +307,7 @@ fn start(store: &mut MemoryStore, wall: Duration, now: Instant) -> Peer {
         Duration::from_millis(100),
     );
     let replica = Replica::resume(config, &member.rows, &member.meta, 9, wall, now).unwrap();
-    Peer::resume(replica, member.checkpoint, member.imports, wall, now)
+    Peer::resume(replica, member.checkpoint, member.imports, wall, now).unwrap()
 }
 
 fn record(origin: &Name, name: &str, rtype: Rtype, rdata: &[u8]) -> Record {

@@ -596,7 +596,8 @@ impl Driver {
 }
 
 /// The overlay's class of a message, and the kind of those that replace each other.
-fn class_of(class: replication::Class) -> (Class, Option<u8>) {
+#[must_use]
+pub fn class_of(class: replication::Class) -> (Class, Option<u8>) {
     match class {
         replication::Class::Control => (Class::Control, None),
         replication::Class::Announcement => (Class::Control, Some(ANNOUNCEMENT)),

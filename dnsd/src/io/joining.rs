@@ -126,13 +126,8 @@ pub fn join(
                 let (Some((admit, members)), Ok(received)) = (admitted, stage.finish()) else {
                     return Err(malformed());
                 };
-                durable::take_snapshot(
-                    &mut data.store,
-                    &admit,
-                    &received,
-                    &members,
-                )
-                .map_err(JoinError::Store)?;
+                durable::take_snapshot(&mut data.store, &admit, &received, &members)
+                    .map_err(JoinError::Store)?;
                 say(Command::Stored);
                 links.stop();
                 info!(name = admit.name, "joined");

@@ -230,8 +230,14 @@ impl Checks {
             let claim = self.claims.entry((view, request.zone, name)).or_default();
             // Asked again beyond the window in which it is remembered, it is another request.
             claim.entry(request.digest).or_insert(rcode);
-            let winners = claim.values().filter(|rcode| **rcode == Rcode::NOERROR).count();
-            let losers = claim.values().filter(|rcode| **rcode == Rcode::YXDOMAIN).count();
+            let winners = claim
+                .values()
+                .filter(|rcode| **rcode == Rcode::NOERROR)
+                .count();
+            let losers = claim
+                .values()
+                .filter(|rcode| **rcode == Rcode::YXDOMAIN)
+                .count();
             if winners > 1 || losers > 1 {
                 return Err(format!(
                     "of two claims for one name, {winners} won and {losers} lost"

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use dnsd::blobs::{Blobs, Fetched};
 use dnsd::durable::{self, Member, blob_hash, join_row, member_row};
 use dnsd::io::disk::{Done, Job};
+use dnsd::io::driver::class_of;
 use dnsd::membership::overlay_members;
 use dnsd::peer::{Effect, Peer};
 use dnsd::requests::{Answer, ClientId};
@@ -89,6 +90,7 @@ pub(crate) enum Act {
     Answer(ClientId, Answer),
     Serve(Box<Served>),
     Invited(Token),
+    Rebase(Vec<Version>),
     ViewAgreed,
 }
 
@@ -130,7 +132,7 @@ impl Joiner {
                         .finish()
                         .map_err(|_| "the stage does not fit together")?;
                     durable::take_snapshot(store, &admit, &received, &members)
-                    .map_err(|error| format!("a snapshot does not read: {error}"))?;
+                        .map_err(|error| format!("a snapshot does not read: {error}"))?;
                     self.node
                         .handle_command(Command::Stored, clock.wall, clock.now);
                     return Ok(true);
@@ -165,15 +167,8 @@ impl Machine {
             ..
         } = member.ok_or("the store of a member is empty")?;
         let config = replica(&admit);
-        let replica = Replica::resume(
-            config,
-            &rows,
-            &meta,
-            random as u32,
-            clock.wall,
-            clock.now,
-        )
-        .map_err(|corrupt| format!("the log does not fit together: {corrupt:?}"))?;
+        let replica = Replica::resume(config, &rows, &meta, random as u32, clock.wall, clock.now)
+            .map_err(|corrupt| format!("the log does not fit together: {corrupt:?}"))?;
         let mut blobs = Blobs::default();
         for hash in store.blobs().expect("no fault") {
             let bytes = store.blob(&hash).expect("no fault").expect("it was listed");
@@ -315,11 +310,8 @@ impl Machine {
         let command = match effect {
             Effect::Ready(incarnation) => return self.start_links(incarnation, clock),
             Effect::Multicast(class, payload) => {
-                let class = match class {
-                    replication::Class::Control => Class::Control,
-                    replication::Class::Entry => Class::Update,
-                };
-                Command::Multicast(class, payload)
+                let (class, kind) = class_of(class);
+                Command::Multicast(class, kind, payload)
             }
             Effect::Send(to, payload) => Command::Send(to, Class::Control, payload),
             Effect::Near(body) => Command::State(NEAR, body),
@@ -336,7 +328,8 @@ impl Machine {
                 self.blobs.remove(&hash);
                 return self.act(Act::Write(Job::DropBlob(hash)));
             }
-            Effect::Evicted | Effect::Log(_) => return,
+            Effect::Rebase(due) => return self.act(Act::Rebase(due)),
+            Effect::Evicted | Effect::NotEvicted | Effect::Log(_) => return,
         };
         self.to_node.push_back(command);
     }
@@ -444,11 +437,20 @@ impl Machine {
                 name,
                 addresses,
                 space,
+                ..
             } => {
                 let majority = Majority::Needed;
                 self.sponsor
                     .handle_asked(
-                        link, key, name, addresses, space, majority, &self.peer, &self.blobs, now,
+                        link,
+                        key,
+                        name,
+                        addresses,
+                        space,
+                        majority,
+                        &self.peer,
+                        &self.blobs,
+                        now,
                     )
                     .expect("names differ here");
                 self.sponsor

@@ -53,7 +53,10 @@ fn promises_hold_for_whole_clusters() {
         }
     }
     eprintln!("{} seeds: {summary:?}", seeds.len());
-    let list: String = failed.iter().map(|(seed, why)| format!("\nseed {seed}: {why}")).collect();
+    let list: String = failed
+        .iter()
+        .map(|(seed, why)| format!("\nseed {seed}: {why}"))
+        .collect();
     assert!(failed.is_empty(), "{} seeds failed:{list}", failed.len());
     if seeds.len() > 1 {
         let all = [

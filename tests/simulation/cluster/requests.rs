@@ -116,7 +116,8 @@ pub(crate) fn owner(zone: u8, label: &str) -> Name {
 
 /// A zone as an operator imports it; `names` makes it larger than one chunk of a stream.
 pub(crate) fn file(zone: u8, names: u32) -> Version {
-    let mut text = "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n".to_owned();
+    let mut text =
+        "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n".to_owned();
     for name in 0..names {
         text += &format!("host{name} 60 A 10.1.{}.{}\n", name / 256 % 256, name % 256);
     }

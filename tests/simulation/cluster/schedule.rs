@@ -49,7 +49,11 @@ fn grow(world: &mut World, size: usize) -> Result<(), String> {
             }
             wait(world, 200)?;
             request(world)?;
-            if world.hosts.get(newcomer).is_some_and(|host| host.has_joined) {
+            if world
+                .hosts
+                .get(newcomer)
+                .is_some_and(|host| host.has_joined)
+            {
                 break;
             }
             if world.now > limit {
@@ -308,7 +312,9 @@ fn check_the_end(world: &mut World) -> Result<(), String> {
                 .iter()
                 .map(|(origin, zone)| {
                     let records = zone.version.as_ref().map(|version| {
-                        let records = version.records().map(|record| tests::zone_text::line(&record));
+                        let records = version
+                            .records()
+                            .map(|record| tests::zone_text::line(&record));
                         (version.digest(), records.collect::<Vec<_>>())
                     });
                     (origin.clone(), state.serial(origin), records)
@@ -319,7 +325,10 @@ fn check_the_end(world: &mut World) -> Result<(), String> {
         .collect();
     for other in &rows[1..] {
         if other.1 != rows[0].1 {
-            return Err(format!("zones differ at the end: {:?} {:?}", rows[0].1, other.1));
+            return Err(format!(
+                "zones differ at the end: {:?} {:?}",
+                rows[0].1, other.1
+            ));
         }
         if other.0 != rows[0].0 {
             return Err("policy, counters or remembered requests differ at the end".into());
@@ -373,7 +382,10 @@ fn check_that_it_answers(world: &mut World) -> Result<(), String> {
     let living: Vec<usize> = (0..world.hosts.len())
         .filter(|at| !world.hosts[*at].is_destroyed)
         .collect();
-    for kind in [Kind::Create { name: u64::MAX }, Kind::Delete { name: 7_777_777 }] {
+    for kind in [
+        Kind::Create { name: u64::MAX },
+        Kind::Delete { name: 7_777_777 },
+    ] {
         let at = living[world.random.usize(0..living.len())];
         let request = world.new_request(0, kind);
         let before = world.checks.summary.answers;
@@ -394,7 +406,9 @@ fn describe(world: &World) -> String {
     for (at, host) in world.hosts.iter().enumerate() {
         text += &match &host.process {
             None => format!("\n  {at} {}: off, destroyed {}", host.id, host.is_destroyed),
-            Some(Process::Joiner(_)) => format!("\n  {at} {}: joining at {}", host.id, host.sponsor),
+            Some(Process::Joiner(_)) => {
+                format!("\n  {at} {}: joining at {}", host.id, host.sponsor)
+            }
             Some(Process::Member(machine)) => {
                 let status = machine.peer.replica().status();
                 format!(

@@ -10,22 +10,20 @@ use dnsd::body::Body;
 use dnsd::durable;
 use dnsd::io::disk::Done;
 use dnsd::prefix::Prefix;
+use dnsd::rebase;
 use dnsd::requests::{Answer, ClientId};
 use dnsd::sponsor::Signer;
 use dnsd::state::Outcome;
 use overlay::join::JoinRequest;
 use overlay::link_event::DialFailed;
 use overlay::token::TokenSecret;
-use overlay::{
-    Admit, ClusterId, Command, NeighborSpec, Node, PeerId, Profile, PublicKey,
-    Token,
-};
+use overlay::{Admit, ClusterId, Command, NeighborSpec, Node, PeerId, Profile, PublicKey, Token};
 use replication::{Config, Majority};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
-use zones::Rcode;
+use zones::{Rcode, Version};
 
 /// The peer thread tells that it goes on.
 const TICK: Duration = Duration::from_millis(20);
@@ -89,6 +87,8 @@ enum Happening {
     Disk(usize, u64),
     /// The lying driver tells of a batch that is not flushed.
     Early(usize, u64, replication::BatchId),
+    /// New bases have been made aside.
+    Rebased(usize, u64, Vec<Version>),
     /// A stalled process goes on.
     Resume(usize, u64),
     /// A process that has joined begins its life as a member.
@@ -156,7 +156,9 @@ impl World {
         let clock = self.clock(first);
         let machine = self.member(first).expect("it has just started");
         let client = machine.new_client();
-        let given = machine.peer.handle_policy(client, &policy, clock.wall, clock.now);
+        let given = machine
+            .peer
+            .handle_policy(client, &policy, clock.wall, clock.now);
         given.map_err(|refused| format!("the policy is refused: {refused:?}"))?;
         machine.import(requests::origin(0), requests::file(0, 3));
         self.drain(first)?;
@@ -310,7 +312,12 @@ impl World {
             return Ok(());
         };
         // A listener answers NOTAUTH by itself where no such zone is served.
-        if machine.peer.now().version(&requests::origin(zone)).is_none() {
+        if machine
+            .peer
+            .now()
+            .version(&requests::origin(zone))
+            .is_none()
+        {
             return Ok(());
         }
         let client = machine.new_client();
@@ -400,7 +407,12 @@ impl World {
         loop {
             let own = self.queue.first_key_value().map(|((at, _), _)| *at);
             let theirs = self.fabric.due();
-            let Some(next) = own.into_iter().chain(theirs).min().filter(|at| *at <= limit) else {
+            let Some(next) = own
+                .into_iter()
+                .chain(theirs)
+                .min()
+                .filter(|at| *at <= limit)
+            else {
                 self.now = limit;
                 return Ok(());
             };
@@ -440,14 +452,15 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
-        let (number, life) = match happening {
+        let (number, life) = match &happening {
             Happening::Wake(number, life)
             | Happening::Tick(number, life)
             | Happening::Pump(number, life)
             | Happening::Disk(number, life)
             | Happening::Early(number, life, _)
+            | Happening::Rebased(number, life, _)
             | Happening::Resume(number, life)
-            | Happening::Joined(number, life) => (number, life),
+            | Happening::Joined(number, life) => (*number, *life),
         };
         if self.hosts[number].life != life {
             return Ok(());
@@ -487,8 +500,8 @@ impl World {
             }
             Happening::Disk(..) => {
                 if let Some(done) = self.hosts[number].disk.finish() {
-                    let is_told = self.fault != Fault::DurableBeforeFlush
-                        || !matches!(done, Done::Log(_));
+                    let is_told =
+                        self.fault != Fault::DurableBeforeFlush || !matches!(done, Done::Log(_));
                     if is_told {
                         self.deliver(number, Inbox::Disk(done))?;
                     }
@@ -496,6 +509,13 @@ impl World {
             }
             Happening::Early(_, _, batch) => {
                 self.deliver(number, Inbox::Disk(Done::Log(batch)))?;
+            }
+            Happening::Rebased(_, _, due) => {
+                if let Some(machine) = self.member(number) {
+                    machine
+                        .peer
+                        .handle_rebased(rebase::run(due), clock.wall, clock.now);
+                }
             }
             Happening::Resume(..) => {
                 self.fabric.set_stalled(number, false);
@@ -529,9 +549,15 @@ impl World {
             Some(Process::Member(machine)) => {
                 if let Some(node) = machine.node.as_mut().filter(|node| is_due(node)) {
                     node.handle_timeout(clock.wall, clock.now);
-                    assert!(!is_due(node), "a timer of the node that has fired is due again");
+                    assert!(
+                        !is_due(node),
+                        "a timer of the node that has fired is due again"
+                    );
                 }
-                if machine.poll_timeout(clock.now).is_some_and(|due| due <= clock.now) {
+                if machine
+                    .poll_timeout(clock.now)
+                    .is_some_and(|due| due <= clock.now)
+                {
                     machine.handle_timeout(clock);
                 }
             }
@@ -611,7 +637,10 @@ impl World {
     }
 
     fn carry_out(&mut self, number: usize) -> Result<(), String> {
-        while let Some(act) = self.member(number).and_then(|machine| machine.acts.pop_front()) {
+        while let Some(act) = self
+            .member(number)
+            .and_then(|machine| machine.acts.pop_front())
+        {
             match act {
                 Act::Write(job) => self.hosts[number].disk.push(job),
                 Act::Answer(client, answer) => self.answered(number, client, &answer)?,
@@ -628,18 +657,18 @@ impl World {
                     let newcomer = self.add_host(Some((number, token)));
                     self.start_process(newcomer)?;
                 }
+                Act::Rebase(due) => {
+                    let life = self.hosts[number].life;
+                    let after = Duration::from_millis(self.random.u64(1..50));
+                    self.schedule(after, Happening::Rebased(number, life, due));
+                }
                 Act::ViewAgreed => self.checks.summary.views += 1,
             }
         }
         Ok(())
     }
 
-    fn answered(
-        &mut self,
-        number: usize,
-        client: ClientId,
-        answer: &Answer,
-    ) -> Result<(), String> {
+    fn answered(&mut self, number: usize, client: ClientId, answer: &Answer) -> Result<(), String> {
         self.note(number, format!("{client:?} {answer:?}").as_bytes());
         let Some(request) = self.hosts[number].clients.remove(&client) else {
             return Ok(());
@@ -709,8 +738,8 @@ impl World {
         let Some(Process::Member(machine)) = &host.process else {
             return;
         };
-        let has_words = !machine.to_peer.is_empty()
-            || !machine.to_node.is_empty() && machine.node.is_some();
+        let has_words =
+            !machine.to_peer.is_empty() || !machine.to_node.is_empty() && machine.node.is_some();
         if has_words && !host.is_pumped {
             host.is_pumped = true;
             let life = host.life;

@@ -100,7 +100,7 @@ pub fn run(input: &[u8]) {
                 runs: vec![Bytes::copy_from_slice(bytes)],
                 id: Bytes::from_static(b"id"),
             };
-            let _ = Replica::from_snapshot(&stage, bytes, WALL);
+            let _ = Replica::from_snapshot(&stage, bytes);
         }
         _ => {
             let mut world = World::new();
