@@ -45,7 +45,7 @@ const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
 const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
 /// A request that could not be looked at for so long makes no entry any more: an unsigned one is
 /// remembered for 15 s, in stamps of clocks that may differ a little.
-const SUBMIT_WITHIN: Duration = Duration::from_secs(10);
+const SUBMIT_WITHIN: Duration = Duration::from_secs(8);
 /// How often the data of an import is offered to those who lack it.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Most imports under way at once: each holds a zone in memory.

@@ -21,8 +21,7 @@ pub(crate) struct Request {
     pub(crate) source: SocketAddr,
     pub(crate) digest: Digest,
     pub(crate) first_sent: Duration,
-    /// The zone was told to go after this was asked.
-    pub(crate) outlived: bool,
+    pub(crate) last_sent: Duration,
 }
 
 /// What it asks.
@@ -101,7 +100,7 @@ impl Request {
             message,
             source,
             first_sent: now,
-            outlived: false,
+            last_sent: now,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A retransmit comes while the first request is surely remembered.
-const RETRANSMIT_WITHIN: Duration = Duration::from_secs(5);
+const RETRANSMIT_WITHIN: Duration = Duration::from_secs(3);
 /// After the last fault; evictions, hold-offs and joins take some of it.
 const REST_WITHIN: Duration = Duration::from_secs(120);
 
@@ -115,9 +115,6 @@ fn act(world: &mut World) -> Result<(), String> {
             world.import(at, ZONES - 1, names)?;
         }
         95 => {
-            for request in &mut world.requests {
-                request.outlived |= request.zone == ZONES - 1;
-            }
             world.remove_zone(at, ZONES - 1)?;
         }
         96 | 97 => world.hosts[at].skew_millis = world.random.i64(-1_500..1_500),
@@ -351,16 +348,21 @@ fn check_the_end(world: &mut World) -> Result<(), String> {
 }
 
 /// Promise 2: deletes do not resurrect. Who saw the name come, and made an entry of its end, ended
-/// it for all.
+/// it for all, unless its coming was asked for again since.
 fn check_deletes(world: &mut World) -> Result<(), String> {
     let deleted: Vec<u64> = world
         .requests
         .iter()
         .filter(|request| world.checks.told.contains(&request.digest))
         .filter_map(|request| match request.kind {
-            Kind::Delete { name } => Some(name),
+            Kind::Delete { name } => Some((name, request.first_sent)),
             _ => None,
         })
+        .filter(|(name, asked)| {
+            let create = &world.requests[*name as usize];
+            create.last_sent < *asked
+        })
+        .map(|(name, _)| name)
         .collect();
     let at = (0..world.hosts.len()).find(|at| !world.hosts[*at].is_destroyed);
     let machine = world.member(at.expect("somebody survives"));

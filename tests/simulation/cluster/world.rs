@@ -334,6 +334,7 @@ impl World {
         let tentative = now.answered(digest, now.at());
         self.checks.summary.requests += 1;
         self.hosts[number].clients.insert(client, request);
+        self.requests[request].last_sent = self.now;
         if self.fault == Fault::TentativeAnswers
             && let Some(outcome) = tentative
         {
@@ -482,7 +483,8 @@ impl World {
                 host.woken = (self.now, if again { host.woken.1 + 1 } else { 0 });
                 assert!(
                     host.woken.1 < WAKES_MAX,
-                    "a timer that has fired is due again and again"
+                    "a timer that has fired is due again and again: {}",
+                    who_is_due(&host.process, clock.now)
                 );
                 if !is_stalled {
                     self.wake(number);
@@ -806,6 +808,22 @@ fn shape(random: &mut fastrand::Rng) -> Vec<Vec<usize>> {
         }
     }
     links
+}
+
+fn who_is_due(process: &Option<Process>, now: Instant) -> String {
+    let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+    match process {
+        None => "nobody".into(),
+        Some(Process::Joiner(_)) => "a joiner".into(),
+        Some(Process::Member(machine)) => format!(
+            "node {}, peer {}, its replica {} which is {:?}, folded {}",
+            is_due(machine.node.as_ref().and_then(Node::poll_timeout)),
+            is_due(machine.peer.poll_timeout(now)),
+            is_due(machine.peer.replica().poll_timeout()),
+            machine.peer.replica().phase(),
+            machine.peer.is_folded(),
+        ),
+    }
 }
 
 fn hand_over(node: &mut Node, delivery: Delivery, clock: Clock) {
