@@ -100,7 +100,8 @@ impl Blobs {
 
     /// When the next round of some blob begins.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.wanted.values().filter_map(|wanted| wanted.again).min()
+        let idle = self.wanted.values().filter(|wanted| wanted.from.is_none());
+        idle.filter_map(|wanted| wanted.again).min()
     }
 
     /// Its commit lies below the checkpoint, or its import was given up.
