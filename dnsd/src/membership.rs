@@ -14,7 +14,7 @@ pub fn overlay_members(members: &replication::MemberSet) -> overlay::MemberSet {
                 addresses: admit.addresses.clone(),
             })
             .collect(),
-        excluded: members.excluded.iter().copied().collect(),
-        evicted: members.evicted.iter().copied().collect(),
+        excluded: members.excluded.to_vec(),
+        evicted: members.evicted.to_vec(),
     }
 }

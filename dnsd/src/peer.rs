@@ -151,7 +151,6 @@ pub struct Peer {
 impl Peer {
     /// Takes up a life from what is durable: the checkpoint's state, the replica resumed on it,
     /// and the zones in the blobs that the log names; all of them must be there.
-    #[must_use]
     pub fn resume(
         mut replica: Replica,
         checkpoint: State,
@@ -368,6 +367,12 @@ impl Peer {
     /// A link to a neighbor came up.
     pub fn handle_neighbor_up(&mut self, neighbor: PeerId, wall: Duration, now: Instant) {
         self.replica.handle_neighbor_up(neighbor, now);
+        self.called = Some((wall, now));
+    }
+
+    /// The link to a neighbor went down.
+    pub fn handle_neighbor_down(&mut self, neighbor: PeerId, wall: Duration, now: Instant) {
+        self.replica.handle_neighbor_down(neighbor);
         self.called = Some((wall, now));
     }
 

@@ -174,6 +174,10 @@ impl Sponsor {
 pub struct NameTaken(pub String);
 
 impl Guest {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of the daemon"
+    )]
     fn go_on(
         &mut self,
         link: LinkId,

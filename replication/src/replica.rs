@@ -59,6 +59,8 @@ pub struct Replica {
     start_frontier: Frontier,
     /// Who can be reached, by the overlay's view and by newer lives heard of.
     reach: Set,
+    /// Peers to which a link is up, in a common overlay view or not.
+    neighbors: BTreeSet<PeerId>,
     /// The latest life of each peer.
     lives: Set,
     nears: BTreeMap<PeerId, Near>,

@@ -374,7 +374,10 @@ impl Driver {
                 info!(%neighbor, "link up");
                 self.peer.handle_neighbor_up(neighbor, wall, now);
             }
-            Event::NeighborDown(neighbor) => info!(%neighbor, "link down"),
+            Event::NeighborDown(neighbor) => {
+                info!(%neighbor, "link down");
+                self.peer.handle_neighbor_down(neighbor, wall, now);
+            }
             Event::Excluded { by } => {
                 warn!(%by, "a member holds an eviction of this peer that is not settled");
             }

@@ -442,7 +442,9 @@ impl Replica {
                     .members()
                     .is_none_or(|set| !set.contains_key(peer))
         };
-        let outside: BTreeSet<PeerId> = reach.keys().copied().filter(outside).collect();
+        // An Offer to a neighbor that is in no common overlay view may have been too early, or lost.
+        let others = reach.keys().chain(&self.neighbors).copied();
+        let outside: BTreeSet<PeerId> = others.filter(outside).collect();
         if let Some(peer) = self.catch_up.next_in_turn(&outside)
             && self.catch_up.offer_is_due(peer, OFFER_TO_OTHER, now)
         {

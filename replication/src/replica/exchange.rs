@@ -96,7 +96,13 @@ impl Replica {
     /// A link to this neighbor came up: offers go out also where overlay views lie apart, since a
     /// join that one of the two lacks would keep them so.
     pub fn handle_neighbor_up(&mut self, neighbor: PeerId, now: Instant) {
+        self.neighbors.insert(neighbor);
         self.offer_now(neighbor, now);
+    }
+
+    /// The link to this neighbor went down.
+    pub fn handle_neighbor_down(&mut self, neighbor: PeerId) {
+        self.neighbors.remove(&neighbor);
     }
 
     /// Offers a blob to all: it is durable here, and an entry will name it.
@@ -229,10 +235,11 @@ impl Replica {
     }
 
     pub(super) fn fetch(&mut self, now: Instant) {
-        let reach = &self.reach;
-        let fetches = self
-            .catch_up
-            .fetches(&self.log, |peer| reach.contains_key(&peer), now);
+        // From neighbors also outside the view: what this peer lacks may be the very join that keeps
+        // the overlay views apart.
+        let is_reachable =
+            |peer: PeerId| self.reach.contains_key(&peer) || self.neighbors.contains(&peer);
+        let fetches = self.catch_up.fetches(&self.log, is_reachable, now);
         for (holder, message) in fetches {
             self.send(holder, message);
         }

@@ -236,6 +236,7 @@ impl Replica {
             checkpoint_meta: Bytes::copy_from_slice(checkpoint_meta),
             start_frontier,
             reach: Set::from([(config.me, incarnation)]),
+            neighbors: BTreeSet::new(),
             lives: Set::from([(config.me, incarnation)]),
             nears: BTreeMap::new(),
             own_near: Near::default(),

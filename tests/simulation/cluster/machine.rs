@@ -411,6 +411,7 @@ impl Machine {
                 self.peer.handle_view(&view, wall, now);
             }
             Event::NeighborUp(neighbor) => self.peer.handle_neighbor_up(neighbor, wall, now),
+            Event::NeighborDown(neighbor) => self.peer.handle_neighbor_down(neighbor, wall, now),
             Event::Evicted { .. } => self.peer.set_evicted(),
             Event::OwnIncarnationSeen(_) => panic!("nobody runs twice with one key here"),
             Event::FetchRequested { fetch, request, .. } => {
