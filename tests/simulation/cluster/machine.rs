@@ -92,6 +92,7 @@ pub(crate) enum Act {
     Invited(Token),
     Rebase(Vec<Version>),
     ViewAgreed,
+    Said(replication::Event),
 }
 
 impl Joiner {
@@ -329,7 +330,8 @@ impl Machine {
                 return self.act(Act::Write(Job::DropBlob(hash)));
             }
             Effect::Rebase(due) => return self.act(Act::Rebase(due)),
-            Effect::Evicted | Effect::NotEvicted | Effect::Log(_) => return,
+            Effect::Log(event) => return self.act(Act::Said(event)),
+            Effect::Evicted | Effect::NotEvicted => return,
         };
         self.to_node.push_back(command);
     }

@@ -1,7 +1,8 @@
 //! Whole clusters: the `Node`, `Peer`, zones and store that ship, on made-up clocks, network and
 //! disks; the promises 1 to 6 and 10 of the project are checked.
 //!
-//! `SIMULATION_SEEDS=5000` runs that many seeds; `SIMULATION_SEED=17` runs one.
+//! `SIMULATION_SEEDS=5000` runs that many seeds; `SIMULATION_SEED=17` runs one, with
+//! `SIMULATION_TRACE=1` in words.
 
 mod checks;
 mod disk;

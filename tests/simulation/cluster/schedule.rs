@@ -354,6 +354,11 @@ fn check_deletes(world: &mut World) -> Result<(), String> {
         .requests
         .iter()
         .filter(|request| world.checks.told.contains(&request.digest))
+        // Not what only machines held that burned.
+        .filter(|request| {
+            let mut survivors = world.hosts.iter().filter(|host| !host.is_destroyed);
+            survivors.any(|host| host.disk.durable.contains(&request.digest))
+        })
         .filter_map(|request| match request.kind {
             Kind::Delete { name } => Some((name, request.first_sent)),
             _ => None,

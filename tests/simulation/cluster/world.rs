@@ -49,6 +49,7 @@ pub(crate) struct World {
     /// The only neighbors of each host that may come to be; none: all link to all.
     pub(crate) links: Option<Vec<Vec<usize>>>,
     fault: Fault,
+    is_told: bool,
     trace: std::hash::DefaultHasher,
 }
 
@@ -135,6 +136,7 @@ impl World {
             links: (random.u8(0..3) == 0).then(|| shape(&mut random)),
             random,
             fault,
+            is_told: std::env::var_os("SIMULATION_TRACE").is_some(),
             trace: std::hash::DefaultHasher::new(),
         }
     }
@@ -204,6 +206,7 @@ impl World {
         let random = self.random.u64(..);
         let profile = self.profile;
         let fault = self.fault;
+        self.tell(number, &|| "starts".into());
         let host = &mut self.hosts[number];
         assert!(host.process.is_none() && !host.is_destroyed);
         host.life += 1;
@@ -264,11 +267,12 @@ impl World {
 
     /// The process dies; what it had not flushed may be gone.
     pub(crate) fn kill(&mut self, number: usize) {
-        let host = &mut self.hosts[number];
-        if host.process.take().is_none() {
+        if self.hosts[number].process.take().is_none() {
             return;
         }
         self.checks.summary.crashes += 1;
+        self.tell(number, &|| "is killed".into());
+        let host = &mut self.hosts[number];
         host.life += 1;
         host.inbox.clear();
         host.clients.clear();
@@ -312,7 +316,8 @@ impl World {
             let request = &self.requests[request];
             (request.message.clone(), request.source, request.zone)
         };
-        let digest = self.requests[request].digest;
+        let (digest, kind) = (self.requests[request].digest, self.requests[request].kind);
+        self.tell(number, &|| format!("is asked {request} {kind:?}"));
         let Some(machine) = self.ready(number) else {
             return Ok(());
         };
@@ -671,6 +676,7 @@ impl World {
                     let after = Duration::from_millis(self.random.u64(1..50));
                     self.schedule(after, Happening::Rebased(number, life, due));
                 }
+                Act::Said(event) => self.tell(number, &|| format!("{event:?}")),
                 Act::ViewAgreed => self.checks.summary.views += 1,
             }
         }
@@ -682,6 +688,10 @@ impl World {
         let Some(request) = self.hosts[number].clients.remove(&client) else {
             return Ok(());
         };
+        let kind = self.requests[request].kind;
+        self.tell(number, &|| {
+            format!("answers {request} {kind:?}: {answer:?}")
+        });
         let Answer::Outcome(outcome) = answer else {
             return Ok(());
         };
@@ -779,6 +789,13 @@ impl World {
         let life = host.life;
         self.hosts[number].wake = Some(due);
         self.schedule(due - self.now, Happening::Wake(number, life));
+    }
+
+    /// What a person wants to read of a run, with `SIMULATION_TRACE`.
+    pub(crate) fn tell(&self, number: usize, what: &dyn Fn() -> String) {
+        if self.is_told {
+            eprintln!("{:>9.3?} {number}: {}", self.now, what());
+        }
     }
 
     fn note(&mut self, number: usize, bytes: &[u8]) {

@@ -33,45 +33,17 @@ fn run(seed: u64, fault: Fault) -> Result<checks::Summary, String> {
     })
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[test]
 fn promises_hold_under_random_schedules() {
-    let seeds: Vec<u64> = match number("SIMULATION_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let once_failed = include_str!("../seeds.txt")
-                .lines()
-                .filter_map(|line| line.strip_prefix("replica ")?.trim().parse().ok());
-            let first = number("SIMULATION_FIRST_SEED").unwrap_or(0);
-            let count = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
-            once_failed.chain(first..first + count).collect()
+    let seeds = crate::seeds_with_failed("replica", SEEDS);
+    let mut summary = checks::Summary::default();
+    let mut failed = Vec::new();
+    for (seed, result) in crate::in_parallel(&seeds, |seed| run(seed, Fault::None)) {
+        match result {
+            Ok(done) => summary.add(&done),
+            Err(why) => failed.push((seed, why)),
         }
-    };
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let results = std::sync::Mutex::new((Vec::new(), checks::Summary::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(seed) =
-                    seeds.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
-                {
-                    let result = run(*seed, Fault::None);
-                    let mut results = results.lock().unwrap();
-                    match result {
-                        Ok(summary) => results.1.add(&summary),
-                        Err(why) => {
-                            eprintln!("seed {seed}: {why}");
-                            results.0.push((*seed, why));
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let (failed, summary) = results.into_inner().unwrap();
+    }
     eprintln!("{} seeds: {summary:?}", seeds.len());
     assert!(
         failed.is_empty(),
