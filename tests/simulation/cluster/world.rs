@@ -559,10 +559,8 @@ impl World {
         let clock = self.clock(number);
         let is_due = |node: &Node| node.poll_timeout().is_some_and(|due| due <= clock.now);
         match &mut self.hosts[number].process {
-            Some(Process::Joiner(joiner)) => {
-                if is_due(&joiner.node) {
-                    joiner.node.handle_timeout(clock.wall, clock.now);
-                }
+            Some(Process::Joiner(joiner)) if is_due(&joiner.node) => {
+                joiner.node.handle_timeout(clock.wall, clock.now);
             }
             Some(Process::Member(machine)) => {
                 if let Some(node) = machine.node.as_mut().filter(|node| is_due(node)) {
@@ -575,7 +573,7 @@ impl World {
                     machine.handle_timeout(clock);
                 }
             }
-            None => {}
+            Some(Process::Joiner(_)) | None => {}
         }
     }
 
