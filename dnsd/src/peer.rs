@@ -136,6 +136,8 @@ pub struct Peer {
     publishing: VecDeque<State>,
     is_published_in_view: bool,
     spreading: BTreeMap<BlobHash, Import>,
+    /// Commands that are settled and not yet published: where, who gave them, what came of them.
+    unpublished: Vec<(Stamp, ClientId, Outcome)>,
     checkpointing: Checkpointing,
     /// Bytes of entries since the last checkpoint.
     log_size: usize,
@@ -186,6 +188,7 @@ impl Peer {
             publishing: VecDeque::new(),
             is_published_in_view: false,
             spreading: BTreeMap::new(),
+            unpublished: Vec::new(),
             checkpointing: Checkpointing::Idle {
                 due: now + CHECKPOINT_PERIOD,
             },
@@ -484,7 +487,7 @@ impl Peer {
     /// True if no request waits.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.requests.is_empty()
+        self.requests.is_empty() && self.unpublished.is_empty()
     }
 
     /// The next thing to do. Drain it before an operator's command, and before waiting.
@@ -605,6 +608,7 @@ impl Peer {
         if let Some(served) = self.publisher.update(self.fold.now()) {
             self.effects.push_back(Effect::Serve(Box::new(served)));
         }
+        self.answer_commands();
     }
 
     /// Folds a slice and answers what settled in it. True if anything did.
@@ -618,11 +622,33 @@ impl Peer {
             let is_awaited = self.requests.get(&digest).is_some_and(|waiting| {
                 !matches!(waiting.waits, Waits::Entry(asked) if !is_remembered(digest, stamp, asked))
             });
-            if is_awaited {
+            let is_command = self
+                .requests
+                .get(&digest)
+                .is_some_and(|waiting| matches!(waiting.request, Request::Command { .. }));
+            if is_command && let Some(waiting) = self.requests.remove(&digest) {
+                let clients = waiting.clients.into_iter();
+                self.unpublished
+                    .extend(clients.map(|client| (stamp, client, outcome)));
+            } else if is_awaited {
                 self.finish(&digest, outcome);
             }
         }
         has_settled
+    }
+
+    /// Answers operators: what a command did is seen by queries when it is said to be done. A side
+    /// that may not publish has nothing to wait for.
+    fn answer_commands(&mut self) {
+        let published = self.publisher.published().map(State::at);
+        let may_publish = self.replica.may_publish();
+        for (stamp, client, outcome) in std::mem::take(&mut self.unpublished) {
+            if may_publish && published < Some(stamp) {
+                self.unpublished.push((stamp, client, outcome));
+            } else {
+                self.answer(client, Answer::Outcome(outcome));
+            }
+        }
     }
 
     /// Whether requests may be looked at: while the disk hangs nothing can be stamped, and looking
