@@ -69,7 +69,13 @@ impl Router {
         {
             let target = dialed.and_then(|dial| self.dialing.finish(dial));
             if *protocol == Protocol::Join {
-                return self.pass_join_opened(id, &event, target);
+                // Overlay protocol section 1: also an invitation that the key has redeemed opens
+                // nothing any more; a joiner is streamed all data before it is admitted.
+                let class = key.map(|key| self.members.class(key.peer_id()));
+                return match class.and_then(close_code) {
+                    Some(code) => self.link_output(LinkOutput::Close { link: id, code }),
+                    None => self.pass_join_opened(id, &event, target),
+                };
             }
             return self.handle_opened(id, *key, *protocol, target, *remote, now);
         }
@@ -738,7 +744,11 @@ impl Router {
     }
 
     fn close(&mut self, id: LinkId, code: CloseCode) {
-        self.connections.remove(&id);
+        let closed = self.connections.remove(&id);
+        if closed.is_some_and(|closed| closed.protocol == Protocol::Join) {
+            let event = LinkEvent::Closed { code: None };
+            self.event(Event::JoinLink { link: id, event });
+        }
         for fetch in self.fetches.remove_link(id) {
             self.event(Event::FetchFailed(fetch));
         }
@@ -798,5 +808,121 @@ fn candidate(
         silence,
         dialer,
         acceptor_nonce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::ClusterId;
+    use crate::config::Config;
+    use crate::members::{Member, MemberSet};
+    use crate::peer_id::Incarnation;
+    use crate::timing::Profile;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const JOIN: LinkId = LinkId(1);
+
+    fn key(seed: u8) -> (Ed25519KeyPair, PublicKey) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let public = PublicKey(pair.public_key().as_ref().try_into().unwrap());
+        (pair, public)
+    }
+
+    fn router(members: &MemberSet, now: Instant) -> Router {
+        let config = Config {
+            cluster: ClusterId([7; 16]),
+            name: "a".to_owned(),
+            addresses: Vec::new(),
+            profile: Profile::Lan,
+            links: None,
+            extra_addresses: Vec::new(),
+            admit: None,
+        };
+        let (pair, _) = key(1);
+        let mut router = Router::resume(
+            config,
+            pair,
+            Incarnation(1),
+            Vec::new(),
+            1,
+            Duration::ZERO,
+            now,
+        );
+        router.set_members(members, now);
+        while router.poll_output().is_some() {}
+        router
+    }
+
+    fn open_join(router: &mut Router, now: Instant) -> Vec<Output> {
+        let opened = LinkEvent::Opened {
+            key: Some(key(2).1),
+            protocol: Protocol::Join,
+            dialed: None,
+            exporter: [0; 32],
+            remote: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        router.handle_link(JOIN, opened, Duration::ZERO, now);
+        std::iter::from_fn(|| router.poll_output()).collect()
+    }
+
+    fn is_passed(outputs: &[Output]) -> bool {
+        let passed = |output: &Output| matches!(output, Output::Event(Event::JoinLink { .. }));
+        outputs.iter().any(passed)
+    }
+
+    #[test]
+    fn who_is_evicted_or_excluded_joins_no_more() {
+        let now = crate::testing::start();
+        let who = vec![key(2).1.peer_id()];
+        let check = |members: MemberSet, expected: Option<CloseCode>| {
+            let outputs = open_join(&mut router(&members, now), now);
+            let closed = outputs.iter().find_map(|output| match output {
+                Output::Link(LinkOutput::Close { link: JOIN, code }) => Some(*code),
+                _ => None,
+            });
+            assert_eq!(closed, expected);
+            assert_eq!(is_passed(&outputs), expected.is_none());
+        };
+        check(MemberSet::default(), None);
+        check(
+            MemberSet {
+                evicted: who.clone(),
+                ..MemberSet::default()
+            },
+            Some(CloseCode::Evicted),
+        );
+        check(
+            MemberSet {
+                excluded: who,
+                ..MemberSet::default()
+            },
+            Some(CloseCode::Excluded),
+        );
+    }
+
+    #[test]
+    fn an_eviction_ends_the_join_that_is_under_way() {
+        let now = crate::testing::start();
+        let admitted = MemberSet {
+            admitted: vec![Member {
+                key: key(2).1,
+                name: "b".to_owned(),
+                addresses: Vec::new(),
+            }],
+            ..MemberSet::default()
+        };
+        let mut router = router(&admitted, now);
+        assert!(is_passed(&open_join(&mut router, now)));
+        let evicted = MemberSet {
+            evicted: vec![key(2).1.peer_id()],
+            ..MemberSet::default()
+        };
+        router.set_members(&evicted, now);
+        let outputs: Vec<Output> = std::iter::from_fn(|| router.poll_output()).collect();
+        assert!(outputs.contains(&Output::Event(Event::JoinLink {
+            link: JOIN,
+            event: LinkEvent::Closed { code: None },
+        })));
     }
 }
