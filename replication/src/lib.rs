@@ -35,7 +35,8 @@ pub use frontier::Frontier;
 pub use membership::{MemberSet, Members, NotNow};
 pub use output::{Batch, BatchId, Class, Event, Output, Row};
 pub use replica::{
-    Birth, Config, Corrupt, Majority, Phase, Publish, ReadId, Refused, Replica, Stage, Status,
+    Birth, Config, Corrupt, Majority, Phase, Publish, ReadId, Refused, Replica, Stage, Staging,
+    Status,
     Submitted,
 };
 pub use settling_view::SettlingViewId;

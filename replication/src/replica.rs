@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 use agree::Withdrawal;
 use commit::Commit;
 pub use settle::Publish;
-pub use start::{Birth, Corrupt, Stage};
+pub use start::{Birth, Corrupt, Stage, Staging};
 
 /// One peer's part in the log that all peers have in common.
 #[derive(Debug)]

@@ -53,6 +53,15 @@ pub struct Birth {
     pub blobs: BTreeSet<BlobHash>,
 }
 
+/// What a sponsor is to stream to a newcomer, not encoded yet.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    checkpoint: Stamp,
+    checkpoint_meta: Bytes,
+    entries: Vec<Arc<Entry>>,
+    frontier: Frontier,
+}
+
 /// What a sponsor streams to a newcomer before it authors the join, besides the zones of its
 /// checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -323,25 +332,12 @@ impl Replica {
 
     /// What to stream to a newcomer before its join is authored.
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        let mut runs = Vec::new();
-        let mut run = Vec::new();
-        for entry in self.log.after(Stamp::ZERO) {
-            entry.encode(&mut run);
-            if run.len() > STAGE_RUN_SIZE {
-                runs.push(Bytes::from(std::mem::take(&mut run)));
-            }
-        }
-        if !run.is_empty() {
-            runs.push(run.into());
-        }
-        let mut id = Vec::new();
-        self.log_frontier().encode(&mut id);
-        Stage {
+    pub fn stage(&self) -> Staging {
+        Staging {
             checkpoint: self.checkpoint.mark(),
             checkpoint_meta: self.checkpoint_meta.clone(),
-            runs,
-            id: id.into(),
+            entries: self.log.after(Stamp::ZERO).cloned().collect(),
+            frontier: self.log_frontier(),
         }
     }
 
@@ -352,6 +348,32 @@ impl Replica {
             frontier.raise(entry.chain, entry.sequence);
         }
         frontier
+    }
+}
+
+impl Staging {
+    /// Packs the entries. It takes long for a long log: to be done aside.
+    #[must_use]
+    pub fn encode(&self) -> Stage {
+        let mut runs = Vec::new();
+        let mut run = Vec::new();
+        for entry in &self.entries {
+            entry.encode(&mut run);
+            if run.len() > STAGE_RUN_SIZE {
+                runs.push(Bytes::from(std::mem::take(&mut run)));
+            }
+        }
+        if !run.is_empty() {
+            runs.push(run.into());
+        }
+        let mut id = Vec::new();
+        self.frontier.encode(&mut id);
+        Stage {
+            checkpoint: self.checkpoint,
+            checkpoint_meta: self.checkpoint_meta.clone(),
+            runs,
+            id: id.into(),
+        }
     }
 }
 

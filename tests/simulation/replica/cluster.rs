@@ -472,7 +472,7 @@ impl Cluster {
             sponsor,
             life: life.incarnation,
             admit,
-            stage: life.replica.stage(),
+            stage: life.replica.stage().encode(),
             version: self.peers[sponsor].disk.checkpoint.1.clone(),
             authored: false,
             majority,
@@ -521,7 +521,7 @@ impl Cluster {
                 self.joins.remove(position);
             }
             Err(NotNow::StageTooOld) => {
-                join.stage = life.replica.stage();
+                join.stage = life.replica.stage().encode();
                 join.version = peer.disk.checkpoint.1.clone();
             }
             Err(_) => {}
