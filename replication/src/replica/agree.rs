@@ -52,6 +52,7 @@ impl Replica {
             self.reach.insert(*peer, *life);
         }
         self.reach.insert(self.config.me, self.incarnation);
+        self.forget_holders();
         self.review(now);
         // Replication protocol section 3: at once to a peer that has become reachable.
         let new: Vec<PeerId> = self
@@ -84,6 +85,9 @@ impl Replica {
         let life = self.lives.entry(peer).or_insert(incarnation);
         if incarnation < *life {
             return false;
+        }
+        if incarnation > *life {
+            self.catch_up.forget(peer);
         }
         *life = incarnation;
         if let Some(reached) = self.reach.get_mut(&peer) {

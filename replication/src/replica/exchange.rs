@@ -1,7 +1,7 @@
 //! Messages in; entries, fetches, offers and blobs (replication protocol section 3).
 
 use super::{Eviction, Replica};
-use crate::catch_up::{RUN_BUDGET, runs};
+use crate::catch_up::{OFFER_TO_OTHER, RUN_BUDGET, runs};
 use crate::entry::{BlobHash, Chain, Entry, EntryId};
 use crate::frontier::Frontier;
 use crate::log::Accepted;
@@ -71,7 +71,7 @@ impl Replica {
             }
             Message::ReseedAsk(stated) => {
                 if !self.members.evicted().contains(&from) {
-                    self.catch_up.hear(from, &stated, &self.log, now);
+                    self.catch_up.hear_all(from, &stated, &self.log, now);
                     self.send(from, Message::NotEvicted);
                 }
             }
@@ -103,6 +103,7 @@ impl Replica {
     /// The link to this neighbor went down.
     pub fn handle_neighbor_down(&mut self, neighbor: PeerId) {
         self.neighbors.remove(&neighbor);
+        self.forget_holders();
     }
 
     /// Offers a blob to all: it is durable here, and an entry will name it.
@@ -240,9 +241,21 @@ impl Replica {
         let is_reachable =
             |peer: PeerId| self.reach.contains_key(&peer) || self.neighbors.contains(&peer);
         let fetches = self.catch_up.fetches(&self.log, is_reachable, now);
-        for (holder, message) in fetches {
+        for (holder, message) in fetches.messages {
             self.send(holder, message);
         }
+        for holder in fetches.doubted {
+            if self.catch_up.offer_is_due(holder, OFFER_TO_OTHER, now) {
+                self.offer(holder);
+            }
+        }
+    }
+
+    /// What peers hold that cannot be asked cannot be fetched either.
+    pub(super) fn forget_holders(&mut self) {
+        let (reach, neighbors) = (&self.reach, &self.neighbors);
+        self.catch_up
+            .retain_peers(|peer| reach.contains_key(&peer) || neighbors.contains(&peer));
     }
 
     fn answer_fetch(&mut self, to: PeerId, chain: Chain, first: u64, last: u64) {
@@ -262,7 +275,7 @@ impl Replica {
         ask: Ask,
         now: Instant,
     ) {
-        self.catch_up.hear(from, &known.stated, &self.log, now);
+        self.catch_up.hear_all(from, &known.stated, &self.log, now);
         self.tell_if_evicted(from);
         if ask == Ask::Entries {
             let answer = Message::Offer {
