@@ -392,6 +392,11 @@ impl Peer {
         self.called = Some((wall, now));
     }
 
+    /// A piece of a blob came from a neighbor.
+    pub fn handle_blob_progress(&mut self, now: Instant) {
+        self.replica.handle_blob_progress(now);
+    }
+
     /// A neighbor did not give the blob, or what it gave is not it.
     pub fn handle_blob_failed(
         &mut self,
@@ -682,6 +687,10 @@ impl Peer {
                 Output::Settled(mark) => {
                     changed = true;
                     self.fold.handle_settled(mark);
+                    continue;
+                }
+                Output::GaveUp(digest) => {
+                    self.give_up(&digest);
                     continue;
                 }
                 // The checkpoint asks for the mark when it is due.

@@ -302,7 +302,9 @@ mod tests {
         let (fetched, doubted) = run(&mut catch_up, &log);
         assert_eq!(
             fetched,
-            [20, 220, 420, 620, 820, 1_020, 1_220, 1_620, 2_420, 4_020, 7_220]
+            [
+                20, 220, 420, 620, 820, 1_020, 1_220, 1_620, 2_420, 4_020, 7_220
+            ]
         );
         assert_eq!(doubted, fetched[5..]);
         assert_eq!(catch_up.lag(&log), 4);

@@ -478,10 +478,17 @@ impl Driver {
 
     fn answer_evictions(&mut self) {
         let members = self.peer.replica().members();
-        let (done, waiting) = std::mem::take(&mut self.commands.evictions)
+        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands.evictions)
             .into_iter()
             .partition(|(member, _)| !members.contains(member.peer));
-        self.commands.evictions = waiting;
+        self.commands.evictions = if self.peer.is_evicted() {
+            for (_, answer) in waiting {
+                answer.refuse("this peer has been evicted itself; ask another one");
+            }
+            Vec::new()
+        } else {
+            waiting
+        };
         for (member, answer) in done {
             info!(peer = %member.peer, name = member.name, "evicted");
             answer.done(Done::Evicted(member));

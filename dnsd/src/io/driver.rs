@@ -360,7 +360,7 @@ impl Driver {
             NodeEvent::Join(event) => self.handle_join(event, wall, now),
             NodeEvent::Fetched(tag, data, last) => {
                 match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => {}
+                    Fetched::Going => self.peer.handle_blob_progress(now),
                     Fetched::Complete(unchecked) => {
                         self.aside("blob", move || Aside::Fetched(unchecked.check()));
                     }
@@ -522,6 +522,7 @@ impl Driver {
     fn handle_checked(&mut self, checked: Checked, wall: Duration, now: Instant) {
         let Checked { hash, from, bytes } = checked;
         if let Some(bytes) = bytes {
+            self.peer.handle_blob_progress(now);
             self.blobs.insert(hash, bytes.clone());
             self.write(Job::PutBlob(hash, bytes));
         } else {

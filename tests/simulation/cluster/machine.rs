@@ -376,7 +376,7 @@ impl Machine {
             NodeEvent::Join(event) => self.handle_join(event, clock),
             NodeEvent::Fetched(tag, data, last) => {
                 match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => {}
+                    Fetched::Going => self.peer.handle_blob_progress(now),
                     Fetched::Complete(unchecked) => {
                         let checked = unchecked.check();
                         let bytes = checked.bytes.expect("nobody lies here");
