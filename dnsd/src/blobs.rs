@@ -202,3 +202,38 @@ impl Blobs {
         Some(Command::Respond(fetch, chunk, last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_size_are_put_together_and_checked() {
+        let blob: Vec<u8> = (0..3 * PIECE_SIZE as u32 + 5).map(|n| n as u8).collect();
+        let from = PeerId([1; 8]);
+        for (hash, is_right) in [(blob_hash(&blob), true), (BlobHash([0; 32]), false)] {
+            for size in [60_000, PIECE_SIZE, PIECE_SIZE + 1, blob.len()] {
+                let mut blobs = Blobs::default();
+                let Command::Fetch(tag, ..) = blobs.fetch(hash, from) else {
+                    panic!("it is fetched");
+                };
+                let count = blob.len().div_ceil(size);
+                let mut complete = None;
+                for (number, data) in blob.chunks(size).enumerate() {
+                    let last = if number + 1 == count {
+                        Last::Yes
+                    } else {
+                        Last::No
+                    };
+                    if let Fetched::Complete(unchecked) = blobs.handle_fetched(tag, data, last) {
+                        complete = Some(unchecked.check());
+                    }
+                }
+                let checked = complete.expect("the last piece came");
+                assert_eq!((checked.hash, checked.from), (hash, from));
+                let expected = is_right.then_some(blob.as_slice());
+                assert_eq!(checked.bytes.as_deref(), expected);
+            }
+        }
+    }
+}

@@ -213,7 +213,7 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) {
-        if self.is_stopping || self.is_evicted {
+        if self.is_stopping || self.is_evicted || self.replica.stands_apart() {
             self.answer(client, Answer::Unavailable);
             return;
         }

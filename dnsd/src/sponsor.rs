@@ -382,3 +382,52 @@ pub fn text_of(reason: NotNow) -> &'static str {
         NotNow::JoinNotSettled => "the join is not settled yet",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CLUSTER, WALL, key, peer_of_one, public};
+
+    #[test]
+    fn a_guest_is_streamed_what_was_encoded_aside() {
+        let (mut peer, now) = peer_of_one();
+        let key_of_one = key(7);
+        let signer = Signer {
+            me: public(&key_of_one).peer_id(),
+            key: key_of_one,
+            cluster: CLUSTER,
+        };
+        let blobs = Blobs::default();
+        let (mut sponsor, link) = (Sponsor::default(), LinkId(1));
+        let guest = public(&key(8));
+        sponsor
+            .handle_asked(
+                link,
+                guest,
+                "two".to_owned(),
+                Vec::new(),
+                WINDOW,
+                Majority::Needed,
+                &peer,
+                &blobs,
+                now,
+            )
+            .unwrap();
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert_eq!(sponsor.poll_say(), None);
+        let (of, work) = sponsor.poll_work().expect("the stage is to be encoded");
+        assert_eq!(of, link);
+        assert!(sponsor.poll_work().is_none());
+        sponsor.handle_staged(link, work.run(), now);
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert!(matches!(sponsor.poll_say(), Some((_, Say::Stage(_)))));
+
+        // One that has gone meanwhile is not missed.
+        let work = sponsor.guests.get_mut(&link).unwrap().stage(&peer, &blobs);
+        sponsor.handle_gone(link);
+        sponsor.handle_staged(link, work.run(), now);
+        while sponsor.poll_say().is_some() {}
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert_eq!(sponsor.poll_say(), None);
+    }
+}

@@ -122,6 +122,8 @@ pub enum Event {
     /// This peer's wall clock differs from the members' median by this many milliseconds.
     ClockOff(i64),
     /// The stable prefixes of this peer and of another differ: one of the two disks is not what
-    /// it was. Evict the peer that is wrong and join it again.
+    /// it was. The one with fewer members behind it stops; between equals a person decides.
     PrefixDiffers(PeerId),
+    /// More members stand behind the other prefix: this peer takes part in nothing more.
+    StandsApart,
 }

@@ -78,7 +78,10 @@ pub struct Replica {
     members: Members,
     excluded: BTreeSet<PeerId>,
     member_set: MemberSet,
-    differing: BTreeSet<PeerId>,
+    /// Reachable peers whose stable prefix differs, since when.
+    differing: BTreeMap<PeerId, Instant>,
+    /// More members stand behind another stable prefix: this peer takes part in nothing more.
+    apart: bool,
     eviction: Eviction,
     catch_up: CatchUp,
     /// Messages that come in parts.
@@ -162,7 +165,7 @@ pub enum Refused {
     Full,
     /// The disk hangs, or this life has not begun: try again when it has.
     Withdrawn,
-    /// This peer has been evicted.
+    /// This peer has been evicted, or its settled past is wrong.
     Evicted,
     /// The encoded entry would be larger than `ENTRY_SIZE_MAX`.
     TooLarge,
@@ -391,6 +394,13 @@ impl Replica {
         Some((in_use.id, in_use.members.keys().copied().collect()))
     }
 
+    /// Whether more members stand behind another settled past than this peer's: it takes part in
+    /// nothing more, and is to be joined anew.
+    #[must_use]
+    pub fn stands_apart(&self) -> bool {
+        self.apart
+    }
+
     /// The members by the settled version.
     #[must_use]
     pub fn members(&self) -> &Members {
@@ -435,7 +445,7 @@ impl Replica {
         wall: Duration,
         now: Instant,
     ) -> Result<Submitted, Refused> {
-        if self.eviction == Eviction::Told {
+        if self.eviction == Eviction::Told || self.apart {
             return Err(Refused::Evicted);
         }
         if matches!(self.phase(), Phase::Withdrawn | Phase::Starting) {

@@ -26,7 +26,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use zones::rdata::{soa_serial, with_soa_serial};
 use zones::zonefile::print_record;
 use zones::{Name, Rcode, Record, Rtype, Serial, Version};
@@ -650,7 +650,10 @@ fn refusal(refused: CommandRefused) -> String {
         CommandRefused::Replica(Refused::Withdrawn) => {
             "the disk does not finish writing; try again".to_owned()
         }
-        CommandRefused::Replica(Refused::Evicted) => "this peer has been evicted".to_owned(),
+        CommandRefused::Replica(Refused::Evicted) => {
+            "this peer takes no entries: it has been evicted, or its settled past is wrong"
+                .to_owned()
+        }
         CommandRefused::Replica(Refused::BlobMissing) => {
             "the data of the import is not on disk".to_owned()
         }
@@ -688,7 +691,12 @@ pub(super) fn log(event: &Event, members: &Members) {
         }
         Event::PrefixDiffers(peer) => warn!(
             peer = name(peer),
-            "the settled past of this peer and another differ: evict the wrong one, join it again"
+            "the settled past of this peer and another differ: the one with fewer members behind it \
+             stops; between equals evict the wrong one, and join it again"
+        ),
+        Event::StandsApart => error!(
+            "more members agree on another settled past than on this peer's: it takes no updates \
+             any more. Evict it, and join with a fresh data directory"
         ),
     }
 }

@@ -348,6 +348,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::Checkpoint;
     use crate::entry::Digest;
+    use crate::message::{Prefix, Propose};
+    use crate::near::Near;
     use crate::replica::{Config, Majority, Phase, Refused, Submitted};
     use bytes::Bytes;
     use overlay::{Admit, ClusterId, PublicKey};
@@ -446,15 +448,19 @@ mod tests {
         }
 
         fn hear(&mut self, message: Message) {
+            self.hear_from(OTHER, message);
+        }
+
+        fn hear_from(&mut self, from: PeerId, message: Message) {
             let envelope = Envelope {
                 cluster: CLUSTER,
-                sender: OTHER,
+                sender: from,
                 incarnation: Incarnation(5),
                 message,
             };
             for payload in envelope.payloads() {
                 self.replica
-                    .handle_message(OTHER, &payload, self.wall, self.now);
+                    .handle_message(from, &payload, self.wall, self.now);
             }
             self.drain();
         }
@@ -633,5 +639,60 @@ mod tests {
             world.pass(second);
         }
         assert_eq!(world.replica.phase(), Phase::Installed);
+    }
+
+    #[test]
+    fn of_two_settled_pasts_the_one_with_fewer_members_behind_it_stops() {
+        for (behind_other, stops) in [(1, true), (0, false)] {
+            let mut world = World::new();
+            world.pass(Duration::from_millis(100));
+            let peers = [admit(8), admit(9)].map(|admit| {
+                let peer = admit.peer();
+                let (wall, now) = (world.wall, world.now);
+                let authored = world
+                    .replica
+                    .author_join(admit, Majority::Forced, wall, now);
+                authored.unwrap();
+                world.drain();
+                peer
+            });
+            let life = Incarnation(5);
+            let view = overlay::View {
+                number: 1,
+                id: overlay::ViewId(1),
+                members: peers.map(|peer| (peer, life)).to_vec(),
+            };
+            world.replica.handle_view(&view, world.wall, world.now);
+            let other = world.replica.marks.stable;
+            world.hear_from(
+                peers[0],
+                Message::Propose(Propose {
+                    attempt: 1,
+                    set: peers.map(|peer| (peer, life)).into(),
+                    stable: Prefix {
+                        position: other.position + 1,
+                        ..other
+                    },
+                    known: Known::default(),
+                }),
+            );
+            let near = Near {
+                incarnation: life,
+                near: [(peers[1], life)].into_iter().take(behind_other).collect(),
+                ..Near::default()
+            };
+            let (wall, now) = (world.wall, world.now);
+            world
+                .replica
+                .handle_near(peers[0], &near.encode(), wall, now);
+            assert!(!world.replica.stands_apart());
+            for _ in 0..20 {
+                world.pass(Duration::from_millis(100));
+            }
+            assert_eq!(world.replica.stands_apart(), stops);
+            assert_eq!(world.submit() == Err(Refused::Evicted), stops);
+            world.pass(Duration::from_secs(20));
+            assert_eq!(world.replica.phase() == Phase::Withdrawn, stops);
+        }
     }
 }

@@ -410,6 +410,7 @@ impl Cluster {
                 self.life(at).members = set;
                 self.connectivity_changed();
             }
+            Output::GaveUp(_) => {}
             Output::Event(ReplicaEvent::ViewInstalled { .. }) => self.checks.summary.views += 1,
             Output::Event(ReplicaEvent::Withdrawn) => self.checks.summary.withdrawals += 1,
             Output::Event(ReplicaEvent::PrefixDiffers(of)) => {
