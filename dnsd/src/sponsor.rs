@@ -2,8 +2,8 @@
 //! section 12).
 //!
 //! ```text
-//! Asked ─▶ Encoding ─▶ Staging ──all taken──▶ Authoring ──may be authored──▶ Settling ──join settled──▶ done
-//!           aside    checkpoint and log     waits for its turn             then admission, snapshot
+//! Asked ─▶ Encoding ─▶ Staging ─all taken─▶ Authoring ─authored─▶ Settling ─settled─▶ Finishing
+//!           aside     streamed              waits for its turn       then admission, snapshot
 //! ```
 
 use crate::blobs::Blobs;

@@ -680,7 +680,14 @@ impl Turn {
     fn end(self) {
         let took = self.last - self.began;
         if took > TURN_LONG {
-            debug!(?took, steps = self.steps, longest = self.longest.1, longest_took = ?self.longest.0, "a long turn");
+            let (longest_took, longest) = self.longest;
+            debug!(
+                ?took,
+                steps = self.steps,
+                longest,
+                ?longest_took,
+                "a long turn"
+            );
         }
     }
 }

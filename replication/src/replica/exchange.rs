@@ -570,7 +570,10 @@ mod tests {
         world.drain();
         let stated = world.replica.stated();
         assert_eq!(stated.iter().count(), 4_000);
-        let offers = |message: &Message| matches!(message, Message::Offer { known, .. } if known.stated == stated);
+        let offers = |message: &Message| match message {
+            Message::Offer { known, .. } => known.stated == stated,
+            _ => false,
+        };
         assert!(world.said.iter().any(offers));
         // And what another says in parts is heard.
         let more: Frontier = chains.iter().map(|chain| (*chain, 2)).collect();
