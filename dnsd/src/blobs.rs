@@ -1,5 +1,6 @@
 //! Data of imports on their way: fetched from neighbors, given to neighbors.
 
+use crate::durable::blob_hash;
 use bytes::{Bytes, BytesMut};
 use overlay::router::CHUNK_SIZE_MAX;
 use overlay::{Command, FetchId, Last, PeerId, Tag};
@@ -8,6 +9,8 @@ use std::collections::BTreeMap;
 
 /// Largest blob: what one upload may be.
 const BLOB_SIZE_MAX: usize = 1 << 30;
+/// A blob is gathered in pieces of this size: one growing run would be copied again and again.
+const PIECE_SIZE: usize = 1 << 20;
 /// Neighbors that are served at once; each holds one chunk beside the blob itself.
 const ANSWERS_MAX: usize = 64;
 
@@ -23,7 +26,8 @@ pub struct Blobs {
 struct Fetching {
     hash: BlobHash,
     from: PeerId,
-    bytes: BytesMut,
+    size: usize,
+    pieces: Vec<BytesMut>,
 }
 
 struct Answering {
@@ -35,10 +39,46 @@ struct Answering {
 pub enum Fetched {
     /// More is to come.
     Going,
-    /// It is complete; whether it is what was asked for is still to be seen.
-    Complete(BlobHash, PeerId, Bytes),
+    /// It is complete.
+    Complete(Unchecked),
     /// The neighbor sends more than any blob has.
     TooLarge(BlobHash, PeerId),
+}
+
+/// All that a neighbor sent; whether it is what was asked for is still to be seen.
+pub struct Unchecked {
+    hash: BlobHash,
+    from: PeerId,
+    size: usize,
+    pieces: Vec<BytesMut>,
+}
+
+/// What a neighbor was asked for, and what it gave.
+pub struct Checked {
+    /// What it was asked for.
+    pub hash: BlobHash,
+    /// The neighbor.
+    pub from: PeerId,
+    /// The blob; none if it sent something else.
+    pub bytes: Option<Bytes>,
+}
+
+impl Unchecked {
+    /// Puts the pieces together and compares the hash. It takes some milliseconds for each ten
+    /// megabytes: to be done aside.
+    #[must_use]
+    pub fn check(self) -> Checked {
+        let mut bytes = Vec::with_capacity(self.size);
+        for piece in self.pieces {
+            bytes.extend_from_slice(&piece);
+        }
+        let is_right = blob_hash(&bytes) == self.hash;
+        Checked {
+            hash: self.hash,
+            from: self.from,
+            bytes: is_right.then(|| bytes.into()),
+        }
+    }
 }
 
 impl Blobs {
@@ -58,15 +98,6 @@ impl Blobs {
         self.held.get(hash).cloned()
     }
 
-    /// All that are at hand.
-    #[must_use]
-    pub fn all(&self) -> Vec<(BlobHash, Bytes)> {
-        self.held
-            .iter()
-            .map(|(hash, bytes)| (*hash, bytes.clone()))
-            .collect()
-    }
-
     /// Asks a neighbor.
     pub fn fetch(&mut self, hash: BlobHash, from: PeerId) -> Command {
         self.next_tag += 1;
@@ -76,7 +107,8 @@ impl Blobs {
             Fetching {
                 hash,
                 from,
-                bytes: BytesMut::new(),
+                size: 0,
+                pieces: Vec::new(),
             },
         );
         Command::Fetch(tag, from, Bytes::copy_from_slice(&hash.0))
@@ -87,17 +119,36 @@ impl Blobs {
         let Some(fetching) = self.fetching.get_mut(&tag) else {
             return Fetched::Going;
         };
-        if fetching.bytes.len() + data.len() > BLOB_SIZE_MAX {
+        if fetching.size + data.len() > BLOB_SIZE_MAX {
             let Fetching { hash, from, .. } = self.fetching.remove(&tag).expect("it was just seen");
             return Fetched::TooLarge(hash, from);
         }
-        fetching.bytes.extend_from_slice(data);
+        fetching.size += data.len();
+        match fetching.pieces.last_mut() {
+            Some(piece) if piece.capacity() - piece.len() >= data.len() => {
+                piece.extend_from_slice(data);
+            }
+            _ => {
+                let mut piece = BytesMut::with_capacity(PIECE_SIZE.max(data.len()));
+                piece.extend_from_slice(data);
+                fetching.pieces.push(piece);
+            }
+        }
         match last {
             Last::No => Fetched::Going,
             Last::Yes => {
-                let Fetching { hash, from, bytes } =
-                    self.fetching.remove(&tag).expect("it was just seen");
-                Fetched::Complete(hash, from, bytes.freeze())
+                let Fetching {
+                    hash,
+                    from,
+                    size,
+                    pieces,
+                } = self.fetching.remove(&tag).expect("it was just seen");
+                Fetched::Complete(Unchecked {
+                    hash,
+                    from,
+                    size,
+                    pieces,
+                })
             }
         }
     }
@@ -149,5 +200,40 @@ impl Blobs {
             Last::No
         };
         Some(Command::Respond(fetch, chunk, last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_size_are_put_together_and_checked() {
+        let blob: Vec<u8> = (0..3 * PIECE_SIZE as u32 + 5).map(|n| n as u8).collect();
+        let from = PeerId([1; 8]);
+        for (hash, is_right) in [(blob_hash(&blob), true), (BlobHash([0; 32]), false)] {
+            for size in [60_000, PIECE_SIZE, PIECE_SIZE + 1, blob.len()] {
+                let mut blobs = Blobs::default();
+                let Command::Fetch(tag, ..) = blobs.fetch(hash, from) else {
+                    panic!("it is fetched");
+                };
+                let count = blob.len().div_ceil(size);
+                let mut complete = None;
+                for (number, data) in blob.chunks(size).enumerate() {
+                    let last = if number + 1 == count {
+                        Last::Yes
+                    } else {
+                        Last::No
+                    };
+                    if let Fetched::Complete(unchecked) = blobs.handle_fetched(tag, data, last) {
+                        complete = Some(unchecked.check());
+                    }
+                }
+                let checked = complete.expect("the last piece came");
+                assert_eq!((checked.hash, checked.from), (hash, from));
+                let expected = is_right.then_some(blob.as_slice());
+                assert_eq!(checked.bytes.as_deref(), expected);
+            }
+        }
     }
 }

@@ -28,6 +28,8 @@ pub mod stage;
 pub mod state;
 pub mod state_rows;
 pub mod status;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod time_text;
 pub mod zone_data;

@@ -162,7 +162,7 @@ pub const FAMILIES: &[Description] = &[
         Family::Published,
         "zonecast_published_timestamp_seconds",
         &[],
-        "Wall time of the published mark.",
+        "Wall time of the published mark; it rests while nothing changes.",
     ),
     gauge(
         Family::PublishedLag,

@@ -216,7 +216,7 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) {
-        if self.is_stopping || self.is_evicted {
+        if self.is_stopping || self.is_evicted || self.replica.stands_apart() {
             self.answer(client, Answer::Unavailable);
             return;
         }
@@ -398,6 +398,11 @@ impl Peer {
         self.imports.insert(blob, version);
         self.replica.handle_blob_held(blob, wall, now);
         self.called = Some((wall, now));
+    }
+
+    /// A piece of a blob came from a neighbor.
+    pub fn handle_blob_progress(&mut self, now: Instant) {
+        self.replica.handle_blob_progress(now);
     }
 
     /// A neighbor did not give the blob, or what it gave is not it.
@@ -690,6 +695,10 @@ impl Peer {
                 Output::Settled(mark) => {
                     changed = true;
                     self.fold.handle_settled(mark);
+                    continue;
+                }
+                Output::GaveUp(digest) => {
+                    self.give_up(&digest);
                     continue;
                 }
                 // The checkpoint asks for the mark when it is due.

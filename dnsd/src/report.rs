@@ -46,6 +46,9 @@ pub fn health(peer: &Peer, seeds_left: usize) -> Health {
         Phase::Stopping
     } else if peer.is_evicted() {
         Phase::Evicted
+    } else if replica.stands_apart() {
+        reasons.push("more members agree on another settled past: join it anew".to_owned());
+        Phase::Waiting
     } else if replica.phase() == replication::Phase::Withdrawn {
         reasons.push("the disk does not finish writing".to_owned());
         Phase::Waiting

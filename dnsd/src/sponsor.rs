@@ -2,17 +2,18 @@
 //! section 12).
 //!
 //! ```text
-//! Asked ─▶ Staging ──all taken──▶ Authoring ──may be authored──▶ Settling ──join settled──▶ done
-//!             checkpoint and log      waits for its turn            then admission, snapshot
+//! Asked ─▶ Encoding ─▶ Staging ─all taken─▶ Authoring ─authored─▶ Settling ─settled─▶ Finishing
+//!           aside     streamed              waits for its turn       then admission, snapshot
 //! ```
 
 use crate::blobs::Blobs;
 use crate::peer::Peer;
 use crate::stage;
+use crate::state::State;
 use bytes::Bytes;
 use overlay::join::{CHUNK_SIZE_MAX, WINDOW};
 use overlay::{Admit, ClusterId, LinkId, Member, PeerId, PublicKey};
-use replication::{BlobHash, Majority, NotNow};
+use replication::{BlobHash, Majority, NotNow, Staging};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -57,11 +58,38 @@ impl Signer {
     }
 }
 
+/// Encoding what a guest is streamed: it takes long for a large zone, so it is done aside.
+pub struct Work {
+    staging: Staging,
+    checkpoint: State,
+    blobs: Vec<(BlobHash, Bytes)>,
+}
+
+/// What a guest is to be streamed.
+pub struct Staged {
+    id: Bytes,
+    chunks: VecDeque<Bytes>,
+}
+
+impl Work {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> Staged {
+        let stage = self.staging.encode();
+        let parts = stage::encode(&stage, &self.checkpoint, &self.blobs);
+        Staged {
+            id: stage.id,
+            chunks: parts.into_iter().flat_map(chunks).collect(),
+        }
+    }
+}
+
 /// All newcomers at this peer.
 #[derive(Default)]
 pub struct Sponsor {
     guests: BTreeMap<LinkId, Guest>,
     says: VecDeque<(LinkId, Say)>,
+    works: VecDeque<(LinkId, Work)>,
     due: Option<Instant>,
 }
 
@@ -79,6 +107,7 @@ struct Guest {
 }
 
 enum Step {
+    Encoding,
     Staging,
     Authoring { told: Option<NotNow> },
     Settling,
@@ -121,9 +150,9 @@ impl Sponsor {
             staged: BTreeSet::new(),
             unsent: VecDeque::new(),
             stage_id: Bytes::new(),
-            step: Step::Staging,
+            step: Step::Encoding,
         };
-        guest.stage(peer, blobs);
+        self.works.push_back((link, guest.stage(peer, blobs)));
         self.guests.insert(link, guest);
         self.due = Some(now);
         Ok(())
@@ -135,6 +164,17 @@ impl Sponsor {
             guest.space += bytes;
             self.due = Some(now);
         }
+    }
+
+    /// The work that was asked for is done.
+    pub fn handle_staged(&mut self, link: LinkId, staged: Staged, now: Instant) {
+        let Some(guest) = self.guests.get_mut(&link) else {
+            return;
+        };
+        guest.unsent = staged.chunks;
+        guest.stage_id = staged.id;
+        guest.step = Step::Staging;
+        self.due = Some(now);
     }
 
     /// The guest is gone, or has everything.
@@ -152,7 +192,8 @@ impl Sponsor {
         now: Instant,
     ) {
         for (link, guest) in &mut self.guests {
-            guest.go_on(*link, peer, signer, blobs, &mut self.says, wall, now);
+            let work = guest.go_on(*link, peer, signer, blobs, &mut self.says, wall, now);
+            self.works.extend(work.map(|work| (*link, work)));
         }
         self.due = (!self.guests.is_empty()).then_some(now + PERIOD);
     }
@@ -161,6 +202,11 @@ impl Sponsor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// The next work to be done aside; then [`Self::handle_staged`].
+    pub fn poll_work(&mut self) -> Option<(LinkId, Work)> {
+        self.works.pop_front()
     }
 
     /// The next thing to say.
@@ -187,7 +233,7 @@ impl Guest {
         says: &mut VecDeque<(LinkId, Say)>,
         wall: Duration,
         now: Instant,
-    ) {
+    ) -> Option<Work> {
         if matches!(self.step, Step::Staging) {
             self.send(|bytes| says.push_back((link, Say::Stage(bytes))));
             // All is taken when the whole window has come back.
@@ -220,11 +266,8 @@ impl Guest {
             {
                 Ok(snapshot) => snapshot,
                 // This peer's checkpoint has moved on: what was streamed leads nowhere.
-                Err(NotNow::StageTooOld) => {
-                    self.stage(peer, blobs);
-                    return;
-                }
-                Err(_) => return,
+                Err(NotNow::StageTooOld) => return Some(self.stage(peer, blobs)),
+                Err(_) => return None,
             };
             let members = peer
                 .replica()
@@ -251,19 +294,20 @@ impl Guest {
                 self.step = Step::Done;
             }
         }
+        None
     }
 
-    /// Begins to stream the present checkpoint and log.
-    fn stage(&mut self, peer: &Peer, blobs: &Blobs) {
-        let stage = peer.replica().stage();
+    /// Begins with the present checkpoint and log.
+    fn stage(&mut self, peer: &Peer, blobs: &Blobs) -> Work {
         let named = named_blobs(peer, blobs, |_| true);
         self.staged = named.iter().map(|(hash, _)| *hash).collect();
-        self.unsent = stage::encode(&stage, peer.checkpoint(), &named)
-            .into_iter()
-            .flat_map(chunks)
-            .collect();
-        self.stage_id = stage.id;
-        self.step = Step::Staging;
+        self.unsent.clear();
+        self.step = Step::Encoding;
+        Work {
+            staging: peer.replica().stage(),
+            checkpoint: peer.checkpoint().clone(),
+            blobs: named,
+        }
     }
 
     fn send(&mut self, mut say: impl FnMut(Bytes)) {
@@ -307,9 +351,9 @@ fn named_blobs(
     blobs: &Blobs,
     wanted: impl Fn(&BlobHash) -> bool,
 ) -> Vec<(BlobHash, Bytes)> {
-    let mut named = blobs.all();
-    named.retain(|(hash, _)| wanted(hash) && peer.replica().needs_blob(*hash));
-    named
+    let named: BTreeSet<BlobHash> = peer.replica().named_blobs().filter(wanted).collect();
+    let at_hand = |hash: BlobHash| Some((hash, blobs.get(&hash)?));
+    named.into_iter().filter_map(at_hand).collect()
 }
 
 fn chunks(bytes: Bytes) -> impl Iterator<Item = Bytes> {
@@ -336,5 +380,54 @@ pub fn text_of(reason: NotNow) -> &'static str {
         NotNow::Unable => "this peer takes no entries now: its disk hangs or it was evicted",
         NotNow::StageTooOld => "too much has happened since the data was sent; join again",
         NotNow::JoinNotSettled => "the join is not settled yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CLUSTER, WALL, key, peer_of_one, public};
+
+    #[test]
+    fn a_guest_is_streamed_what_was_encoded_aside() {
+        let (mut peer, now) = peer_of_one();
+        let key_of_one = key(7);
+        let signer = Signer {
+            me: public(&key_of_one).peer_id(),
+            key: key_of_one,
+            cluster: CLUSTER,
+        };
+        let blobs = Blobs::default();
+        let (mut sponsor, link) = (Sponsor::default(), LinkId(1));
+        let guest = public(&key(8));
+        sponsor
+            .handle_asked(
+                link,
+                guest,
+                "two".to_owned(),
+                Vec::new(),
+                WINDOW,
+                Majority::Needed,
+                &peer,
+                &blobs,
+                now,
+            )
+            .unwrap();
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert_eq!(sponsor.poll_say(), None);
+        let (of, work) = sponsor.poll_work().expect("the stage is to be encoded");
+        assert_eq!(of, link);
+        assert!(sponsor.poll_work().is_none());
+        sponsor.handle_staged(link, work.run(), now);
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert!(matches!(sponsor.poll_say(), Some((_, Say::Stage(_)))));
+
+        // One that has gone meanwhile is not missed.
+        let work = sponsor.guests.get_mut(&link).unwrap().stage(&peer, &blobs);
+        sponsor.handle_gone(link);
+        sponsor.handle_staged(link, work.run(), now);
+        while sponsor.poll_say().is_some() {}
+        sponsor.handle_timeout(&mut peer, &signer, &blobs, WALL, now);
+        assert_eq!(sponsor.poll_say(), None);
     }
 }

@@ -27,7 +27,8 @@ const BLOB: u8 = 5;
 const END: u8 = 6;
 const SNAPSHOT: u8 = 7;
 
-/// Puts the parts together; `blobs` are those that the log's entries name.
+/// Puts the parts together; `blobs` are those that the log's entries name. It takes some 0.1 s
+/// for a million names: to be done aside.
 #[must_use]
 pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) -> Vec<Bytes> {
     let mut meta = Vec::new();
@@ -46,7 +47,7 @@ pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) ->
         }
     }
     parts.extend(stage.runs.iter().map(|run| part(RUN, run)));
-    parts.extend(blobs.iter().map(blob_part));
+    parts.extend(blobs.iter().flat_map(blob_part));
     parts.push(part(END, &[]));
     parts
 }
@@ -54,14 +55,15 @@ pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) ->
 /// The parts after the end of the stage; `blobs` are those that the stage did not bring.
 #[must_use]
 pub fn encode_snapshot(snapshot: &Bytes, blobs: &[(BlobHash, Bytes)]) -> Vec<Bytes> {
-    let blobs = blobs.iter().map(blob_part);
+    let blobs = blobs.iter().flat_map(blob_part);
     blobs.chain([part(SNAPSHOT, snapshot)]).collect()
 }
 
-fn blob_part((hash, blob): &(BlobHash, Bytes)) -> Bytes {
-    let mut bytes = hash.0.to_vec();
-    bytes.put_slice(blob);
-    part(BLOB, &bytes)
+/// The part in two runs of bytes, as a blob is too large to be copied.
+fn blob_part((hash, blob): &(BlobHash, Bytes)) -> [Bytes; 2] {
+    let mut header = part_header(BLOB, hash.0.len() + blob.len());
+    header.put_slice(&hash.0);
+    [header.into(), blob.clone()]
 }
 
 /// What a newcomer has got.
@@ -178,15 +180,20 @@ impl Receiver {
 }
 
 fn part(kind: u8, bytes: &[u8]) -> Bytes {
-    assert!(
-        bytes.len() <= PART_SIZE_MAX,
-        "zones are limited where they come in"
-    );
-    let mut out = Vec::with_capacity(5 + bytes.len());
-    out.put_u8(kind);
-    out.put_u32(bytes.len() as u32);
+    let mut out = part_header(kind, bytes.len());
     out.put_slice(bytes);
     out.into()
+}
+
+fn part_header(kind: u8, size: usize) -> Vec<u8> {
+    assert!(
+        size <= PART_SIZE_MAX,
+        "zones are limited where they come in"
+    );
+    let mut out = Vec::new();
+    out.put_u8(kind);
+    out.put_u32(size as u32);
+    out
 }
 
 #[cfg(test)]

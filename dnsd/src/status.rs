@@ -123,7 +123,8 @@ pub struct Marks {
     /// Settled in a view that holds every member.
     #[serde(with = "as_seconds", rename = "stable_seconds")]
     pub stable: Duration,
-    /// What zone transfers and SOA serials speak of.
+    /// What zone transfers and SOA serials speak of. It rests while nothing changes: whether it is
+    /// late, the next field says.
     #[serde(with = "as_seconds", rename = "published_seconds")]
     pub published: Duration,
     /// How long the oldest settled entry that is not published has waited; zero if there is none.

@@ -42,21 +42,42 @@ impl CatchUp {
     pub(crate) fn hear(&mut self, of: PeerId, frontier: &Frontier, log: &Log, now: Instant) {
         let has = self.has.entry(of).or_default();
         for (chain, sequence) in frontier.iter() {
+            let is_news = sequence > has.get(chain);
             has.raise(chain, sequence);
             if sequence > log.held().get(chain) {
                 let fetching = Fetching {
                     due: now + FETCH_GRACE,
                     tries: 0,
                 };
-                self.behind.entry(chain).or_insert(fetching);
+                let standing = self.behind.entry(chain).or_insert(fetching);
+                if is_news && standing.is_in_doubt() {
+                    *standing = fetching;
+                }
             }
         }
+    }
+
+    /// A peer said just now what it holds, and that is all: what it said before may be gone.
+    pub(crate) fn hear_all(&mut self, of: PeerId, stated: &Frontier, log: &Log, now: Instant) {
+        self.hear(of, stated, log, now);
+        self.has.insert(of, stated.clone());
+    }
+
+    /// What the peer held in an earlier life counts no more: what was not durable is gone.
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        self.has.remove(&peer);
+    }
+
+    /// Who cannot be asked has nothing to give; one that comes back says anew what it holds.
+    pub(crate) fn retain_peers(&mut self, can_be_asked: impl Fn(PeerId) -> bool) {
+        self.has.retain(|peer, _| can_be_asked(*peer));
     }
 
     /// Entries of this chain have arrived: what is left may be on its way.
     pub(crate) fn progress(&mut self, chain: Chain, now: Instant) {
         if let Some(fetching) = self.behind.get_mut(&chain) {
             fetching.due = now + FETCH_REPEAT;
+            fetching.tries = 0;
         }
     }
 
@@ -82,8 +103,8 @@ impl CatchUp {
         log: &Log,
         is_reachable: impl Fn(PeerId) -> bool,
         now: Instant,
-    ) -> Vec<(PeerId, Message)> {
-        let mut fetches = Vec::new();
+    ) -> Fetches {
+        let mut fetches = Fetches::default();
         let has = &self.has;
         self.behind.retain(|chain, fetching| {
             let from = log.held().get(*chain) + 1;
@@ -96,21 +117,26 @@ impl CatchUp {
             if fetching.due > now {
                 return true;
             }
-            fetching.due = now + FETCH_REPEAT;
+            fetching.due = now + fetching.repeat();
             let reachable: Vec<PeerId> = holders
                 .into_iter()
                 .filter(|peer| is_reachable(*peer))
                 .collect();
-            if !reachable.is_empty() && fetches.len() < FETCHES_AT_ONCE_MAX {
-                let holder = reachable[fetching.tries % reachable.len()];
+            if fetches.messages.len() < FETCHES_AT_ONCE_MAX {
                 fetching.tries += 1;
-                let to = has[&holder].get(*chain);
-                let message = Message::Fetch {
-                    chain: *chain,
-                    from,
-                    to,
-                };
-                fetches.push((holder, message));
+                if !reachable.is_empty() {
+                    let holder = reachable[fetching.tries % reachable.len()];
+                    if fetching.is_in_doubt() {
+                        fetches.doubted.insert(holder);
+                    }
+                    let to = has[&holder].get(*chain);
+                    let message = Message::Fetch {
+                        chain: *chain,
+                        from,
+                        to,
+                    };
+                    fetches.messages.push((holder, message));
+                }
             }
             true
         });
@@ -158,6 +184,27 @@ impl CatchUp {
     }
 }
 
+/// What one look asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Fetches {
+    /// Whom, and for what.
+    pub(crate) messages: Vec<(PeerId, Message)>,
+    /// Who may not have any more what it stated: it is to be asked what it holds.
+    pub(crate) doubted: BTreeSet<PeerId>,
+}
+
+impl Fetching {
+    /// It has been asked for in vain too often for messages to be lost.
+    fn is_in_doubt(&self) -> bool {
+        self.tries > TRIES_MAX
+    }
+
+    fn repeat(&self) -> Duration {
+        let doublings = self.tries.saturating_sub(TRIES_MAX).min(4);
+        FETCH_REPEAT * (1 << doublings)
+    }
+}
+
 /// Packs entries into messages, up to a budget.
 pub(crate) fn runs<'a>(
     entries: impl Iterator<Item = &'a Arc<Entry>>,
@@ -196,6 +243,9 @@ pub(crate) fn runs<'a>(
 const FETCH_GRACE: Duration = Duration::from_millis(20);
 /// A fetch is repeated, to another holder, until the gap is filled.
 const FETCH_REPEAT: Duration = Duration::from_millis(200);
+/// After so many fetches in vain the holder is asked what it holds, and the fetches become rarer:
+/// an author that has lost its last entries with its power stated them before.
+const TRIES_MAX: usize = 5;
 /// Chains that are fetched by one look: the rest follows with the next.
 const FETCHES_AT_ONCE_MAX: usize = 64;
 /// Bytes that one Offer or Fetch is answered with before it must be repeated.
@@ -204,3 +254,82 @@ pub(crate) const RUN_BUDGET: usize = 512 * 1024;
 pub(crate) const OFFER_TO_NEAR: Duration = Duration::from_millis(250);
 /// Between two Offers to reachable peers that are not in the view.
 pub(crate) const OFFER_TO_OTHER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Stamp;
+    use crate::log::Bounds;
+    use overlay::Incarnation;
+
+    const HOLDER: PeerId = PeerId([2; 8]);
+
+    fn chain(author: u8) -> Chain {
+        Chain {
+            author: PeerId([author; 8]),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn log() -> Log {
+        let none = Frontier::default();
+        Log::resume(chain(1), Bounds::default(), &none, Stamp::ZERO, vec![])
+    }
+
+    /// The milliseconds at which fetches go out within ten seconds, and those at which the holder
+    /// is doubted.
+    fn run(catch_up: &mut CatchUp, log: &Log) -> (Vec<u64>, Vec<u64>) {
+        let start = crate::testing::start();
+        let (mut fetched, mut doubted) = (Vec::new(), Vec::new());
+        for millis in (0..10_000).step_by(10) {
+            let now = start + Duration::from_millis(millis);
+            let fetches = catch_up.fetches(log, |_| true, now);
+            if !fetches.messages.is_empty() {
+                fetched.push(millis);
+            }
+            if !fetches.doubted.is_empty() {
+                doubted.push(millis);
+            }
+        }
+        (fetched, doubted)
+    }
+
+    #[test]
+    fn what_nobody_gives_is_asked_for_ever_more_rarely_and_its_holder_is_doubted() {
+        let (log, mut catch_up) = (log(), CatchUp::default());
+        let stated = [(chain(3), 4)].into_iter().collect();
+        catch_up.hear(HOLDER, &stated, &log, crate::testing::start());
+        let (fetched, doubted) = run(&mut catch_up, &log);
+        assert_eq!(
+            fetched,
+            [
+                20, 220, 420, 620, 820, 1_020, 1_220, 1_620, 2_420, 4_020, 7_220
+            ]
+        );
+        assert_eq!(doubted, fetched[5..]);
+        assert_eq!(catch_up.lag(&log), 4);
+    }
+
+    #[test]
+    fn what_its_holder_no_longer_states_is_not_fetched() {
+        let (log, mut catch_up) = (log(), CatchUp::default());
+        let start = crate::testing::start();
+        let stated = [(chain(3), 4)].into_iter().collect();
+        catch_up.hear(HOLDER, &stated, &log, start);
+        // It says anew what it holds: the chain has been dropped there.
+        catch_up.hear_all(HOLDER, &Frontier::default(), &log, start);
+        assert_eq!(run(&mut catch_up, &log).0, []);
+        assert_eq!((catch_up.lag(&log), catch_up.due()), (0, None));
+        // Another life, or out of reach.
+        let gone: [fn(&mut CatchUp); 2] = [
+            |catch_up| catch_up.forget(HOLDER),
+            |catch_up| catch_up.retain_peers(|peer| peer != HOLDER),
+        ];
+        for gone in gone {
+            catch_up.hear(HOLDER, &stated, &log, start);
+            gone(&mut catch_up);
+            assert_eq!(run(&mut catch_up, &log).0, []);
+            assert_eq!(catch_up.due(), None);
+        }
+    }
+}

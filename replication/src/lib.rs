@@ -24,6 +24,7 @@ pub mod membership;
 mod message;
 mod near;
 pub mod output;
+mod parts;
 pub mod replica;
 pub mod rows;
 pub mod settling_view;
@@ -35,7 +36,7 @@ pub use frontier::Frontier;
 pub use membership::{MemberSet, Members, NotNow};
 pub use output::{Batch, BatchId, Class, Event, Output, Row};
 pub use replica::{
-    Birth, Config, Corrupt, Majority, Phase, Publish, ReadId, Refused, Replica, Stage, Status,
-    Submitted,
+    Birth, Config, Corrupt, Majority, Phase, Publish, ReadId, Refused, Replica, Stage, Staging,
+    Status, Submitted,
 };
 pub use settling_view::SettlingViewId;

@@ -7,6 +7,7 @@
 use crate::entry::{BlobHash, Chain, Entry, Hybrid, Stamp, take_array};
 use crate::frontier::{Frontier, SEQUENCE_MAX, decode_chains, encode_chains};
 use crate::near::{Set, decode_set, encode_set};
+use crate::parts::{self, Part, PartOf};
 use crate::settling_view::SettlingViewId;
 use bytes::{Buf, BufMut, Bytes};
 use overlay::{ClusterId, Incarnation, PeerId};
@@ -43,6 +44,8 @@ pub(crate) enum Message {
     ReseedAsk(Frontier),
     /// No such eviction is known here: go on.
     NotEvicted,
+    /// A part of one that is too large for one payload.
+    Part(Part),
 }
 
 /// Receipts and clock in one (section 6).
@@ -127,6 +130,20 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// The payloads that carry it: one, or its parts.
+    pub(crate) fn payloads(self) -> Vec<Bytes> {
+        let whole = self.encode();
+        if whole.len() <= MESSAGE_SIZE_MAX {
+            return vec![whole];
+        }
+        let parts = parts::cut(&self.message.encode_whole());
+        let payload = |part| {
+            let message = Message::Part(part);
+            Self { message, ..self }.encode()
+        };
+        parts.into_iter().map(payload).collect()
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(256);
         out.put_u8(VERSION);
@@ -154,6 +171,18 @@ impl Envelope {
 }
 
 impl Message {
+    pub(crate) fn encode_whole(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out.into()
+    }
+
+    /// None if it is malformed, or itself a part.
+    pub(crate) fn decode_whole(mut bytes: &[u8]) -> Option<Self> {
+        let message = Self::decode(&mut bytes)?;
+        (bytes.is_empty() && !matches!(message, Self::Part(_))).then_some(message)
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Entries { entries, end } => {
@@ -214,6 +243,14 @@ impl Message {
                 stated.encode(out);
             }
             Self::NotEvicted => out.put_u8(10),
+            Self::Part(part) => {
+                out.put_u8(11);
+                out.put_slice(&part.of.0);
+                out.put_u16(part.index);
+                out.put_u16(part.count);
+                out.put_u32(part.bytes.len() as u32);
+                out.put_slice(&part.bytes);
+            }
         }
     }
 
@@ -280,6 +317,20 @@ impl Message {
             8 => Self::Evicted,
             9 => Self::ReseedAsk(Frontier::decode(bytes)?),
             10 => Self::NotEvicted,
+            11 => {
+                let of = PartOf(take_array(bytes)?);
+                let (index, count) = (bytes.try_get_u16().ok()?, bytes.try_get_u16().ok()?);
+                let size = bytes.try_get_u32().ok()? as usize;
+                let part = bytes.get(..size)?;
+                let part = Bytes::copy_from_slice(part);
+                bytes.advance(size);
+                Self::Part(Part {
+                    of,
+                    index,
+                    count,
+                    bytes: part,
+                })
+            }
             _ => return None,
         })
     }
@@ -435,6 +486,12 @@ mod tests {
         check(Message::Evicted);
         check(Message::ReseedAsk(stated));
         check(Message::NotEvicted);
+        check(Message::Part(Part {
+            of: PartOf([1; 16]),
+            index: 0,
+            count: 2,
+            bytes: Bytes::from_static(b"part"),
+        }));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What a replica asks of the one who drives it, and what it tells.
 
-use crate::entry::{BlobHash, Stamp};
+use crate::entry::{BlobHash, Digest, Stamp};
 use crate::membership::MemberSet;
 use crate::settling_view::SettlingViewId;
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub enum Output {
     Complain(PeerId),
     /// A tentative entry has entered the log, not always at its end.
     Arrived(Stamp),
+    /// What was submitted with this digest waited too long for a stamp, and makes no entry.
+    GaveUp(Digest),
     /// The log has other entries than before: fold again from the checkpoint. Requests that
     /// waited for an entry which is no longer there are handled as new.
     LogChanged,
@@ -120,6 +122,8 @@ pub enum Event {
     /// This peer's wall clock differs from the members' median by this many milliseconds.
     ClockOff(i64),
     /// The stable prefixes of this peer and of another differ: one of the two disks is not what
-    /// it was. Evict the peer that is wrong and join it again.
+    /// it was. The one with fewer members behind it stops; between equals a person decides.
     PrefixDiffers(PeerId),
+    /// More members stand behind the other prefix: this peer takes part in nothing more.
+    StandsApart,
 }

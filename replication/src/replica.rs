@@ -31,6 +31,7 @@ use crate::membership::{MemberSet, Members};
 use crate::message::{Envelope, Message};
 use crate::near::{Near, Set};
 use crate::output::{Class, Event, Output};
+use crate::parts::Gathering;
 use crate::rows::{HeldAll, Published, Standing, ViewRecord};
 use crate::settling_view::{SettlingView, SettlingViewId, Stage as ViewStage};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ use std::time::{Duration, Instant};
 use agree::Withdrawal;
 use commit::Commit;
 pub use settle::Publish;
-pub use start::{Birth, Corrupt, Stage};
+pub use start::{Birth, Corrupt, Stage, Staging};
 
 /// One peer's part in the log that all peers have in common.
 #[derive(Debug)]
@@ -77,9 +78,14 @@ pub struct Replica {
     members: Members,
     excluded: BTreeSet<PeerId>,
     member_set: MemberSet,
-    differing: BTreeSet<PeerId>,
+    /// Reachable peers whose stable prefix differs, since when.
+    differing: BTreeMap<PeerId, Instant>,
+    /// More members stand behind another stable prefix: this peer takes part in nothing more.
+    apart: bool,
     eviction: Eviction,
     catch_up: CatchUp,
+    /// Messages that come in parts.
+    gathering: Gathering,
     look_at: Instant,
     commit: Commit,
     /// The view record in use and that of the published mark.
@@ -162,7 +168,7 @@ pub enum Refused {
     Full,
     /// The disk hangs, or this life has not begun: try again when it has.
     Withdrawn,
-    /// This peer has been evicted.
+    /// This peer has been evicted, or its settled past is wrong.
     Evicted,
     /// The encoded entry would be larger than `ENTRY_SIZE_MAX`.
     TooLarge,
@@ -252,6 +258,7 @@ enum Eviction {
 
 #[derive(Debug)]
 struct Queued {
+    since: Instant,
     digest: Option<Digest>,
     body: Body,
     blobs: Vec<BlobHash>,
@@ -267,7 +274,7 @@ impl Replica {
         wall: Duration,
         now: Instant,
     ) -> Result<Submitted, Refused> {
-        let submitted = self.author(digest, Body::Data(body), blobs, wall)?;
+        let submitted = self.author(digest, Body::Data(body), blobs, wall, now)?;
         self.drive_later(wall, now);
         Ok(submitted)
     }
@@ -306,6 +313,7 @@ impl Replica {
             self.complain(now);
             self.fetch(now);
             self.start_blob_fetches(now);
+            self.give_up_queued(|queued| now >= queued.since + QUEUE_PATIENCE);
         }
         // At once: the caller may ask for the next timeout before it drains.
         self.drive(wall, now);
@@ -335,6 +343,7 @@ impl Replica {
             self.catch_up.due(),
             self.blobs.due(),
             self.commit.publish_due(),
+            self.queued_due(),
         ];
         times.into_iter().flatten().min()
     }
@@ -388,6 +397,13 @@ impl Replica {
         Some((in_use.id, in_use.members.keys().copied().collect()))
     }
 
+    /// Whether more members stand behind another settled past than this peer's: it takes part in
+    /// nothing more, and is to be joined anew.
+    #[must_use]
+    pub fn stands_apart(&self) -> bool {
+        self.apart
+    }
+
     /// The members by the settled version.
     #[must_use]
     pub fn members(&self) -> &Members {
@@ -430,8 +446,9 @@ impl Replica {
         body: Body,
         blobs: Vec<BlobHash>,
         wall: Duration,
+        now: Instant,
     ) -> Result<Submitted, Refused> {
-        if self.eviction == Eviction::Told {
+        if self.eviction == Eviction::Told || self.apart {
             return Err(Refused::Evicted);
         }
         if matches!(self.phase(), Phase::Withdrawn | Phase::Starting) {
@@ -450,6 +467,7 @@ impl Replica {
         }
         let is_first = self.queue.is_empty();
         self.queue.push_back(Queued {
+            since: now,
             digest,
             body,
             blobs,
@@ -465,6 +483,28 @@ impl Replica {
         while let Some(stamp) = self.author_next(wall) {
             self.outputs.push_back(Output::Arrived(stamp));
         }
+    }
+
+    /// Requests that wait for a stamp in vain make no entry any more: whoever sent one has turned to
+    /// another peer, and may be forgotten there when this one is stamped. Changes of the
+    /// membership are sent once, and wait.
+    fn give_up_queued(&mut self, is_given_up: impl Fn(&Queued) -> bool) {
+        let outputs = &mut self.outputs;
+        self.queue.retain(|queued| {
+            let stays = !matches!(queued.body, Body::Data(_)) || !is_given_up(queued);
+            if !stays {
+                outputs.extend(queued.digest.map(Output::GaveUp));
+            }
+            stays
+        });
+    }
+
+    fn queued_due(&self) -> Option<Instant> {
+        let first = self
+            .queue
+            .iter()
+            .find(|queued| matches!(queued.body, Body::Data(_)));
+        first.map(|queued| queued.since + QUEUE_PATIENCE)
     }
 
     fn author_next(&mut self, wall: Duration) -> Option<Stamp> {
@@ -518,24 +558,33 @@ impl Replica {
         }
     }
 
-    fn envelope(&self, message: Message) -> Bytes {
+    fn payloads(&self, message: Message) -> Vec<Bytes> {
         let envelope = Envelope {
             cluster: self.config.cluster,
             sender: self.config.me,
             incarnation: self.incarnation,
             message,
         };
-        envelope.encode()
+        envelope.payloads()
     }
 
     fn multicast(&mut self, class: Class, message: Message) {
-        let payload = self.envelope(message);
-        self.outputs.push_back(Output::Multicast { class, payload });
+        let payloads = self.payloads(message);
+        // Announcements replace each other; the parts of one must not.
+        let class = if payloads.len() > 1 {
+            Class::Control
+        } else {
+            class
+        };
+        for payload in payloads {
+            self.outputs.push_back(Output::Multicast { class, payload });
+        }
     }
 
     fn send(&mut self, to: PeerId, message: Message) {
-        let payload = self.envelope(message);
-        self.outputs.push_back(Output::Send { to, payload });
+        for payload in self.payloads(message) {
+            self.outputs.push_back(Output::Send { to, payload });
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -549,6 +598,8 @@ impl Replica {
 
 /// Bodies that wait for the ceiling: the batch that raises it takes less than a second.
 const QUEUE_MAX: usize = 10_000;
+/// A request that is not stamped by then is given up: an unsigned one is remembered for 15 s only.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(8);
 /// What an entry has around its body.
 const ENTRY_FIELDS_SIZE_MAX: usize = 128 + 32 * ENTRY_BLOBS_MAX;
 /// How often a replica looks at what no message reminds it of.

@@ -75,6 +75,8 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Arc<Entry>>,
     pub(crate) places: EntryRows,
     pub(crate) next_commit: u64,
+    /// Removals of rows that a crash has left without use.
+    pub(crate) litter: Vec<Row>,
 }
 
 /// What a restart finds that does not read: a row, or that one is missing.
@@ -132,7 +134,18 @@ impl Found {
             let record = ViewRecord::decode(id, bytes).ok_or_else(|| unreadable(VIEW))?;
             records.insert(id, record);
         }
-        let (entries, places) = EntryRows::read(&packed)?;
+        let (entries, places, mut litter) = EntryRows::read(&packed)?;
+        let unused = start.keys().filter(|key| {
+            let id = key
+                .strip_prefix(VIEW)
+                .and_then(|mut id| take_array(&mut id));
+            id.is_some_and(|id| !records.contains_key(&SettlingViewId(id)))
+        });
+        litter.extend(unused.map(|key| Row {
+            tree: TREE_START,
+            key: key.to_vec(),
+            value: None,
+        }));
         Ok(Self {
             incarnation: Incarnation(number("incarnation")?),
             ceiling: Hybrid(number("ceiling")?),
@@ -143,6 +156,7 @@ impl Found {
             next_commit: packed
                 .last_key_value()
                 .map_or(0, |((commit, _), _)| commit + 1),
+            litter,
         })
     }
 }
@@ -248,9 +262,11 @@ impl EntryRows {
         rows
     }
 
-    fn read(packed: &BTreeMap<(u64, u16), &[u8]>) -> Result<(Vec<Arc<Entry>>, Self), Unreadable> {
+    /// All entries that are there, where they are, and the removal of what is there of others.
+    fn read(packed: &BTreeMap<(u64, u16), &[u8]>) -> Result<ReadEntries, Unreadable> {
         let mut places = Self::default();
         let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut litter = Vec::new();
         let mut large: Option<Parts> = None;
         for (key, value) in packed {
             let unreadable = || {
@@ -273,10 +289,14 @@ impl EntryRows {
                 }
                 PART => {
                     let total = bytes.try_get_u32().map_err(|_| unreadable())? as usize;
-                    let continued = large
-                        .take()
-                        .filter(|parts| parts.commit == key.0 && parts.next == key.1);
                     // A large entry that a crash cut short is not continued: it was not held.
+                    let continued = match large.take() {
+                        Some(parts) if (parts.commit, parts.next) == *key => Some(parts),
+                        cut_short => {
+                            litter.extend(cut_short.iter().flat_map(Parts::removal));
+                            None
+                        }
+                    };
                     let mut parts = continued.unwrap_or(Parts {
                         commit: key.0,
                         first: key.1,
@@ -297,7 +317,13 @@ impl EntryRows {
                 _ => return Err(unreadable()),
             }
         }
-        Ok((entries, places))
+        litter.extend(large.iter().flat_map(Parts::removal));
+        Ok((entries, places, litter))
+    }
+
+    /// Which entries have rows.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = EntryId> + '_ {
+        self.place.keys().copied()
     }
 
     fn push(&self, commit: u64, rows: &mut Vec<Row>, value: Vec<u8>) {
@@ -317,12 +343,25 @@ impl EntryRows {
     }
 }
 
+type ReadEntries = (Vec<Arc<Entry>>, EntryRows, Vec<Row>);
+
 /// A large entry that is being put together from its rows.
 struct Parts {
     commit: u64,
     first: u16,
     next: u16,
     bytes: Vec<u8>,
+}
+
+impl Parts {
+    fn removal(&self) -> impl Iterator<Item = Row> + use<> {
+        let commit = self.commit;
+        (self.first..self.next).map(move |piece| Row {
+            tree: TREE_ENTRIES,
+            key: entry_key(commit, piece),
+            value: None,
+        })
+    }
 }
 
 impl ViewRecord {
@@ -510,7 +549,7 @@ mod tests {
             .iter()
             .map(|(key, value)| (read_entry_key(key).unwrap(), value.as_slice()))
             .collect();
-        let (entries, _) = EntryRows::read(&packed).unwrap();
+        let (entries, ..) = EntryRows::read(&packed).unwrap();
         entries.iter().map(|entry| entry.sequence).collect()
     }
 

@@ -12,6 +12,7 @@ use crate::store::{BlobHash, Database, Row, Scan, Store, StoreError, assert_piec
 pub struct MemoryStore {
     databases: BTreeMap<Database, Rows>,
     blobs: BTreeMap<BlobHash, Vec<u8>>,
+    unfinished: BTreeMap<BlobHash, Vec<u8>>,
     fault: Option<Fault>,
     /// Rows that read as damaged.
     damaged: BTreeSet<(Database, RowKey)>,
@@ -49,6 +50,7 @@ impl MemoryStore {
                 .map(|database| (database, Rows::default()))
                 .into(),
             blobs: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             fault: None,
             damaged: BTreeSet::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -58,6 +60,7 @@ impl MemoryStore {
     /// The process dies and starts again, or the power fails: of each database any number of the
     /// pieces that were not flushed is lost, the last ones first.
     pub fn crash(&mut self) {
+        self.unfinished.clear();
         for rows in self.databases.values_mut() {
             let kept = self.random.usize(..=rows.unflushed.len());
             for piece in rows.unflushed.drain(..).take(kept) {
@@ -166,9 +169,19 @@ impl Store for MemoryStore {
         )
     }
 
-    fn put_blob(&mut self, hash: &BlobHash, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write_blob(&mut self, hash: &BlobHash, at: usize, part: &[u8]) -> Result<(), StoreError> {
         self.fail_on_demand("write a blob")?;
-        self.blobs.insert(*hash, bytes.to_vec());
+        let blob = self.unfinished.entry(*hash).or_default();
+        blob.truncate(at);
+        assert_eq!(blob.len(), at, "the parts of a blob come in order");
+        blob.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn finish_blob(&mut self, hash: &BlobHash) -> Result<(), StoreError> {
+        self.fail_on_demand("write a blob")?;
+        let blob = self.unfinished.remove(hash);
+        self.blobs.insert(*hash, blob.expect("it was written"));
         Ok(())
     }
 

@@ -97,12 +97,16 @@ fn text(status: &Status) -> String {
         ),
     );
     line("stable", &mark(marks.stable));
-    let lag = if marks.published_lag.is_zero() {
-        String::new()
+    // The published mark rests while nothing changes: alone it would look late.
+    let published = if !marks.published_lag.is_zero() {
+        let lag = span(marks.published_lag);
+        format!("{}, lags {lag}", mark(marks.published))
+    } else if marks.published < marks.settled && !marks.published.is_zero() {
+        format!("{}, nothing has changed since", mark(marks.published))
     } else {
-        format!(", lags {}", span(marks.published_lag))
+        mark(marks.published)
     };
-    line("published", &format!("{}{lag}", mark(marks.published)));
+    line("published", &published);
     line("zones", &status.zones.to_string());
     line(
         "log",
@@ -179,6 +183,14 @@ mod tests {
         ] {
             assert!(screen.contains(expected), "{expected} in\n{screen}");
         }
+        let mut idle = status();
+        idle.marks.published_lag = Duration::ZERO;
+        assert!(text(&idle).contains("published    nothing yet\n"));
+        idle.marks.published = idle.marks.settled - Duration::from_secs(90);
+        let expected = "published    2026-11-24T13:58:30.000Z, nothing has changed since\n";
+        assert!(text(&idle).contains(expected), "{}", text(&idle));
+        idle.marks.published = idle.marks.settled;
+        assert!(text(&idle).contains("published    2026-11-24T14:00:00.000Z\n"));
         let mut ill = status();
         ill.health.reasons.push("no settling view".to_owned());
         assert!(text(&ill).contains("current data NO (serving)\n             no settling view\n"));

@@ -26,7 +26,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use zones::check::check_records;
 use zones::rdata::{soa_serial, with_soa_serial};
 use zones::zonefile::print_record;
@@ -481,10 +481,17 @@ impl Driver {
 
     fn answer_evictions(&mut self) {
         let members = self.peer.replica().members();
-        let (done, waiting) = std::mem::take(&mut self.commands.evictions)
+        let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands.evictions)
             .into_iter()
             .partition(|(member, _)| !members.contains(member.peer));
-        self.commands.evictions = waiting;
+        self.commands.evictions = if self.peer.is_evicted() {
+            for (_, answer) in waiting {
+                answer.refuse("this peer has been evicted itself; ask another one");
+            }
+            Vec::new()
+        } else {
+            waiting
+        };
         for (member, answer) in done {
             info!(peer = %member.peer, name = member.name, "evicted");
             answer.done(Done::Evicted(member));
@@ -650,7 +657,10 @@ fn refusal(refused: CommandRefused) -> String {
         CommandRefused::Replica(Refused::Withdrawn) => {
             "the disk does not finish writing; try again".to_owned()
         }
-        CommandRefused::Replica(Refused::Evicted) => "this peer has been evicted".to_owned(),
+        CommandRefused::Replica(Refused::Evicted) => {
+            "this peer takes no entries: it has been evicted, or its settled past is wrong"
+                .to_owned()
+        }
         CommandRefused::Replica(Refused::BlobMissing) => {
             "the data of the import is not on disk".to_owned()
         }
@@ -688,7 +698,12 @@ pub(super) fn log(event: &Event, members: &Members) {
         }
         Event::PrefixDiffers(peer) => warn!(
             peer = name(peer),
-            "the settled past of this peer and another differ: evict the wrong one, join it again"
+            "the settled past of this peer and another differ: the one with fewer members behind it \
+             stops; between equals evict the wrong one, and join it again"
+        ),
+        Event::StandsApart => error!(
+            "more members agree on another settled past than on this peer's: it takes no updates \
+             any more. Evict it, and join with a fresh data directory"
         ),
     }
 }

@@ -10,22 +10,22 @@ use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
 use super::disk::{Done, Job};
-use crate::blobs::{Blobs, Fetched};
-use crate::durable::{blob_hash, join_row, member_row, seeded_row};
+use crate::blobs::{Blobs, Checked, Fetched};
+use crate::durable::{join_row, member_row, seeded_row};
 use crate::membership::overlay_members;
 use crate::peer::{Effect, Peer};
 use crate::rebase::{self, Rebased};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
-use crate::sponsor::{Say, Signer, Sponsor};
+use crate::sponsor::{Say, Signer, Sponsor, Staged};
 use crate::state::Outcome;
 use crate::zone_data;
 use arc_swap::ArcSwap;
 use overlay::io::link::{LinkThread, SendError};
 use overlay::join::{JoinEvent, Refusal};
 use overlay::status::RouterStatus;
-use overlay::{Class, Command, Event, Incarnation, NodeEvent, StateKind};
+use overlay::{Class, Command, Event, Incarnation, LinkId, NodeEvent, StateKind};
 use replication::BlobHash;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ const TICK_PERIOD: Duration = Duration::from_millis(10);
 const COMMANDS_MAX: usize = 65_536;
 /// Most inputs that are worked out together, and between two looks at the timers: well below 5 ms.
 const BURST: usize = 64;
+/// A turn that takes longer is worth a line: neighbors drop a link after some 100 ms of it.
+const TURN_LONG: Duration = Duration::from_millis(20);
 /// How long a clean stop waits for requests that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -67,10 +69,37 @@ pub enum Input {
     Stop,
 }
 
+impl Input {
+    /// What it is, for a log line.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Update(..) => "update",
+            Self::Node(NodeEvent::Overlay(_)) => "overlay",
+            Self::Node(_) => "node",
+            Self::Disk(Done::Log(_)) => "log durable",
+            Self::Disk(Done::Checkpoint) => "checkpoint durable",
+            Self::Disk(Done::Blob(_)) => "blob durable",
+            Self::Disk(_) => "disk",
+            Self::Admin(_) | Self::Links(..) => "admin",
+            Self::Snapshot(_) => "snapshot",
+            Self::Aside(Aside::Blob(..)) => "zone of a blob",
+            Self::Aside(Aside::Fetched(_)) => "blob fetched",
+            Self::Aside(Aside::Staged(..)) => "stage",
+            Self::Aside(Aside::Rebased(_)) => "new bases",
+            Self::Aside(Aside::Import(_)) => "import",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 /// Work that takes longer than 5 ms is done by a thread of its own and comes back so.
 pub enum Aside {
     /// The zone in a blob that is durable; none if the blob is not a zone.
     Blob(BlobHash, Option<Box<Version>>),
+    /// What a neighbor gave.
+    Fetched(Checked),
+    /// What a newcomer is to be streamed.
+    Staged(LinkId, Staged),
     /// Zones on new bases.
     Rebased(Vec<Rebased>),
     /// The zone of an import.
@@ -169,19 +198,24 @@ impl Driver {
         loop {
             let now = clock::now();
             let wake = self.wake(now);
-            match inputs.recv_timeout(wake.saturating_duration_since(now)) {
-                Ok(input) => {
-                    self.handle(input);
-                    for _ in 1..BURST {
-                        let Ok(input) = inputs.try_recv() else { break };
-                        self.handle(input);
-                    }
-                    self.drain();
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match inputs.recv_timeout(wake.saturating_duration_since(now)) {
+                Ok(input) => Some(input),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
+            };
+            let mut turn = Turn::begin(clock::now());
+            if let Some(input) = first {
+                self.handle_in_turn(input, &mut turn);
+                for _ in 1..BURST {
+                    let Ok(input) = inputs.try_recv() else { break };
+                    self.handle_in_turn(input, &mut turn);
+                }
+                self.drain();
+                turn.note("what follows", clock::now());
             }
             self.handle_time();
+            turn.note("timers", clock::now());
+            turn.end();
             if let Some(end) = self.end.take() {
                 self.finish();
                 return end;
@@ -250,6 +284,12 @@ impl Driver {
         }
     }
 
+    fn handle_in_turn(&mut self, input: Input, turn: &mut Turn) {
+        let what = input.name();
+        self.handle(input);
+        turn.note(what, clock::now());
+    }
+
     fn handle_input(&mut self, input: Input) {
         let (wall, now) = (clock::wall(), clock::now());
         match input {
@@ -275,6 +315,10 @@ impl Driver {
                     self.end = Some(End::Failed);
                 }
             },
+            Input::Aside(Aside::Fetched(checked)) => self.handle_checked(checked, wall, now),
+            Input::Aside(Aside::Staged(link, staged)) => {
+                self.sponsor.handle_staged(link, staged, now);
+            }
             Input::Aside(Aside::Rebased(rebased)) => {
                 self.peer.handle_rebased(rebased, wall, now);
             }
@@ -322,15 +366,9 @@ impl Driver {
             NodeEvent::Join(event) => self.handle_join(event, wall, now),
             NodeEvent::Fetched(tag, data, last) => {
                 match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => {}
-                    Fetched::Complete(hash, from, bytes) => {
-                        if blob_hash(&bytes) == hash {
-                            self.blobs.insert(hash, bytes.clone());
-                            self.write(Job::PutBlob(hash, bytes));
-                        } else {
-                            warn!(%from, "a neighbor sent other data than was asked for");
-                            self.peer.handle_blob_failed(hash, from, wall, now);
-                        }
+                    Fetched::Going => self.peer.handle_blob_progress(now),
+                    Fetched::Complete(unchecked) => {
+                        self.aside("blob", move || Aside::Fetched(unchecked.check()));
                     }
                     Fetched::TooLarge(hash, from) => {
                         warn!(%from, "a neighbor sends more data than a zone may have");
@@ -481,6 +519,18 @@ impl Driver {
         }
     }
 
+    fn handle_checked(&mut self, checked: Checked, wall: Duration, now: Instant) {
+        let Checked { hash, from, bytes } = checked;
+        if let Some(bytes) = bytes {
+            self.peer.handle_blob_progress(now);
+            self.blobs.insert(hash, bytes.clone());
+            self.write(Job::PutBlob(hash, bytes));
+        } else {
+            warn!(%from, "a neighbor sent other data than was asked for");
+            self.peer.handle_blob_failed(hash, from, wall, now);
+        }
+    }
+
     fn handle_blob_durable(&mut self, hash: BlobHash, wall: Duration, now: Instant) {
         if self.import_durable(hash, wall, now) {
             return;
@@ -502,6 +552,9 @@ impl Driver {
     fn drain(&mut self) {
         while let Some(effect) = self.peer.poll_effect() {
             self.carry_out(effect);
+        }
+        while let Some((link, work)) = self.sponsor.poll_work() {
+            self.aside("stage", move || Aside::Staged(link, work.run()));
         }
         while let Some((link, say)) = self.sponsor.poll_say() {
             self.say(match say {
@@ -595,6 +648,47 @@ impl Driver {
             links.stop();
         }
         self.write(Job::Stop);
+    }
+}
+
+/// One turn of the peer thread, and the step of it that took longest.
+struct Turn {
+    began: Instant,
+    last: Instant,
+    steps: u32,
+    longest: (Duration, &'static str),
+}
+
+impl Turn {
+    fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            last: now,
+            steps: 0,
+            longest: (Duration::ZERO, ""),
+        }
+    }
+
+    /// A step has ended.
+    fn note(&mut self, what: &'static str, now: Instant) {
+        self.steps += 1;
+        self.longest = self.longest.max((now - self.last, what));
+        self.last = now;
+    }
+
+    /// Says so if the turn was long: neighbors that see the tick stand still drop the link.
+    fn end(self) {
+        let took = self.last - self.began;
+        if took > TURN_LONG {
+            let (longest_took, longest) = self.longest;
+            debug!(
+                ?took,
+                steps = self.steps,
+                longest,
+                ?longest_took,
+                "a long turn"
+            );
+        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Replica {
             self.reach.insert(*peer, *life);
         }
         self.reach.insert(self.config.me, self.incarnation);
+        self.forget_holders();
         self.review(now);
         // Replication protocol section 3: at once to a peer that has become reachable.
         let new: Vec<PeerId> = self
@@ -84,6 +85,10 @@ impl Replica {
         let life = self.lives.entry(peer).or_insert(incarnation);
         if incarnation < *life {
             return false;
+        }
+        if incarnation > *life {
+            self.catch_up.forget(peer);
+            self.differing.remove(&peer);
         }
         *life = incarnation;
         if let Some(reached) = self.reach.get_mut(&peer) {
@@ -142,7 +147,7 @@ impl Replica {
                 if *peer != self.config.me
                     && self.is_admitted(*peer)
                     && !self.excluded.contains(peer)
-                    && !self.differing.contains(peer)
+                    && !self.differing.contains_key(peer)
                     && (was_near || self.is_close(*peer, *incarnation))
                 {
                     near.insert(*peer, *incarnation);
@@ -226,7 +231,7 @@ impl Replica {
             .hear_known(from, incarnation, propose.known.clone());
         self.catch_up
             .hear(from, &propose.known.stated, &self.log, now);
-        self.compare_prefix(from, &propose);
+        self.compare_prefix(from, &propose, now);
         if self.view.hear_propose(from, incarnation, propose) == Newer::No {
             return;
         }
@@ -368,6 +373,9 @@ impl Replica {
 
     /// Withdraws when a flush takes too long, and comes back when the disk does.
     pub(super) fn watch_disk(&mut self, now: Instant) {
+        if self.apart {
+            return;
+        }
         if matches!(self.view.stage, Stage::Withdrawn) {
             // The batch that was begun meanwhile may hang in its turn.
             let hangs = self
@@ -409,7 +417,8 @@ impl Replica {
 
     /// The flush that hung has ended.
     pub(super) fn end_withdrawal(&mut self, now: Instant) {
-        if matches!(self.view.stage, Stage::Withdrawn) && self.withdrawal.until.is_none() {
+        let is_withdrawn = matches!(self.view.stage, Stage::Withdrawn) && !self.apart;
+        if is_withdrawn && self.withdrawal.until.is_none() {
             self.withdrawal.until = Some(now + self.withdrawal.hold_off);
         }
     }
@@ -450,6 +459,7 @@ impl Replica {
         {
             self.offer(peer);
         }
+        self.judge_prefix(now);
         if self.wants_aside(now) {
             self.quit_view(Quit::Forced, now);
         }
@@ -610,11 +620,41 @@ impl Replica {
     }
 
     /// Equal stamps of stable must mean equal prefixes (section 12).
-    fn compare_prefix(&mut self, of: PeerId, propose: &Propose) {
+    fn compare_prefix(&mut self, of: PeerId, propose: &Propose, now: Instant) {
         let (ours, theirs) = (self.marks.stable, propose.stable);
-        if ours.stamp == theirs.stamp && ours != theirs && self.differing.insert(of) {
+        if ours.stamp == theirs.stamp && ours != theirs && !self.differing.contains_key(&of) {
+            self.differing.insert(of, now);
             self.tell(Event::PrefixDiffers(of));
         }
+    }
+
+    /// The peer with fewer members behind it stops (section 12). Who they are is seen in whom each
+    /// states near, once both have had the time to take each other out of it. Between equally many
+    /// a person must decide.
+    fn judge_prefix(&mut self, now: Instant) {
+        let behind = |near: &Near| {
+            let members = near.near.keys();
+            members.filter(|peer| self.members.contains(**peer)).count()
+        };
+        let own = behind(&self.own_near);
+        let outnumbers = |(peer, since): (&PeerId, &Instant)| {
+            let near = self.nears.get(peer);
+            let near = near.filter(|near| self.reach.get(peer) == Some(&near.incarnation));
+            now >= *since + PREFIX_JUDGED_AFTER
+                && near.is_some_and(|near| {
+                    !near.near.contains_key(&self.config.me) && behind(near) > own
+                })
+        };
+        if self.apart || !self.differing.iter().any(outnumbers) {
+            return;
+        }
+        self.apart = true;
+        self.leave_view(Quit::Forced);
+        self.view.stage = Stage::Withdrawn;
+        self.withdrawal.until = None;
+        self.give_up_queued(|_| true);
+        self.tell(Event::StandsApart);
+        self.state_near();
     }
 }
 
@@ -622,6 +662,8 @@ impl Replica {
 const REPEAT_EVERY: Duration = Duration::from_millis(50);
 /// Entries aside enter by a new view of the same members after this long without a view change.
 const ASIDE_AFTER: Duration = Duration::from_secs(1);
+/// Two floods of `Near`, and room.
+const PREFIX_JUDGED_AFTER: Duration = Duration::from_secs(1);
 const WITHDRAW_AFTER_MIN: Duration = Duration::from_secs(1);
 const HOLD_OFF_MAX: Duration = Duration::from_secs(10);
 const HOLD_OFF_MEMORY: Duration = Duration::from_secs(60);

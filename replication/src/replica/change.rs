@@ -183,7 +183,7 @@ impl Replica {
         wall: Duration,
         now: Instant,
     ) -> Result<Submitted, NotNow> {
-        let submitted = self.author(None, body, Vec::new(), wall);
+        let submitted = self.author(None, body, Vec::new(), wall, now);
         self.drive_later(wall, now);
         submitted.map_err(|refused| match refused {
             Refused::Full

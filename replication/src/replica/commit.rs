@@ -30,6 +30,8 @@ pub(super) struct Commit {
     entries: Vec<Arc<Entry>>,
     erase: BTreeSet<EntryId>,
     trim: Vec<EntryId>,
+    /// Removals of rows that nothing refers to.
+    litter: Vec<Row>,
     /// Records that stand on disk.
     records: Vec<ViewRecord>,
     record: Option<ViewRecord>,
@@ -76,6 +78,7 @@ impl Commit {
         held_all: HeldAll,
         incarnation: Incarnation,
         first_ceiling: Hybrid,
+        litter: Vec<Row>,
     ) -> Self {
         Self {
             next_batch: 0,
@@ -87,6 +90,7 @@ impl Commit {
             entries: Vec::new(),
             erase: BTreeSet::new(),
             trim: Vec::new(),
+            litter,
             records,
             record: None,
             record_durable: SettlingViewId::default(),
@@ -213,6 +217,7 @@ impl Replica {
                 .places
                 .trim(std::mem::take(&mut commit.trim).into_iter()),
         );
+        rows.append(&mut commit.litter);
 
         // A record is written only behind all entries that came before it.
         let record = commit.record.take_if(|_| commit.entries.is_empty());

@@ -1,7 +1,7 @@
 //! Messages in; entries, fetches, offers and blobs (replication protocol section 3).
 
 use super::{Eviction, Replica};
-use crate::catch_up::{RUN_BUDGET, runs};
+use crate::catch_up::{OFFER_TO_OTHER, RUN_BUDGET, runs};
 use crate::entry::{BlobHash, Chain, Entry, EntryId};
 use crate::frontier::Frontier;
 use crate::log::Accepted;
@@ -31,7 +31,14 @@ impl Replica {
         if self.reach.get(&from).copied() != before {
             self.review(now);
         }
-        match envelope.message {
+        let message = match envelope.message {
+            Message::Part(part) => self.gathering.take(from, incarnation, part),
+            message => Some(message),
+        };
+        let Some(message) = message else {
+            return;
+        };
+        match message {
             Message::Entries { entries, end } => self.take_entries(from, entries, end, now),
             Message::Fetch {
                 chain,
@@ -64,6 +71,7 @@ impl Replica {
             Message::Evicted => {
                 if self.eviction == Eviction::None {
                     self.eviction = Eviction::Told;
+                    self.give_up_queued(|_| true);
                     self.outputs.push_back(Output::Evicted);
                     let stated = self.stated();
                     self.send(from, Message::ReseedAsk(stated));
@@ -71,10 +79,11 @@ impl Replica {
             }
             Message::ReseedAsk(stated) => {
                 if !self.members.evicted().contains(&from) {
-                    self.catch_up.hear(from, &stated, &self.log, now);
+                    self.catch_up.hear_all(from, &stated, &self.log, now);
                     self.send(from, Message::NotEvicted);
                 }
             }
+            Message::Part(_) => unreachable!("no message is made of parts of parts"),
             Message::NotEvicted => {
                 if self.eviction == Eviction::Told {
                     self.eviction = Eviction::None;
@@ -103,6 +112,7 @@ impl Replica {
     /// The link to this neighbor went down.
     pub fn handle_neighbor_down(&mut self, neighbor: PeerId) {
         self.neighbors.remove(&neighbor);
+        self.forget_holders();
     }
 
     /// Offers a blob to all: it is durable here, and an entry will name it.
@@ -124,6 +134,11 @@ impl Replica {
         }
         self.review(now);
         self.drive_later(wall, now);
+    }
+
+    /// A blob that is being fetched comes on: settling alone waits for it, as for entries.
+    pub fn handle_blob_progress(&mut self, now: Instant) {
+        self.wait_longer_alone(now);
     }
 
     /// A blob did not come from this holder.
@@ -240,9 +255,22 @@ impl Replica {
         let is_reachable =
             |peer: PeerId| self.reach.contains_key(&peer) || self.neighbors.contains(&peer);
         let fetches = self.catch_up.fetches(&self.log, is_reachable, now);
-        for (holder, message) in fetches {
+        for (holder, message) in fetches.messages {
             self.send(holder, message);
         }
+        for holder in fetches.doubted {
+            if self.catch_up.offer_is_due(holder, OFFER_TO_OTHER, now) {
+                self.offer(holder);
+            }
+        }
+    }
+
+    /// What peers hold that cannot be asked cannot be fetched either.
+    pub(super) fn forget_holders(&mut self) {
+        let (reach, neighbors) = (&self.reach, &self.neighbors);
+        let can_be_asked = |peer| reach.contains_key(&peer) || neighbors.contains(&peer);
+        self.catch_up.retain_peers(can_be_asked);
+        self.gathering.retain_peers(can_be_asked);
     }
 
     fn answer_fetch(&mut self, to: PeerId, chain: Chain, first: u64, last: u64) {
@@ -262,7 +290,7 @@ impl Replica {
         ask: Ask,
         now: Instant,
     ) {
-        self.catch_up.hear(from, &known.stated, &self.log, now);
+        self.catch_up.hear_all(from, &known.stated, &self.log, now);
         self.tell_if_evicted(from);
         if ask == Ask::Entries {
             let answer = Message::Offer {
@@ -318,64 +346,101 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::{Config, Refused, Submitted};
+    use crate::checkpoint::Checkpoint;
+    use crate::entry::Digest;
+    use crate::message::{Prefix, Propose};
+    use crate::near::Near;
+    use crate::replica::{Config, Majority, Phase, Refused, Submitted};
     use bytes::Bytes;
     use overlay::{Admit, ClusterId, PublicKey};
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     const CLUSTER: ClusterId = ClusterId([1; 16]);
     const OTHER: PeerId = PeerId([9; 8]);
+    const WALL: Duration = Duration::from_secs(1_700_000_000);
 
     /// A peer of one, settled, and what it says to others.
     struct World {
         replica: Replica,
         wall: Duration,
         now: Instant,
+        disk: Disk,
         said: Vec<Message>,
         told: Vec<Output>,
+        rows: Vec<crate::output::Row>,
+        meta: Bytes,
+        gathering: crate::parts::Gathering,
+    }
+
+    #[derive(PartialEq, Eq)]
+    enum Disk {
+        Works,
+        /// No flush ends.
+        Hangs,
+    }
+
+    fn config() -> Config {
+        let limit = Duration::from_millis(100);
+        Config::new(admit(7).peer(), CLUSTER, limit, limit)
+    }
+
+    fn admit(seed: u8) -> Admit {
+        let key = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let public = PublicKey(key.public_key().as_ref().try_into().unwrap());
+        let (me, name) = (public.peer_id(), format!("peer {seed}"));
+        Admit::sign(&key, CLUSTER, public, name, Vec::new(), me, WALL)
     }
 
     impl World {
         fn new() -> Self {
-            let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-            let public = PublicKey(key.public_key().as_ref().try_into().unwrap());
-            let wall = Duration::from_secs(1_700_000_000);
-            let name = "one".to_owned();
-            let admit = Admit::sign(
-                &key,
-                CLUSTER,
-                public,
-                name,
-                Vec::new(),
-                public.peer_id(),
-                wall,
-            );
-            let birth = Replica::birth(admit, wall);
-            let limit = Duration::from_millis(100);
-            let config = Config::new(public.peer_id(), CLUSTER, limit, limit);
-            let rows = birth.pieces.concat();
+            let birth = Replica::birth(admit(7), WALL);
+            Self::resume(birth.pieces.concat(), birth.checkpoint_meta)
+        }
+
+        fn resume(rows: Vec<crate::output::Row>, meta: Bytes) -> Self {
             let now = crate::testing::start();
             let mut world = Self {
-                replica: Replica::resume(config, &rows, &birth.checkpoint_meta, 1, wall, now)
-                    .unwrap(),
-                wall,
+                replica: Replica::resume(config(), &rows, &meta, 1, WALL, now).unwrap(),
+                wall: WALL,
                 now,
+                disk: Disk::Works,
                 said: Vec::new(),
                 told: Vec::new(),
+                rows,
+                meta,
+                gathering: crate::parts::Gathering::default(),
             };
             world.drain();
             world
         }
 
+        /// The process dies and starts again on what is durable.
+        fn restart(self) -> Self {
+            let mut store = std::collections::BTreeMap::new();
+            for row in self.rows {
+                store.insert((row.tree, row.key.clone()), row);
+            }
+            store.retain(|_, row| row.value.is_some());
+            Self::resume(store.into_values().collect(), self.meta)
+        }
+
         fn drain(&mut self) {
             while let Some(output) = self.replica.poll_output() {
                 match output {
-                    Output::Write(batch) => {
+                    Output::Write(batch) if self.disk == Disk::Works => {
+                        self.rows.extend(batch.pieces.concat());
                         self.replica.handle_durable(batch.id, self.wall, self.now);
                     }
-                    Output::Send { to, payload } => {
-                        assert_eq!(to, OTHER);
-                        self.said.push(Envelope::decode(&payload).unwrap().message);
+                    Output::Send { payload, .. } => {
+                        let envelope = Envelope::decode(&payload).unwrap();
+                        let message = match envelope.message {
+                            Message::Part(part) => {
+                                self.gathering
+                                    .take(envelope.sender, envelope.incarnation, part)
+                            }
+                            message => Some(message),
+                        };
+                        self.said.extend(message);
                     }
                     output => self.told.push(output),
                 }
@@ -383,16 +448,38 @@ mod tests {
         }
 
         fn hear(&mut self, message: Message) {
+            self.hear_from(OTHER, message);
+        }
+
+        fn hear_from(&mut self, from: PeerId, message: Message) {
             let envelope = Envelope {
                 cluster: CLUSTER,
-                sender: OTHER,
+                sender: from,
                 incarnation: Incarnation(5),
                 message,
             };
-            let payload = envelope.encode();
-            self.replica
-                .handle_message(OTHER, &payload, self.wall, self.now);
+            for payload in envelope.payloads() {
+                self.replica
+                    .handle_message(from, &payload, self.wall, self.now);
+            }
             self.drain();
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+            self.wall += time;
+            self.replica.handle_timeout(self.wall, self.now);
+            self.drain();
+        }
+
+        /// Requests that were given up since the last look.
+        fn given_up(&mut self) -> Vec<Digest> {
+            let told = std::mem::take(&mut self.told).into_iter();
+            told.filter_map(|output| match output {
+                Output::GaveUp(digest) => Some(digest),
+                _ => None,
+            })
+            .collect()
         }
 
         fn submit(&mut self) -> Result<Submitted, Refused> {
@@ -462,5 +549,153 @@ mod tests {
             to: 3,
         };
         assert!(world.said.contains(&fetch), "{:?}", world.said);
+    }
+
+    #[test]
+    fn frontiers_of_thousands_of_lives_go_and_come_in_parts() {
+        let chains: Vec<Chain> = (1..=4_000)
+            .map(|life| Chain {
+                author: PeerId([8; 8]),
+                incarnation: Incarnation(life),
+            })
+            .collect();
+        let birth = Replica::birth(admit(7), WALL);
+        let mut checkpoint = Checkpoint::decode(&birth.checkpoint_meta).unwrap();
+        chains
+            .iter()
+            .for_each(|chain| checkpoint.frontier.raise(*chain, 1));
+        let mut world = World::resume(birth.pieces.concat(), checkpoint.encode());
+        world.said.clear();
+        world.replica.handle_neighbor_up(OTHER, world.now);
+        world.drain();
+        let stated = world.replica.stated();
+        assert_eq!(stated.iter().count(), 4_000);
+        let offers = |message: &Message| match message {
+            Message::Offer { known, .. } => known.stated == stated,
+            _ => false,
+        };
+        assert!(world.said.iter().any(offers));
+        // And what another says in parts is heard.
+        let more: Frontier = chains.iter().map(|chain| (*chain, 2)).collect();
+        world.hear(Message::ReseedAsk(more));
+        world.said.clear();
+        world.pass(Duration::from_millis(100));
+        let fetches = |message: &Message| matches!(message, Message::Fetch { from: 2, to: 2, .. });
+        assert!(world.said.iter().any(fetches), "{:?}", world.said);
+    }
+
+    #[test]
+    fn what_waits_too_long_for_a_stamp_makes_no_entry_and_is_told() {
+        for told_of_eviction in [false, true] {
+            let mut world = World::new();
+            world.disk = Disk::Hangs;
+            // Beyond the ceiling, which the hanging disk would have to raise.
+            world.wall += Duration::from_secs(3_600);
+            let digest = Digest([3; 32]);
+            let body = Bytes::from_static(b"body");
+            let submitted =
+                world
+                    .replica
+                    .submit(Some(digest), body, Vec::new(), world.wall, world.now);
+            assert_eq!(submitted, Ok(Submitted::Waiting));
+            world.drain();
+            let before = world.replica.status().log_len;
+            if told_of_eviction {
+                world.hear(Message::Evicted);
+            } else {
+                world.pass(Duration::from_secs(7));
+                assert_eq!(world.given_up(), []);
+                world.pass(Duration::from_secs(1));
+            }
+            assert_eq!(world.given_up(), [digest]);
+            let mut world = world.restart();
+            world.pass(Duration::from_secs(20));
+            assert_eq!(world.replica.status().log_len, before);
+        }
+    }
+
+    #[test]
+    fn who_fetches_a_blob_from_a_reachable_member_does_not_settle_alone() {
+        let mut world = World::new();
+        world.pass(Duration::from_millis(100));
+        let other = admit(8);
+        let peer = other.peer();
+        world
+            .replica
+            .author_join(other, Majority::Needed, world.wall, world.now)
+            .unwrap();
+        world.drain();
+        let mut world = world.restart();
+        let view = overlay::View {
+            number: 1,
+            id: overlay::ViewId(1),
+            members: vec![(peer, Incarnation(5))],
+        };
+        world.replica.handle_view(&view, world.wall, world.now);
+        let second = Duration::from_secs(1);
+        for _ in 0..20 {
+            world.replica.handle_blob_progress(world.now);
+            world.pass(second);
+            assert_eq!(world.replica.phase(), Phase::Proposing);
+        }
+        for _ in 0..6 {
+            world.pass(second);
+        }
+        assert_eq!(world.replica.phase(), Phase::Installed);
+    }
+
+    #[test]
+    fn of_two_settled_pasts_the_one_with_fewer_members_behind_it_stops() {
+        for (behind_other, stops) in [(1, true), (0, false)] {
+            let mut world = World::new();
+            world.pass(Duration::from_millis(100));
+            let peers = [admit(8), admit(9)].map(|admit| {
+                let peer = admit.peer();
+                let (wall, now) = (world.wall, world.now);
+                let authored = world
+                    .replica
+                    .author_join(admit, Majority::Forced, wall, now);
+                authored.unwrap();
+                world.drain();
+                peer
+            });
+            let life = Incarnation(5);
+            let view = overlay::View {
+                number: 1,
+                id: overlay::ViewId(1),
+                members: peers.map(|peer| (peer, life)).to_vec(),
+            };
+            world.replica.handle_view(&view, world.wall, world.now);
+            let other = world.replica.marks.stable;
+            world.hear_from(
+                peers[0],
+                Message::Propose(Propose {
+                    attempt: 1,
+                    set: peers.map(|peer| (peer, life)).into(),
+                    stable: Prefix {
+                        position: other.position + 1,
+                        ..other
+                    },
+                    known: Known::default(),
+                }),
+            );
+            let near = Near {
+                incarnation: life,
+                near: [(peers[1], life)].into_iter().take(behind_other).collect(),
+                ..Near::default()
+            };
+            let (wall, now) = (world.wall, world.now);
+            world
+                .replica
+                .handle_near(peers[0], &near.encode(), wall, now);
+            assert!(!world.replica.stands_apart());
+            for _ in 0..20 {
+                world.pass(Duration::from_millis(100));
+            }
+            assert_eq!(world.replica.stands_apart(), stops);
+            assert_eq!(world.submit() == Err(Refused::Evicted), stops);
+            world.pass(Duration::from_secs(20));
+            assert_eq!(world.replica.phase() == Phase::Withdrawn, stops);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::blobs::Blobs;
 use crate::catch_up::CatchUp;
 use crate::checkpoint::Checkpoint;
 use crate::clock::{Clock, STEP, Source};
-use crate::entry::{BlobHash, Chain, Entry, Hybrid, Stamp};
+use crate::entry::{BlobHash, Chain, Entry, EntryId, Hybrid, Stamp};
 use crate::frontier::Frontier;
 use crate::log::{Bounds, Log};
 use crate::marks::Marks;
@@ -15,6 +15,7 @@ use crate::membership::{MemberSet, Members};
 use crate::message::Prefix;
 use crate::near::{Near, Set};
 use crate::output::Row;
+use crate::parts::Gathering;
 use crate::rows::{EntryRows, Found, HeldAll, Marks as MarksRow, Standing, Unreadable, ViewRecord};
 use crate::rows::{ceiling_row, incarnation_row, pieces};
 use crate::settling_view::{SettlingView, SettlingViewId};
@@ -51,6 +52,15 @@ pub struct Birth {
     pub checkpoint_meta: Bytes,
     /// Blobs that must be durable before the rows are written.
     pub blobs: BTreeSet<BlobHash>,
+}
+
+/// What a sponsor is to stream to a newcomer, not encoded yet.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    checkpoint: Stamp,
+    checkpoint_meta: Bytes,
+    entries: Vec<Arc<Entry>>,
+    frontier: Frontier,
 }
 
 /// What a sponsor streams to a newcomer before it authors the join, besides the zones of its
@@ -219,14 +229,23 @@ impl Replica {
         // The current record last: the next marks name it.
         let mut records: Vec<ViewRecord> = found.records.into_values().collect();
         records.sort_by_key(|other| other.id == record.id);
-        let commit = Commit::resume(
+        // What a crash left behind between a checkpoint and its trimming, or in the middle of a
+        // batch: nothing refers to it any more.
+        let unheld: Vec<EntryId> = found
+            .places
+            .ids()
+            .filter(|id| log.get(*id).is_none())
+            .collect();
+        let mut commit = Commit::resume(
             found.places,
             found.next_commit,
             records,
             found.marks.held_all,
             incarnation,
             promised.after(STEP),
+            found.litter,
         );
+        commit.trim(unheld.into_iter());
         let mut replica = Self {
             incarnation,
             readiness: Readiness::AwaitingFlush,
@@ -261,9 +280,11 @@ impl Replica {
             members: checkpoint.members.clone(),
             excluded: BTreeSet::new(),
             member_set: MemberSet::default(),
-            differing: BTreeSet::new(),
+            differing: BTreeMap::new(),
+            apart: false,
             eviction: Eviction::None,
             catch_up: CatchUp::default(),
+            gathering: Gathering::default(),
             look_at: now + LOOK_EVERY,
             commit,
             record,
@@ -324,25 +345,12 @@ impl Replica {
 
     /// What to stream to a newcomer before its join is authored.
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        let mut runs = Vec::new();
-        let mut run = Vec::new();
-        for entry in self.log.after(Stamp::ZERO) {
-            entry.encode(&mut run);
-            if run.len() > STAGE_RUN_SIZE {
-                runs.push(Bytes::from(std::mem::take(&mut run)));
-            }
-        }
-        if !run.is_empty() {
-            runs.push(run.into());
-        }
-        let mut id = Vec::new();
-        self.log_frontier().encode(&mut id);
-        Stage {
+    pub fn stage(&self) -> Staging {
+        Staging {
             checkpoint: self.checkpoint.mark(),
             checkpoint_meta: self.checkpoint_meta.clone(),
-            runs,
-            id: id.into(),
+            entries: self.log.after(Stamp::ZERO).cloned().collect(),
+            frontier: self.log_frontier(),
         }
     }
 
@@ -353,6 +361,32 @@ impl Replica {
             frontier.raise(entry.chain, entry.sequence);
         }
         frontier
+    }
+}
+
+impl Staging {
+    /// Packs the entries. It takes long for a long log: to be done aside.
+    #[must_use]
+    pub fn encode(&self) -> Stage {
+        let mut runs = Vec::new();
+        let mut run = Vec::new();
+        for entry in &self.entries {
+            entry.encode(&mut run);
+            if run.len() > STAGE_RUN_SIZE {
+                runs.push(Bytes::from(std::mem::take(&mut run)));
+            }
+        }
+        if !run.is_empty() {
+            runs.push(run.into());
+        }
+        let mut id = Vec::new();
+        self.frontier.encode(&mut id);
+        Stage {
+            checkpoint: self.checkpoint,
+            checkpoint_meta: self.checkpoint_meta.clone(),
+            runs,
+            id: id.into(),
+        }
     }
 }
 
@@ -434,3 +468,78 @@ fn first_pieces(
 const STAGE_RUN_SIZE: usize = 256 * 1024;
 /// Entries of one commit of a newcomer's rows; a commit numbers its rows in 16 bits.
 const STAGE_COMMIT_ENTRIES: usize = 4_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Body;
+    use crate::output::Output;
+    use overlay::{ClusterId, PeerId, PublicKey};
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const WALL: Duration = Duration::from_secs(1_700_000_000);
+    const CLUSTER: ClusterId = ClusterId([1; 16]);
+    const OLD: Chain = Chain {
+        author: PeerId([9; 8]),
+        incarnation: Incarnation(3),
+    };
+
+    fn admit() -> Admit {
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let public = PublicKey(key.public_key().as_ref().try_into().unwrap());
+        let (me, name) = (public.peer_id(), "one".to_owned());
+        Admit::sign(&key, CLUSTER, public, name, Vec::new(), me, WALL)
+    }
+
+    fn entry(sequence: u64, size: usize) -> Arc<Entry> {
+        Arc::new(Entry {
+            chain: OLD,
+            sequence,
+            hybrid: Hybrid(sequence),
+            digest: None,
+            blobs: Vec::new(),
+            body: Body::Data(Bytes::from(vec![9; size])),
+        })
+    }
+
+    #[test]
+    fn a_start_removes_rows_that_a_crash_has_left_without_use() {
+        let birth = Replica::birth(admit(), WALL);
+        let mut checkpoint = Checkpoint::decode(&birth.checkpoint_meta).unwrap();
+        checkpoint.frontier.raise(OLD, 5);
+        let mut places = EntryRows::default();
+        let held = places.add(10, &[entry(6, 10)]);
+        // Below the checkpoint, beyond a gap, and cut short; a view that no mark names.
+        let mut useless = places.add(11, &[entry(4, 10), entry(5, 10)]);
+        useless.extend(places.add(12, &[entry(9, 10)]));
+        let mut large = places.add(13, &[entry(7, 60_000)]);
+        large.pop();
+        useless.extend(large);
+        let record = ViewRecord {
+            id: SettlingViewId([5; 16]),
+            ..ViewRecord::default()
+        };
+        useless.extend(record.rows());
+        let rows = [birth.pieces.concat(), held.clone(), useless.clone()].concat();
+
+        let limit = Duration::from_millis(100);
+        let config = Config::new(admit().peer(), CLUSTER, limit, limit);
+        let now = crate::testing::start();
+        let meta = checkpoint.encode();
+        let mut replica = Replica::resume(config, &rows, &meta, 1, WALL, now).unwrap();
+        let mut removed = Vec::new();
+        while let Some(output) = replica.poll_output() {
+            if let Output::Write(batch) = output {
+                let rows = batch.pieces.concat().into_iter();
+                removed.extend(rows.filter(|row| row.value.is_none()));
+            }
+        }
+        let mut expected: Vec<Row> = useless
+            .into_iter()
+            .map(|row| Row { value: None, ..row })
+            .collect();
+        expected.sort_by(|a, b| (a.tree, &a.key).cmp(&(b.tree, &b.key)));
+        removed.sort_by(|a, b| (a.tree, &a.key).cmp(&(b.tree, &b.key)));
+        assert_eq!(removed, expected);
+    }
+}

@@ -295,6 +295,9 @@ impl Machine {
         while let Some(effect) = self.peer.poll_effect() {
             self.carry_out(effect, clock);
         }
+        while let Some((link, work)) = self.sponsor.poll_work() {
+            self.sponsor.handle_staged(link, work.run(), clock.now);
+        }
         while let Some((link, say)) = self.sponsor.poll_say() {
             self.to_node.push_back(match say {
                 Say::Stage(bytes) => Command::Stage(link, bytes),
@@ -373,11 +376,12 @@ impl Machine {
             NodeEvent::Join(event) => self.handle_join(event, clock),
             NodeEvent::Fetched(tag, data, last) => {
                 match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => {}
-                    Fetched::Complete(hash, _, bytes) => {
-                        assert_eq!(blob_hash(&bytes), hash, "nobody lies here");
-                        self.blobs.insert(hash, bytes.clone());
-                        self.act(Act::Write(Job::PutBlob(hash, bytes)));
+                    Fetched::Going => self.peer.handle_blob_progress(now),
+                    Fetched::Complete(unchecked) => {
+                        let checked = unchecked.check();
+                        let bytes = checked.bytes.expect("nobody lies here");
+                        self.blobs.insert(checked.hash, bytes.clone());
+                        self.act(Act::Write(Job::PutBlob(checked.hash, bytes)));
                     }
                     Fetched::TooLarge(..) => panic!("no blob is that large here"),
                 }

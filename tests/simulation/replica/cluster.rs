@@ -410,6 +410,7 @@ impl Cluster {
                 self.life(at).members = set;
                 self.connectivity_changed();
             }
+            Output::GaveUp(_) => {}
             Output::Event(ReplicaEvent::ViewInstalled { .. }) => self.checks.summary.views += 1,
             Output::Event(ReplicaEvent::Withdrawn) => self.checks.summary.withdrawals += 1,
             Output::Event(ReplicaEvent::PrefixDiffers(of)) => {
@@ -472,7 +473,7 @@ impl Cluster {
             sponsor,
             life: life.incarnation,
             admit,
-            stage: life.replica.stage(),
+            stage: life.replica.stage().encode(),
             version: self.peers[sponsor].disk.checkpoint.1.clone(),
             authored: false,
             majority,
@@ -521,7 +522,7 @@ impl Cluster {
                 self.joins.remove(position);
             }
             Err(NotNow::StageTooOld) => {
-                join.stage = life.replica.stage();
+                join.stage = life.replica.stage().encode();
                 join.version = peer.disk.checkpoint.1.clone();
             }
             Err(_) => {}

@@ -152,7 +152,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         entry.encode(&mut bytes);
         samples.push(bytes);
     }
-    let stage = world.replica.stage();
+    let stage = world.replica.stage().encode();
     samples.extend(stage.runs.iter().map(|run| [&[2], &run[..]].concat()));
     samples.push([&[1], &LIFE.0.to_be_bytes()[..], &[0; 16]].concat());
     samples

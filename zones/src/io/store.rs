@@ -10,7 +10,7 @@
 //! A store that does not read back is reported, never emptied, and left as it was found: what sled
 //! does to a damaged file when it opens it is taken back.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -291,16 +291,27 @@ impl Store for SledStore {
         Box::new(rows.map(move |row| database.open_row(row, tree.len() + 1)))
     }
 
-    fn put_blob(&mut self, hash: &BlobHash, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write_blob(&mut self, hash: &BlobHash, at: usize, part: &[u8]) -> Result<(), StoreError> {
+        let path = self.blob_path(hash).with_extension(UNFINISHED);
+        let write = || {
+            let mut file = match at {
+                0 => File::create(&path)?,
+                _ => OpenOptions::new().append(true).open(&path)?,
+            };
+            file.write_all(part)?;
+            file.sync_data()
+        };
+        write().map_err(|e| failed("write", &path, e))
+    }
+
+    fn finish_blob(&mut self, hash: &BlobHash) -> Result<(), StoreError> {
         let path = self.blob_path(hash);
         let unfinished = path.with_extension(UNFINISHED);
-        let write = || {
-            let mut file = File::create(&unfinished)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
+        let finish = || {
+            File::open(&unfinished)?.sync_all()?;
             fs::rename(&unfinished, &path)
         };
-        write().map_err(|e| failed("write", &path, e))?;
+        finish().map_err(|e| failed("write", &path, e))?;
         sync_folder(&self.blobs)
     }
 
