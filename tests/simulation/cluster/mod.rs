@@ -6,12 +6,16 @@
 
 mod checks;
 mod disk;
+mod ending;
 mod machine;
+mod met;
+mod passages;
 mod requests;
 mod schedule;
 mod world;
 
 use crate::seeds;
+use met::Met;
 use replication::replica::Faults;
 
 /// What is broken on purpose.
@@ -28,6 +32,8 @@ enum Fault {
 
 /// Seeds of a usual test run.
 const SEEDS: u64 = 200;
+/// The same of those that are led by design: each passage begins some of them.
+const PASSAGE_SEEDS: u64 = 63;
 /// A planted fault must show within so many.
 const FAULT_SEEDS_MAX: u64 = 200;
 
@@ -52,10 +58,27 @@ fn promises_hold_for_whole_clusters() {
 }
 
 #[test]
+fn promises_hold_where_clusters_are_led_by_design() {
+    let run = |seed| passages::run(seed, Fault::None);
+    let runs = seeds::run_all("passages", PASSAGE_SEEDS, run);
+    let mut summary = checks::Summary::default();
+    runs.iter().for_each(|run| summary.add(run));
+    eprintln!("{summary:?}");
+    if seeds::are_usual() {
+        for (met, least) in Met::LEAST {
+            let count = summary.met.get(&met).copied().unwrap_or(0);
+            assert!(count >= least, "{met:?} is met {count} times, not {least}");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in [3, 4] {
         let first = schedule::run(seed, Fault::None).unwrap();
         assert_eq!(first, schedule::run(seed, Fault::None).unwrap());
+        let first = passages::run(seed, Fault::None).unwrap();
+        assert_eq!(first, passages::run(seed, Fault::None).unwrap());
     }
 }
 

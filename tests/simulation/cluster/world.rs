@@ -15,6 +15,7 @@ use dnsd::rebase;
 use dnsd::requests::ClientId;
 use effects::who_is_due;
 use overlay::{ClusterId, Command, PeerId, Profile, Token};
+use replication::BlobHash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) disks: Speed,
     /// The only neighbors of each host that may come to be; none: all link to all.
     pub(crate) links: Option<Vec<Vec<usize>>>,
+    pub(crate) trap: Option<Trap>,
     fault: Fault,
     is_told: bool,
     trace: std::hash::DefaultHasher,
@@ -63,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) stalled_until: Duration,
     inbox: VecDeque<Inbox>,
     clients: BTreeMap<ClientId, usize>,
+    /// Operators that wait for their imports.
+    imports: BTreeSet<ClientId>,
     seen: Option<Seen>,
     checkpoint: replication::Stamp,
     /// The earliest wake that is scheduled, so that none is scheduled twice.
@@ -70,6 +74,21 @@ pub(crate) struct Host {
     /// The last wake, and how many came at that instant before it.
     woken: (Duration, u32),
     is_pumped: bool,
+}
+
+/// Something that is done at the very moment at which it hurts; once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trap {
+    /// Who gives the data of an import dies after the first piece.
+    HolderInFetch,
+    /// Whose import is durable with itself dies before it says so.
+    AuthorWithData,
+    /// This author dies when the first other peer has the data.
+    AuthorOnceHeld(usize),
+    /// This author dies while its disk writes the entry that names the data.
+    AuthorWithEntry(usize, BlobHash),
+    /// Nothing comes back any more from a newcomer that is being sent the stage.
+    NewcomerInStage,
 }
 
 enum Inbox {
@@ -127,12 +146,20 @@ impl World {
             requests: Vec::new(),
             profile,
             disks,
+            trap: None,
             links: (random.u8(0..3) == 0).then(|| shape(&mut random)),
             random,
             fault,
             is_told: std::env::var_os("SIMULATION_TRACE").is_some(),
             trace: std::hash::DefaultHasher::new(),
         }
+    }
+
+    /// Little goes wrong by chance, and all link to all.
+    pub(crate) fn calm(&mut self) {
+        self.fabric.network.loss = self.fabric.network.loss.min(50);
+        self.disks.stalls = 0;
+        self.links = None;
     }
 
     pub(crate) fn run_until(&mut self, limit: Duration) -> Result<(), String> {

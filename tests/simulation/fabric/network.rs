@@ -91,6 +91,10 @@ impl Network {
         self.cuts.contains(&(from, to))
     }
 
+    pub(crate) fn has_cuts(&self) -> bool {
+        !self.cuts.is_empty()
+    }
+
     /// Ends all cuts and holes.
     pub(crate) fn join(&mut self) {
         self.cuts.clear();

@@ -155,7 +155,7 @@ impl Simulation {
     fn talk(&mut self) {
         let count = self.world.peers.len();
         let (number, other) = (self.random.usize(0..count), self.random.usize(0..count));
-        if !self.world.is_alive(number) {
+        if !self.world.is_running(number) {
             return;
         }
         let (world, random) = (&mut self.world, &mut self.random);
@@ -219,8 +219,8 @@ impl Simulation {
                 }
             }
             8 => self.world.fabric.network.dig(a, b),
-            9 if a != b && self.world.is_alive(a) => self.complain(a, b),
-            10 if self.world.is_alive(a) && self.random.u32(0..4) == 0 => {
+            9 if a != b && self.world.is_running(a) => self.complain(a, b),
+            10 if self.world.is_running(a) && self.random.u32(0..4) == 0 => {
                 for _ in 0..BURST {
                     self.multicast_of(a, Class::Update, 60);
                 }

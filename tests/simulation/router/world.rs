@@ -179,8 +179,11 @@ impl World {
     /// A peer's log brings whom another's names.
     pub(super) fn learn(&mut self, number: usize, known: &BTreeSet<usize>) {
         self.peers[number].known.extend(known);
-        let set = self.member_set(number);
-        self.call(number, |router, now| router.set_members(&set, now));
+        // A stalled one finds it in its queue when it goes on.
+        if self.is_running(number) {
+            let set = self.member_set(number);
+            self.call(number, |router, now| router.set_members(&set, now));
+        }
     }
 
     /// kill -9.
@@ -277,6 +280,11 @@ impl World {
         self.peers[number].router.is_some()
     }
 
+    /// Alive, and not stalled.
+    pub(super) fn is_running(&self, number: usize) -> bool {
+        self.is_alive(number) && self.peers[number].stalled_until <= self.now
+    }
+
     fn wall(&self) -> Duration {
         WALL_START + self.now
     }
@@ -319,6 +327,8 @@ impl World {
                 while let Some(delivery) = self.peers[number].inbox.pop_front() {
                     self.deliver(number, delivery);
                 }
+                let set = self.member_set(number);
+                self.call(number, |router, now| router.set_members(&set, now));
                 self.wake(number);
             }
         }

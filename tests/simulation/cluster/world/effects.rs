@@ -1,8 +1,10 @@
 //! What a process wants is carried out, what it shows is looked at, and when it is due is noted.
 
-use super::{Happening, World};
+use super::{HOSTS_MAX, Happening, Trap, World};
 use crate::cluster::Fault;
-use crate::cluster::machine::{Act, Process};
+use crate::cluster::machine::{Act, Machine, Process};
+use crate::cluster::met::Met;
+use dnsd::io::disk::Job;
 use dnsd::requests::{Answer, ClientId};
 use dnsd::state::Outcome;
 use overlay::Node;
@@ -20,6 +22,10 @@ impl World {
             None => return Ok(()),
             Some(Process::Joiner(joiner)) => {
                 let has_joined = joiner.go_on(&mut host.disk.store, clock)?;
+                if joiner.has_staged && self.trap == Some(Trap::NewcomerInStage) {
+                    self.trap = None;
+                    self.fabric.network.cut(number, host.sponsor);
+                }
                 while let Some(output) = joiner.node.poll_link() {
                     self.fabric.perform(number, output, now);
                 }
@@ -60,7 +66,15 @@ impl World {
             .and_then(|machine| machine.acts.pop_front())
         {
             match act {
-                Act::Write(job) => self.hosts[number].disk.push(job),
+                Act::Write(job) => {
+                    let is_log = matches!(job, Job::Log(_));
+                    self.hosts[number].disk.push(job);
+                    if is_log && self.writes_trapped(number) {
+                        self.begin_disk(number);
+                        self.spring(number, Met::AuthorDiedWithEntry);
+                        return Ok(());
+                    }
+                }
                 Act::Answer(client, answer) => self.answered(number, client, &answer)?,
                 Act::Serve(served) => {
                     let id = self.hosts[number].id;
@@ -71,20 +85,52 @@ impl World {
                     }
                     self.checks.served(id, &served)?;
                 }
+                // Several may have been asked for at once.
                 Act::Invited(token) => {
-                    let newcomer = self.add_host(Some((number, token)));
-                    self.start_process(newcomer)?;
+                    if self.hosts.len() < HOSTS_MAX {
+                        let newcomer = self.add_host(Some((number, token)));
+                        self.start_process(newcomer)?;
+                    }
                 }
                 Act::Rebase(due) => {
                     let life = self.hosts[number].life;
                     let after = Duration::from_millis(self.random.u64(1..50));
                     self.schedule(after, Happening::Rebased(number, life, due));
                 }
-                Act::Said(event) => self.tell(number, &|| format!("{event:?}")),
+                Act::TookPiece(holder) => {
+                    let mut hosts = self.hosts.iter();
+                    if self.trap == Some(Trap::HolderInFetch)
+                        && let Some(holder) = hosts.position(|host| host.id == holder)
+                    {
+                        self.spring(holder, Met::HolderDiedInFetch);
+                    }
+                }
+                Act::StageAgain => self.checks.summary.meet(Met::StagedAgain),
+                Act::Said(event) => {
+                    self.tell(number, &|| format!("{event:?}"));
+                    let met = match event {
+                        replication::Event::Withdrawn => Some(Met::Withdrawn),
+                        replication::Event::Returned => Some(Met::Returned),
+                        replication::Event::ClockOff(_) => Some(Met::ClockNoticed),
+                        _ => None,
+                    };
+                    if let Some(met) = met {
+                        self.checks.summary.meet(met);
+                    }
+                }
                 Act::ViewAgreed => self.checks.summary.views += 1,
             }
         }
         Ok(())
+    }
+
+    /// Whether the host is about to write the entry that a trap waits for.
+    fn writes_trapped(&mut self, number: usize) -> bool {
+        let Some(Trap::AuthorWithEntry(author, data)) = self.trap else {
+            return false;
+        };
+        let names = |machine: &mut Machine| machine.peer.replica().needs_blob(data);
+        author == number && self.member(number).is_some_and(names)
     }
 
     pub(super) fn answered(
@@ -94,6 +140,13 @@ impl World {
         answer: &Answer,
     ) -> Result<(), String> {
         self.note(number, format!("{client:?} {answer:?}").as_bytes());
+        if self.hosts[number].imports.remove(&client) {
+            self.tell(number, &|| format!("says of an import: {answer:?}"));
+            let is_done = *answer == Answer::Outcome(Outcome::Rcode(Rcode::NOERROR));
+            if is_done && self.fabric.network.has_cuts() {
+                self.checks.summary.meet(Met::ImportWhileCut);
+            }
+        }
         let Some(request) = self.hosts[number].clients.remove(&client) else {
             return Ok(());
         };

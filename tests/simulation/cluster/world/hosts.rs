@@ -1,9 +1,10 @@
 //! Processes on hosts: started, killed, stalled, woken, told.
 
-use super::{CLUSTER, Happening, Host, Inbox, TICK, World};
+use super::{CLUSTER, Happening, Host, Inbox, TICK, Trap, World};
 use crate::cluster::Fault;
 use crate::cluster::disk::Disk;
 use crate::cluster::machine::{Clock, Joiner, Machine, Process};
+use crate::cluster::met::Met;
 use crate::fabric::{Delivery, address};
 use dnsd::io::disk::Done;
 use dnsd::sponsor::Signer;
@@ -12,7 +13,7 @@ use overlay::link_event::DialFailed;
 use overlay::{Admit, NeighborSpec, Node, PublicKey, Token};
 use replication::Config;
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 impl World {
@@ -36,6 +37,7 @@ impl World {
             stalled_until: Duration::ZERO,
             inbox: VecDeque::new(),
             clients: BTreeMap::new(),
+            imports: BTreeSet::new(),
             seen: None,
             checkpoint: replication::Stamp::ZERO,
             wake: None,
@@ -121,9 +123,19 @@ impl World {
         host.life += 1;
         host.inbox.clear();
         host.clients.clear();
+        host.imports.clear();
         host.seen = None;
         host.disk.crash();
         self.fabric.kill(number, self.now);
+    }
+
+    /// The trap closes on this host.
+    pub(super) fn spring(&mut self, victim: usize, met: Met) {
+        self.trap = None;
+        if self.hosts[victim].process.is_some() {
+            self.checks.summary.meet(met);
+            self.kill(victim);
+        }
     }
 
     /// The process stands still, as under SIGSTOP.
@@ -182,7 +194,20 @@ impl World {
                 if matches!(done, Done::Checkpoint) {
                     self.checks.summary.checkpoints += 1;
                 }
+                let is_own_import = match &done {
+                    Done::Blob(blob) => Some(machine.is_importing(*blob)),
+                    _ => None,
+                };
+                if is_own_import == Some(true) && self.trap == Some(Trap::AuthorWithData) {
+                    self.spring(number, Met::AuthorDiedBeforeOffer);
+                    return Ok(());
+                }
                 machine.handle_disk(done, clock);
+                if is_own_import == Some(false)
+                    && let Some(Trap::AuthorOnceHeld(author)) = self.trap
+                {
+                    self.spring(author, Met::AuthorDiedBeforeCommit);
+                }
             }
             (Some(Process::Joiner(_)) | None, _) => {}
         }

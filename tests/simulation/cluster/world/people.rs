@@ -11,7 +11,7 @@ use dnsd::prefix::Prefix;
 use dnsd::requests::Answer;
 use overlay::token::TokenSecret;
 use overlay::{Admit, Command, PeerId, Token};
-use replication::Majority;
+use replication::{BlobHash, Majority};
 use std::time::Duration;
 
 const INVITATION: Duration = Duration::from_secs(3_600);
@@ -35,13 +35,24 @@ impl World {
             update: vec!["0.0.0.0/0".parse::<Prefix>().expect("a good prefix")],
             transfer: Vec::new(),
         };
-        let clock = self.clock(first);
+        // A disk that hangs at once holds up even this.
+        let limit = self.now + Duration::from_secs(20);
+        loop {
+            let clock = self.clock(first);
+            let machine = self.member(first).expect("it has just started");
+            let client = machine.new_client();
+            let given = machine
+                .peer
+                .handle_policy(client, &policy, clock.wall, clock.now);
+            match given {
+                Ok(()) => break,
+                Err(refused) if self.now > limit => {
+                    return Err(format!("the policy is refused: {refused:?}"));
+                }
+                Err(_) => self.run_until(self.now + Duration::from_millis(500))?,
+            }
+        }
         let machine = self.member(first).expect("it has just started");
-        let client = machine.new_client();
-        let given = machine
-            .peer
-            .handle_policy(client, &policy, clock.wall, clock.now);
-        given.map_err(|refused| format!("the policy is refused: {refused:?}"))?;
         machine.import(requests::origin(0), requests::file(0, 3));
         self.drain(first)?;
         self.run_until(self.now + Duration::from_secs(1))
@@ -67,12 +78,26 @@ impl World {
         Ok(true)
     }
 
-    pub(crate) fn import(&mut self, number: usize, zone: u8, names: u32) -> Result<(), String> {
+    /// The data, if the host could be told to.
+    pub(crate) fn import(
+        &mut self,
+        number: usize,
+        zone: u8,
+        names: u32,
+    ) -> Result<Option<BlobHash>, String> {
+        self.tell(number, &|| {
+            format!("is to import {}", requests::origin(zone))
+        });
+        let mut data = None;
         if let Some(machine) = self.ready(number) {
-            machine.import(requests::origin(zone), requests::file(zone, names));
+            let version = requests::file(zone, names);
+            let (client, hash) = machine.import(requests::origin(zone), version);
+            data = Some(hash);
+            self.hosts[number].imports.insert(client);
             self.checks.summary.imports += 1;
         }
-        self.drain(number)
+        self.drain(number)?;
+        Ok(data)
     }
 
     pub(crate) fn remove_zone(&mut self, number: usize, zone: u8) -> Result<(), String> {
@@ -102,6 +127,7 @@ impl World {
                 .is_ok()
         });
         self.checks.summary.evictions += u64::from(evicted);
+        self.tell(number, &|| format!("is to evict {victim}: {evicted}"));
         self.drain(number)?;
         Ok(evicted)
     }
