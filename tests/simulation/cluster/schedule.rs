@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// A retransmit comes while the first request is surely remembered.
 const RETRANSMIT_WITHIN: Duration = Duration::from_secs(3);
+
 pub(crate) fn run(seed: u64, fault: Fault) -> Result<Summary, String> {
     let mut world = World::new(seed, fault);
     world.birth()?;
@@ -179,7 +180,7 @@ fn made(request: &super::requests::Request) -> Option<u64> {
 }
 
 /// A client that heard nothing asks again, at whatever peer.
-fn retransmit(world: &mut World) -> Result<(), String> {
+pub(crate) fn retransmit(world: &mut World) -> Result<(), String> {
     let now = world.now;
     let recent: Vec<usize> = (0..world.requests.len())
         .rev()

@@ -155,11 +155,10 @@ impl World {
         }
     }
 
-    /// Little goes wrong by chance, and all link to all.
+    /// Little goes wrong by chance.
     pub(crate) fn calm(&mut self) {
         self.fabric.network.loss = self.fabric.network.loss.min(50);
         self.disks.stalls = 0;
-        self.links = None;
     }
 
     pub(crate) fn run_until(&mut self, limit: Duration) -> Result<(), String> {
