@@ -189,10 +189,11 @@ impl Replica {
     }
 
     pub(super) fn start_blob_fetches(&mut self, now: Instant) {
-        let reach = &self.reach;
-        let fetches = self
-            .blobs
-            .start_fetches(|peer| reach.contains_key(&peer), now);
+        // From neighbors also outside the view: without its data no later entry of the chain is
+        // held, and one of them may be the very join that keeps the overlay views apart.
+        let (reach, neighbors) = (&self.reach, &self.neighbors);
+        let is_reachable = |peer| reach.contains_key(&peer) || neighbors.contains(&peer);
+        let fetches = self.blobs.start_fetches(is_reachable, now);
         for (hash, from) in fetches {
             self.outputs.push_back(Output::FetchBlob { hash, from });
         }

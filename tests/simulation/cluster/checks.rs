@@ -1,5 +1,6 @@
 //! The promises: what must hold always, each broken one an error with its reason.
 
+use super::met::Met;
 use super::requests::{self, Kind, PAIRS};
 use dnsd::serve::Served;
 use dnsd::state::{Outcome, State};
@@ -57,10 +58,15 @@ pub(crate) struct Summary {
     pub(crate) checkpoints: u64,
     pub(crate) imports: u64,
     pub(crate) stalls: u64,
+    pub(crate) met: BTreeMap<Met, u64>,
     pub(crate) trace: u64,
 }
 
 impl Summary {
+    pub(crate) fn meet(&mut self, met: Met) {
+        *self.met.entry(met).or_default() += 1;
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.answers += other.answers;
@@ -75,6 +81,9 @@ impl Summary {
         self.checkpoints += other.checkpoints;
         self.imports += other.imports;
         self.stalls += other.stalls;
+        for (met, count) in &other.met {
+            *self.met.entry(*met).or_default() += count;
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Disk {
     jobs: VecDeque<Job>,
     checkpoints: VecDeque<Slices>,
     doing: Option<Doing>,
+    /// The next flush of the log takes this long.
+    hang: Option<Duration>,
     /// Requests whose entries a loss of power cannot take away.
     pub(crate) durable: BTreeSet<Digest>,
 }
@@ -44,6 +46,7 @@ impl Disk {
             jobs: VecDeque::new(),
             checkpoints: VecDeque::new(),
             doing: None,
+            hang: None,
             durable: BTreeSet::new(),
         }
     }
@@ -55,6 +58,17 @@ impl Disk {
             }
             job => self.jobs.push_back(job),
         }
+    }
+
+    /// The next flush of the log takes this long.
+    pub(crate) fn hang(&mut self, lasts: Duration) {
+        self.hang = Some(lasts);
+    }
+
+    /// The blobs that a loss of power would leave.
+    pub(crate) fn blobs(&self) -> Vec<BlobHash> {
+        let blobs = self.store.blobs().expect("no fault");
+        blobs.into_iter().map(BlobHash).collect()
     }
 
     /// Begins the next thing, if nothing is being done: how long it takes.
@@ -89,8 +103,12 @@ impl Disk {
             _ if random.u32(0..1_000) < speed.stalls => random.u64(700_000..2_500_000),
             _ => random.u64(200..=speed.flush_millis * 1_000),
         };
+        let hang = match &doing {
+            Doing::Log(..) => self.hang.take(),
+            _ => None,
+        };
         self.doing = Some(doing);
-        Some(Duration::from_micros(micros))
+        Some(hang.unwrap_or(Duration::from_micros(micros)))
     }
 
     /// The time has passed; what the process is told.
@@ -135,6 +153,7 @@ impl Disk {
         self.jobs.clear();
         self.checkpoints.clear();
         self.doing = None;
+        self.hang = None;
         self.store.crash();
         // Pieces that were written but not flushed may have come through.
         self.count_durable();

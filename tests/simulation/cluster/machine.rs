@@ -15,8 +15,8 @@ use dnsd::stage::Receiver;
 use dnsd::zone_data;
 use overlay::join::{JoinEvent, JoinRequest};
 use overlay::{
-    Admit, Class, Command, Event, Incarnation, Join, MemberRow, Node, NodeEvent, Router, StateKind,
-    Token,
+    Admit, Class, Command, Event, Incarnation, Join, LinkId, MemberRow, Node, NodeEvent, PeerId,
+    Router, StateKind, Tag, Token,
 };
 use replication::{BlobHash, Config, Majority, Replica};
 use ring::signature::Ed25519KeyPair;
@@ -45,6 +45,8 @@ pub(crate) enum Process {
 pub(crate) struct Joiner {
     pub(crate) node: Node,
     stage: Receiver,
+    /// Something of the stage has come on this connection.
+    pub(crate) has_staged: bool,
     admitted: Option<(Admit, Vec<overlay::Member>)>,
 }
 
@@ -61,6 +63,10 @@ pub(crate) struct Machine {
     /// What each thread has yet to hear of the other.
     pub(crate) to_peer: VecDeque<NodeEvent>,
     pub(crate) to_node: VecDeque<Command>,
+    /// Whom each fetch of a blob asks.
+    fetches: BTreeMap<Tag, PeerId>,
+    /// Newcomers that were no members when they asked.
+    strangers: BTreeMap<LinkId, PeerId>,
     keeps: BTreeMap<u64, u64>,
     next_keep: u64,
     next_client: u64,
@@ -92,6 +98,10 @@ pub(crate) enum Act {
     Invited(Token),
     Rebase(Vec<Version>),
     ViewAgreed,
+    /// Some of a blob has come from this holder.
+    TookPiece(PeerId),
+    /// A newcomer is sent the stage again.
+    StageAgain,
     Said(replication::Event),
 }
 
@@ -103,6 +113,7 @@ impl Joiner {
         Self {
             node,
             stage: Receiver::default(),
+            has_staged: false,
             admitted: None,
         }
     }
@@ -116,11 +127,13 @@ impl Joiner {
             let command = match event {
                 JoinEvent::Connected { .. } => {
                     self.stage = Receiver::default();
+                    self.has_staged = false;
                     self.admitted = None;
                     continue;
                 }
                 JoinEvent::Stage(bytes) | JoinEvent::Snapshot(bytes) => {
                     self.stage.push(&bytes).map_err(|_| "a malformed stage")?;
+                    self.has_staged = true;
                     Command::Taken(bytes.len())
                 }
                 JoinEvent::Admitted { admit, members } => {
@@ -198,6 +211,8 @@ impl Machine {
             links: Some(links),
             to_peer: VecDeque::new(),
             to_node: VecDeque::new(),
+            fetches: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             keeps: BTreeMap::new(),
             next_keep: 0,
             next_client: 0,
@@ -215,14 +230,14 @@ impl Machine {
         ClientId(self.next_client)
     }
 
-    /// An operator imports a zone.
-    pub(crate) fn import(&mut self, origin: Name, version: Version) -> ClientId {
+    /// An operator imports a zone; whom the answer goes to, and the data.
+    pub(crate) fn import(&mut self, origin: Name, version: Version) -> (ClientId, BlobHash) {
         let client = self.new_client();
         let records: Vec<_> = version.records().collect();
         let blob = Bytes::from(zone_data::encode_blob(&origin, &records));
         let hash = blob_hash(&blob);
         if self.imports.contains_key(&hash) {
-            return client;
+            return (client, hash);
         }
         self.blobs.insert(hash, blob.clone());
         let import = Import {
@@ -233,7 +248,12 @@ impl Machine {
         };
         self.imports.insert(hash, import);
         self.acts.push_back(Act::Write(Job::PutBlob(hash, blob)));
-        client
+        (client, hash)
+    }
+
+    /// True if this peer's own import brings the blob.
+    pub(crate) fn is_importing(&self, blob: BlobHash) -> bool {
+        self.imports.contains_key(&blob)
     }
 
     /// The link thread has said something.
@@ -299,6 +319,14 @@ impl Machine {
             self.sponsor.handle_staged(link, work.run(), clock.now);
         }
         while let Some((link, say)) = self.sponsor.poll_say() {
+            // A stage is followed by the join; another one after it says that it was too old.
+            if matches!(say, Say::Stage(_))
+                && let Some(newcomer) = self.strangers.get(&link)
+                && self.peer.replica().members().contains(*newcomer)
+            {
+                self.strangers.remove(&link);
+                self.act(Act::StageAgain);
+            }
             self.to_node.push_back(match say {
                 Say::Stage(bytes) => Command::Stage(link, bytes),
                 Say::Progress(text) => Command::Progress(link, text),
@@ -321,7 +349,13 @@ impl Machine {
             Effect::Near(body) => Command::State(NEAR, body),
             Effect::Complain(of) => Command::Complain(of),
             Effect::Members(members) => Command::Members(overlay_members(&members)),
-            Effect::FetchBlob(hash, from) => self.blobs.fetch(hash, from),
+            Effect::FetchBlob(hash, from) => {
+                let command = self.blobs.fetch(hash, from);
+                if let Command::Fetch(tag, ..) = command {
+                    self.fetches.insert(tag, from);
+                }
+                command
+            }
             Effect::Write(batch) => return self.act(Act::Write(Job::Log(batch))),
             Effect::Checkpoint(checkpoint) => {
                 return self.act(Act::Write(Job::Checkpoint(checkpoint)));
@@ -376,7 +410,12 @@ impl Machine {
             NodeEvent::Join(event) => self.handle_join(event, clock),
             NodeEvent::Fetched(tag, data, last) => {
                 match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => self.peer.handle_blob_progress(now),
+                    Fetched::Going => {
+                        if let Some(from) = self.fetches.get(&tag) {
+                            self.act(Act::TookPiece(*from));
+                        }
+                        self.peer.handle_blob_progress(now);
+                    }
                     Fetched::Complete(unchecked) => {
                         let checked = unchecked.check();
                         let bytes = checked.bytes.expect("nobody lies here");
@@ -448,6 +487,9 @@ impl Machine {
                 ..
             } => {
                 let majority = Majority::Needed;
+                if !self.peer.replica().members().contains(key.peer_id()) {
+                    self.strangers.insert(link, key.peer_id());
+                }
                 self.sponsor
                     .handle_asked(
                         link,

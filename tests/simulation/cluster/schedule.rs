@@ -1,8 +1,8 @@
-//! What happens to a cluster under one seed: it grows, trouble, healing, rest.
+//! What happens to a cluster by chance under one seed: it grows, then trouble of every kind.
 
 use super::Fault;
 use super::checks::Summary;
-use super::machine::Process;
+use super::ending::{describe, end};
 use super::requests::{Kind, PAIRS, ZONES};
 use super::world::{HOSTS_MAX, World};
 use overlay::PeerId;
@@ -12,8 +12,6 @@ use std::time::Duration;
 
 /// A retransmit comes while the first request is surely remembered.
 const RETRANSMIT_WITHIN: Duration = Duration::from_secs(3);
-/// After the last fault; evictions, hold-offs and joins take some of it.
-const REST_WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(seed: u64, fault: Fault) -> Result<Summary, String> {
     let mut world = World::new(seed, fault);
@@ -23,21 +21,18 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Result<Summary, String> {
     for _ in 0..world.random.usize(15..60) {
         act(&mut world)?;
     }
-    heal(&mut world)?;
-    come_to_rest(&mut world)?;
-    check_the_end(&mut world)?;
-    check_that_it_answers(&mut world)?;
+    end(&mut world)?;
     let mut summary = std::mem::take(&mut world.checks.summary);
     summary.trace = world.trace();
     Ok(summary)
 }
 
-fn wait(world: &mut World, millis: u64) -> Result<(), String> {
+pub(crate) fn wait(world: &mut World, millis: u64) -> Result<(), String> {
     world.run_until(world.now + Duration::from_millis(millis))
 }
 
 /// Members join one by one; updates go on meanwhile.
-fn grow(world: &mut World, size: usize) -> Result<(), String> {
+pub(crate) fn grow(world: &mut World, size: usize) -> Result<(), String> {
     while world.hosts.len() < size {
         let newcomer = world.hosts.len();
         let limit = world.now + Duration::from_secs(60);
@@ -128,7 +123,7 @@ fn act(world: &mut World) -> Result<(), String> {
     wait(world, pause)
 }
 
-fn start(world: &mut World, at: usize) -> Result<(), String> {
+pub(crate) fn start(world: &mut World, at: usize) -> Result<(), String> {
     let host = &world.hosts[at];
     if host.process.is_none() && !host.is_destroyed {
         world.start_process(at)?;
@@ -137,7 +132,7 @@ fn start(world: &mut World, at: usize) -> Result<(), String> {
 }
 
 /// A random client asks something, at one peer or, for a claim, another one at another.
-fn request(world: &mut World) -> Result<(), String> {
+pub(crate) fn request(world: &mut World) -> Result<(), String> {
     let count = world.hosts.len();
     let at = world.random.usize(0..count);
     let new = world.requests.len() as u64;
@@ -185,7 +180,7 @@ fn made(request: &super::requests::Request) -> Option<u64> {
 }
 
 /// A client that heard nothing asks again, at whatever peer.
-fn retransmit(world: &mut World) -> Result<(), String> {
+pub(crate) fn retransmit(world: &mut World) -> Result<(), String> {
     let now = world.now;
     let recent: Vec<usize> = (0..world.requests.len())
         .rev()
@@ -212,7 +207,7 @@ fn destroy_one(world: &mut World, at: usize) {
 }
 
 /// True if an eviction could be authored.
-fn evict_a_destroyed(world: &mut World, majority: Majority) -> Result<bool, String> {
+pub(crate) fn evict_a_destroyed(world: &mut World, majority: Majority) -> Result<bool, String> {
     let survivors = world.survivors();
     for at in 0..world.hosts.len() {
         let Some(machine) = world.ready(at) else {
@@ -227,219 +222,4 @@ fn evict_a_destroyed(world: &mut World, majority: Majority) -> Result<bool, Stri
         }
     }
     Ok(false)
-}
-
-/// Everything that can come back does.
-fn heal(world: &mut World) -> Result<(), String> {
-    world.fabric.network.join();
-    world.fabric.network.loss = world.fabric.network.loss.min(20);
-    world.disks.stalls = 0;
-    for at in 0..world.hosts.len() {
-        let host = &world.hosts[at];
-        // Who has not joined and whose inviter is gone for good never comes.
-        if !host.has_joined && world.hosts[host.sponsor].is_destroyed {
-            world.kill(at);
-            world.hosts[at].is_destroyed = true;
-        }
-        start(world, at)?;
-    }
-    wait(world, 2_000)
-}
-
-fn come_to_rest(world: &mut World) -> Result<(), String> {
-    let limit = world.now + REST_WITHIN;
-    loop {
-        wait(world, 500)?;
-        if is_at_rest(world) {
-            wait(world, 1_500)?;
-            if is_at_rest(world) {
-                return Ok(());
-            }
-        }
-        evict_a_destroyed(world, Majority::Forced)?;
-        if world.now > limit {
-            return Err(format!("it does not come to rest: {}", describe(world)));
-        }
-    }
-}
-
-fn is_at_rest(world: &World) -> bool {
-    let survivors = world.survivors();
-    let living = world.hosts.iter().filter(|host| !host.is_destroyed);
-    living.into_iter().all(|host| match &host.process {
-        Some(Process::Member(machine)) => {
-            let peer = &machine.peer;
-            let status = peer.replica().status();
-            peer.replica().is_settling()
-                && status.view_members == survivors
-                && status.members.ids().collect::<BTreeSet<_>>() == survivors
-                && status.tentative <= status.settled
-                && status.stable == status.settled
-                && status.published >= Some(status.tentative)
-                && peer.is_idle()
-                && peer.is_folded()
-        }
-        _ => false,
-    })
-}
-
-fn check_the_end(world: &mut World) -> Result<(), String> {
-    let machines: Vec<_> = world
-        .hosts
-        .iter()
-        .filter_map(|host| match &host.process {
-            Some(Process::Member(machine)) => Some((host, machine)),
-            _ => None,
-        })
-        .collect();
-    let states: Vec<_> = machines
-        .iter()
-        .filter_map(|(_, machine)| machine.peer.settled().cloned())
-        .collect();
-    assert_eq!(states.len(), machines.len(), "all settle at rest");
-    let last = states.iter().map(dnsd::state::State::at).max();
-    let last = last.expect("somebody survives");
-    // Promise 2: byte-equal zones, equal serials, equal digests.
-    let rows: Vec<_> = states
-        .into_iter()
-        .map(|mut state| {
-            state.reach(last);
-            let zones: Vec<_> = state
-                .zones()
-                .iter()
-                .map(|(origin, zone)| {
-                    let records = zone.version.as_ref().map(|version| {
-                        let records = version
-                            .records()
-                            .map(|record| tests::zone_text::line(&record));
-                        (version.digest(), records.collect::<Vec<_>>())
-                    });
-                    (origin.clone(), state.serial(origin), records)
-                })
-                .collect();
-            (dnsd::state_rows::encode(&state), zones)
-        })
-        .collect();
-    for other in &rows[1..] {
-        if other.1 != rows[0].1 {
-            return Err(format!(
-                "zones differ at the end: {:?} {:?}",
-                rows[0].1, other.1
-            ));
-        }
-        if other.0 != rows[0].0 {
-            return Err("policy, counters or remembered requests differ at the end".into());
-        }
-    }
-    // Promise 1: what somebody was told stands at everybody, unless all who held it are gone.
-    for digest in &world.checks.told {
-        let holds = |host: &super::world::Host| host.disk.durable.contains(digest);
-        let survives = machines.iter().any(|(host, _)| holds(host));
-        if survives && !machines.iter().all(|(host, _)| holds(host)) {
-            let lacks: Vec<_> = machines
-                .iter()
-                .filter(|(host, _)| !holds(host))
-                .map(|(host, _)| host.id)
-                .collect();
-            return Err(format!("{lacks:?} lack an entry that was answered NOERROR"));
-        }
-    }
-    check_deletes(world)
-}
-
-/// Promise 2: deletes do not resurrect. Who saw the name come, and made an entry of its end, ended
-/// it for all, unless its coming was asked for again since.
-fn check_deletes(world: &mut World) -> Result<(), String> {
-    let deleted: Vec<u64> = world
-        .requests
-        .iter()
-        .filter(|request| world.checks.told.contains(&request.digest))
-        // Not what only machines held that burned.
-        .filter(|request| {
-            let mut survivors = world.hosts.iter().filter(|host| !host.is_destroyed);
-            survivors.any(|host| host.disk.durable.contains(&request.digest))
-        })
-        .filter_map(|request| match request.kind {
-            Kind::Delete { name } => Some((name, request.first_sent)),
-            _ => None,
-        })
-        .filter(|(name, asked)| {
-            let create = &world.requests[*name as usize];
-            create.last_sent < *asked
-        })
-        .map(|(name, _)| name)
-        .collect();
-    let at = (0..world.hosts.len()).find(|at| !world.hosts[*at].is_destroyed);
-    let machine = world.member(at.expect("somebody survives"));
-    let state = machine.expect("it is at rest").peer.settled().cloned();
-    let state = state.expect("it is at rest");
-    let origin = super::requests::origin(0);
-    let version = state.version(&origin).ok_or("the first zone is gone")?;
-    for name in deleted {
-        let owner = super::requests::owner(0, &format!("made{name}"));
-        if version.node(&owner).is_some() {
-            return Err(format!("{owner} was deleted and stands again"));
-        }
-    }
-    Ok(())
-}
-
-/// An idle cluster takes requests at once, with an entry and without.
-fn check_that_it_answers(world: &mut World) -> Result<(), String> {
-    let living: Vec<usize> = (0..world.hosts.len())
-        .filter(|at| !world.hosts[*at].is_destroyed)
-        .collect();
-    for kind in [
-        Kind::Create { name: u64::MAX },
-        Kind::Delete { name: 7_777_777 },
-    ] {
-        let at = living[world.random.usize(0..living.len())];
-        let request = world.new_request(0, kind);
-        let before = world.checks.summary.answers;
-        world.ask(at, request)?;
-        wait(world, 2_000)?;
-        if world.checks.summary.answers == before {
-            return Err(format!(
-                "a cluster at rest gave no answer within 2 s: {}",
-                describe(world)
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn describe(world: &World) -> String {
-    let mut text = format!("{:?} {:?} {:?}", world.profile, world.links, world.now);
-    for (at, host) in world.hosts.iter().enumerate() {
-        text += &match &host.process {
-            None => format!("\n  {at} {}: off, destroyed {}", host.id, host.is_destroyed),
-            Some(Process::Joiner(_)) => {
-                format!("\n  {at} {}: joining at {}", host.id, host.sponsor)
-            }
-            Some(Process::Member(machine)) => {
-                let status = machine.peer.replica().status();
-                format!(
-                    "\n  {at} {}: {:?}, reach {:?}, view {:?}, members {:?}, tentative {:?}, settled \
-                     {:?}, stable {:?}, published {:?}, log {}, aside {}, lag {}, waits for {:?}, \
-                     idle {}, folded {}",
-                    host.id,
-                    status.phase,
-                    status.reach,
-                    status.view_members,
-                    status.members.ids().collect::<Vec<_>>(),
-                    status.tentative.hybrid,
-                    status.settled.hybrid,
-                    status.stable.hybrid,
-                    status.published.map(|stamp| stamp.hybrid),
-                    status.log_len,
-                    status.aside_len,
-                    status.lag,
-                    status.waits_for,
-                    machine.peer.is_idle(),
-                    machine.peer.is_folded(),
-                )
-            }
-        };
-    }
-    text
 }

@@ -26,6 +26,8 @@ pub(crate) struct Fabric {
     hosts: Vec<Host>,
     pub(crate) network: Network,
     connections: BTreeMap<u64, Connection>,
+    /// Datagrams of links that were sent; heartbeats are not among them.
+    packets: u64,
 }
 
 /// What reaches a host.
@@ -96,6 +98,7 @@ impl Fabric {
             hosts: Vec::new(),
             network,
             connections: BTreeMap::new(),
+            packets: 0,
         }
     }
 
@@ -136,6 +139,11 @@ impl Fabric {
 
     pub(crate) fn set_stalled(&mut self, host: usize, is_stalled: bool) {
         self.hosts[host].is_stalled = is_stalled;
+    }
+
+    /// Datagrams of links so far.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets
     }
 
     /// When the next thing happens.
@@ -344,6 +352,7 @@ impl Fabric {
         let end = &mut connection.ends[side];
         // The transport takes the small packets of a beat at once.
         if !is_beat {
+            self.packets += 1;
             assert!(end.under_way < 2, "the router waits for Writable");
             end.under_way += 1;
         }
@@ -353,7 +362,9 @@ impl Fabric {
         if end.under_way == 2 {
             self.schedule(wait, Happening::Writable(id, side));
         }
-        for after in self.deliver(id, side) {
+        let ends = &self.connections[&id].ends;
+        let (a, b) = (ends[side].host, ends[1 - side].host);
+        for after in self.network.deliver_datagram(a, b, data.len()) {
             let happening = Happening::Datagram(id, 1 - side, data.clone());
             self.schedule(wait + after, happening);
         }
@@ -376,14 +387,19 @@ impl Fabric {
     }
 
     fn try_carry(&mut self, id: u64, to: usize, tries: u32) {
-        if !self.connections[&id].ends[to].is_open {
+        let connection = &self.connections[&id];
+        if !connection.ends[to].is_open {
             return;
         }
+        let is_stream = connection.protocol != Protocol::Canary;
         let delays = self.deliver(id, 1 - to);
-        let Some(after) = delays.first().copied() else {
+        let Some(mut after) = delays.first().copied() else {
             let pause = Duration::from_millis(20) * (1 << tries.min(7));
             return self.schedule(pause, Happening::Carry(id, to, tries + 1));
         };
+        if is_stream {
+            after += self.network.stream_lag();
+        }
         let end = &mut self.connections.get_mut(&id).unwrap().ends[to];
         match end.reliable.pop_front() {
             None => end.is_carrying = false,

@@ -2,9 +2,9 @@
 //! packets.
 
 use super::exchange::numbered;
-use super::network::Network;
 use super::schedule::start;
 use super::world::World;
+use crate::fabric::Network;
 use bytes::Buf;
 use overlay::event::{Class, Event, StateKind};
 use overlay::{Faults, Incarnation};

@@ -2,8 +2,8 @@
 
 use super::checks::Checks;
 use super::exchange::{Exchange, numbered};
-use super::network::Network;
 use super::world::World;
+use crate::fabric::Network;
 use overlay::event::{Class, Event};
 use overlay::{Faults, Incarnation, PeerId};
 use std::collections::BTreeSet;
@@ -36,14 +36,10 @@ enum Talk {
 }
 
 /// What came of a run.
-#[derive(Debug)]
-#[allow(dead_code, reason = "the figures are for whoever reads the output")]
 pub(super) struct Run {
-    pub(super) peers: usize,
     pub(super) agreed_after: Duration,
     pub(super) delivered: usize,
     pub(super) gaps: u64,
-    pub(super) views: usize,
     pub(super) fetched: u64,
     pub(super) failed: u64,
     pub(super) digest: u64,
@@ -60,15 +56,16 @@ struct Simulation {
     complained: Duration,
 }
 
-/// Runs a seed.
-pub(super) fn run(seed: u64, breaks: Breaks, faults: Faults) -> Run {
+pub(super) fn run(seed: u64, breaks: Breaks, faults: Faults) -> Result<Run, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let links = shape(&mut random);
     let count = links.len();
     let has_newcomer = breaks == Breaks::All && count > 2 && random.u32(0..3) == 0;
     let members = count - usize::from(has_newcomer);
     let talk = [Talk::Busy, Talk::Calm, Talk::None][random.usize(0..3)];
-    let network = Network::new(&mut random);
+    let mut network = Network::new(&mut random);
+    let lag = [0, 500, 20_000][random.usize(0..3)];
+    network.stream_lag_max = Duration::from_micros(lag);
     let mut simulation = Simulation {
         world: World::new(links, members, network, faults, start()),
         checks: Checks::default(),
@@ -82,49 +79,20 @@ pub(super) fn run(seed: u64, breaks: Breaks, faults: Faults) -> Run {
         simulation.start_peer(number);
     }
     simulation.run_until(Duration::from_secs(1), talk);
-    if breaks == Breaks::LossAlone {
-        simulation.until_agreed(talk);
-    }
-    let views = simulation.checks.views();
-    let end = simulation.world.now() + Duration::from_millis(simulation.random.u64(3_000..8_000));
-    while simulation.world.now() < end {
-        let pause = Duration::from_millis(simulation.random.u64(1..800));
-        let until = simulation.world.now() + pause;
-        match breaks {
-            Breaks::All => simulation.break_something(),
-            Breaks::LossAlone => simulation.complain_alone(),
-        }
-        simulation.run_until(until, talk);
-    }
-    if breaks == Breaks::LossAlone {
-        assert_eq!(simulation.checks.views(), views, "nobody has left");
-    }
+    simulation.break_for_a_while(breaks, talk)?;
     simulation.heal();
-    let agreed_after = simulation.until_agreed(talk);
-    let until = simulation.world.now() + QUIET;
-    simulation.run_until(until, Talk::None);
-    assert!(
-        simulation.is_agreed(),
-        "it stays so: {}",
-        simulation.story()
-    );
-    simulation.send_to_each_other();
-    simulation.check_rest();
-    let alive = simulation.alive();
-    simulation.checks.finish(&alive);
+    let agreed_after = simulation.come_to_rest(talk)?;
+    simulation.check_that_it_answers()?;
+    simulation.check_the_end()?;
     let checks = &simulation.checks;
-    let in_one_view = |at, other: (PeerId, Incarnation)| checks.current(at).holds(other.0, other.1);
-    simulation.exchange.finish(&alive, in_one_view);
-    Run {
-        peers: count,
+    Ok(Run {
         agreed_after,
         delivered: checks.delivered(),
         gaps: checks.gaps,
-        views: checks.views(),
         fetched: simulation.exchange.fetched,
         failed: simulation.exchange.failed,
         digest: simulation.world.digest(),
-    }
+    })
 }
 
 impl Simulation {
@@ -150,22 +118,44 @@ impl Simulation {
         }
     }
 
-    fn until_agreed(&mut self, talk: Talk) -> Duration {
+    fn until_agreed(&mut self, talk: Talk) -> Result<Duration, String> {
         let begin = self.world.now();
         while !self.is_agreed() {
             let until = self.world.now() + Duration::from_millis(5);
             self.run_until(until, talk);
-            let takes = self.world.now() - begin;
-            assert!(takes < AGREE_BOUND, "{}", self.story());
+            if self.world.now() - begin >= AGREE_BOUND {
+                return Err(format!("they do not agree: {}", self.describe()));
+            }
         }
-        self.world.now() - begin
+        Ok(self.world.now() - begin)
+    }
+
+    fn break_for_a_while(&mut self, breaks: Breaks, talk: Talk) -> Result<(), String> {
+        if breaks == Breaks::LossAlone {
+            self.until_agreed(talk)?;
+        }
+        let views = self.checks.views();
+        let end = self.world.now() + Duration::from_millis(self.random.u64(3_000..8_000));
+        while self.world.now() < end {
+            let pause = Duration::from_millis(self.random.u64(1..800));
+            let until = self.world.now() + pause;
+            match breaks {
+                Breaks::All => self.break_something(),
+                Breaks::LossAlone => self.complain_alone(),
+            }
+            self.run_until(until, talk);
+        }
+        if breaks == Breaks::LossAlone && self.checks.views() != views {
+            return Err("a view changes though nobody has left".into());
+        }
+        Ok(())
     }
 
     /// A random peer says something.
     fn talk(&mut self) {
         let count = self.world.peers.len();
         let (number, other) = (self.random.usize(0..count), self.random.usize(0..count));
-        if !self.world.is_alive(number) {
+        if !self.world.is_running(number) {
             return;
         }
         let (world, random) = (&mut self.world, &mut self.random);
@@ -214,28 +204,28 @@ impl Simulation {
                 let lasts = Duration::from_millis(self.random.u64(20..600));
                 self.world.stall(a, lasts);
             }
-            4 | 5 => self.world.network.cut(a, b),
+            4 | 5 => self.world.fabric.network.cut(a, b),
             6 => {
-                self.world.network.cut(a, b);
-                self.world.network.cut(b, a);
+                self.world.fabric.network.cut(a, b);
+                self.world.fabric.network.cut(b, a);
             }
             7 => {
                 let side: BTreeSet<usize> = (0..count).filter(|_| self.random.bool()).collect();
                 for (a, b) in pairs(count) {
                     if side.contains(&a) != side.contains(&b) {
-                        self.world.network.cut(a, b);
-                        self.world.network.cut(b, a);
+                        self.world.fabric.network.cut(a, b);
+                        self.world.fabric.network.cut(b, a);
                     }
                 }
             }
-            8 => self.world.network.dig(a, b),
-            9 if a != b && self.world.is_alive(a) => self.complain(a, b),
-            10 if self.world.is_alive(a) && self.random.u32(0..4) == 0 => {
+            8 => self.world.fabric.network.dig(a, b),
+            9 if a != b && self.world.is_running(a) => self.complain(a, b),
+            10 if self.world.is_running(a) && self.random.u32(0..4) == 0 => {
                 for _ in 0..BURST {
                     self.multicast_of(a, Class::Update, 60);
                 }
             }
-            _ => self.world.network.join(),
+            _ => self.world.fabric.network.join(),
         }
         self.check();
     }
@@ -278,11 +268,22 @@ impl Simulation {
     }
 
     fn heal(&mut self) {
-        self.world.network.join();
+        self.world.fabric.network.join();
         for number in 0..self.world.peers.len() {
             if !self.world.is_alive(number) && self.random.u32(0..3) > 0 {
                 self.start_or_join(number);
             }
+        }
+    }
+
+    /// All agree, and stay so.
+    fn come_to_rest(&mut self, talk: Talk) -> Result<Duration, String> {
+        let agreed_after = self.until_agreed(talk)?;
+        let until = self.world.now() + QUIET;
+        self.run_until(until, Talk::None);
+        match self.is_agreed() {
+            true => Ok(agreed_after),
+            false => Err(format!("it does not stay at rest: {}", self.describe())),
         }
     }
 
@@ -327,7 +328,7 @@ impl Simulation {
     }
 
     /// Over any hops, whatever is lost, a payload that is repeated arrives.
-    fn send_to_each_other(&mut self) {
+    fn check_that_it_answers(&mut self) -> Result<(), String> {
         let count = self.world.peers.len();
         let mut open: Vec<(usize, usize)> = pairs(count)
             .filter(|(a, b)| a != b && self.is_in_view(*a, *b))
@@ -343,26 +344,40 @@ impl Simulation {
             sent.retain(|(_, _, unicast)| !self.exchange.has_come(*unicast));
             open = sent.into_iter().map(|(a, b, _)| (a, b)).collect();
         }
-        assert_eq!(open, [], "no way: {}", self.story());
+        match open.is_empty() {
+            true => Ok(()),
+            false => Err(format!("no way for {open:?}: {}", self.describe())),
+        }
+    }
+
+    fn check_the_end(&mut self) -> Result<(), String> {
+        self.check_rest()?;
+        let alive = self.alive();
+        self.checks.finish(&alive);
+        let checks = &self.checks;
+        let in_one_view =
+            |at, other: (PeerId, Incarnation)| checks.current(at).holds(other.0, other.1);
+        self.exchange.finish(&alive, in_one_view);
+        Ok(())
     }
 
     /// Nothing goes round for ever: at rest only link states are said again, and acknowledged.
-    fn check_rest(&mut self) {
+    fn check_rest(&mut self) -> Result<(), String> {
         let links = self.world.peers.iter().map(|peer| peer.links.len());
         let links = links.sum::<usize>() as u64 / 2;
-        let before = self.world.packets();
+        let before = self.world.fabric.packets();
         let second = Duration::from_secs(1);
         let until = self.world.now() + second;
         self.run_until(until, Talk::None);
-        let packets = self.world.packets() - before;
+        let packets = self.world.fabric.packets() - before;
         let refreshes = 2 * self.world.peers.len() as u64 * links;
         // Each crosses a link in both directions at most and has an ACK; where one packet in six
         // is lost, nearly half of them go twice. A loop would take all that the links can carry.
         let bound = refreshes * 2 * 2 * 3 / 2 + 20;
-        assert!(
-            packets <= bound,
-            "{packets} datagrams at rest, {bound} allowed"
-        );
+        match packets <= bound {
+            true => Ok(()),
+            false => Err(format!("{packets} datagrams at rest, {bound} allowed")),
+        }
     }
 
     fn is_in_view(&self, a: usize, b: usize) -> bool {
@@ -404,7 +419,7 @@ impl Simulation {
     }
 
     /// Where everybody stands, for a failing run.
-    fn story(&self) -> String {
+    fn describe(&self) -> String {
         let now = self.world.instant();
         let peers = self.world.peers.iter().enumerate();
         peers

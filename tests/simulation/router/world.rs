@@ -1,21 +1,16 @@
-//! Routers on a made-up clock: connections, streams, canaries, kills, restarts and stalls, as the
-//! contract of `overlay::link_event` has them.
+//! Routers on a made-up clock, and the transport between them: kills, restarts and stalls.
 
-mod transport;
-
-use super::network::Network;
+use crate::fabric::{Delivery, Fabric, Network, address};
 use overlay::event::{Event, Output};
-use overlay::link_event::{DialFailed, DialId, LinkOutput, Protocol, StreamId};
+use overlay::link_event::{DialFailed, LinkOutput};
 use overlay::{
-    Admit, ClusterId, Config, Faults, Incarnation, LinkEvent, LinkId, Member, MemberRow, MemberSet,
-    NeighborSpec, PeerId, Profile, PublicKey, Router,
+    Admit, ClusterId, Config, Faults, Incarnation, Member, MemberRow, MemberSet, NeighborSpec,
+    PeerId, Profile, PublicKey, Router,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use transport::{Connection, Dial};
 
 /// The peer's main loop ticks this often.
 const TICK: Duration = Duration::from_millis(20);
@@ -25,7 +20,7 @@ const WALL_START: Duration = Duration::from_secs(1_700_000_000);
 const STEPS_MAX: u32 = 20_000;
 const CLUSTER: ClusterId = ClusterId([7; 16]);
 
-/// Peers, connections and what will happen.
+/// Peers, what is between them, and what will happen.
 pub(super) struct World {
     start: Instant,
     now: Duration,
@@ -34,11 +29,8 @@ pub(super) struct World {
     /// What has happened at this moment.
     steps: u32,
     pub(super) peers: Vec<Peer>,
-    pub(super) network: Network,
-    connections: BTreeMap<u64, Connection>,
+    pub(super) fabric: Fabric,
     faults: Faults,
-    /// Datagrams of links that were sent; heartbeats are not among them.
-    packets: u64,
     digest: std::hash::DefaultHasher,
     /// What the routers told the layer above, since it was last taken.
     events: VecDeque<(usize, Event)>,
@@ -60,32 +52,17 @@ pub(super) struct Peer {
     /// Raised at each start, so that what belongs to an earlier life is dropped.
     life: u64,
     stalled_until: Duration,
-    inbox: VecDeque<Input>,
-    next_link: u64,
-    ends: BTreeMap<LinkId, u64>,
+    inbox: VecDeque<Delivery>,
     tick: u64,
     wake_at: Option<Duration>,
 }
 
-enum Input {
-    Link(LinkId, LinkEvent),
-    DialFailed(DialId),
-}
-
+/// What befalls one life of a peer.
 enum Happening {
-    /// Input of one life of a peer.
-    Input(usize, u64, Input),
     Wake(usize, u64),
     Tick(usize, u64),
-    /// A datagram arrives at an end.
-    Datagram(u64, usize, bytes::Bytes),
-    Writable(u64, usize),
-    /// The head of the reliable queue of this end is tried again.
-    Carry(u64, usize, u32),
-    Arrive(u64, usize, LinkEvent),
-    Idle(u64, usize),
-    /// The handshake of a dial is done.
-    Connect(Box<Dial>),
+    /// A stalled peer goes on.
+    Resume(usize, u64),
 }
 
 impl World {
@@ -99,10 +76,12 @@ impl World {
         start: Instant,
     ) -> Self {
         let mut peers: Vec<Peer> = Vec::new();
+        let mut fabric = Fabric::new(network);
         for (number, links) in links.into_iter().enumerate() {
             let seed = [number as u8 + 1; 32];
             let key = key_pair(&seed);
             let key = PublicKey(key.public_key().as_ref().try_into().unwrap());
+            fabric.add_host(key);
             peers.push(Peer {
                 id: key.peer_id(),
                 key,
@@ -116,8 +95,6 @@ impl World {
                 life: 0,
                 stalled_until: Duration::ZERO,
                 inbox: VecDeque::new(),
-                next_link: 0,
-                ends: BTreeMap::new(),
                 tick: 0,
                 wake_at: None,
             });
@@ -129,10 +106,8 @@ impl World {
             numbers: 0,
             steps: 0,
             peers,
-            network,
-            connections: BTreeMap::new(),
+            fabric,
             faults,
-            packets: 0,
             digest: std::hash::DefaultHasher::new(),
             events: VecDeque::new(),
         }
@@ -173,9 +148,11 @@ impl World {
         let peer = &mut self.peers[number];
         peer.life += 1;
         peer.wake_at = None;
+        peer.stalled_until = Duration::ZERO;
         peer.incarnation = incarnation;
         peer.router = Some(router);
         let life = peer.life;
+        self.fabric.start(number);
         self.schedule(TICK, Happening::Tick(number, life));
         self.drain(number);
     }
@@ -202,31 +179,32 @@ impl World {
     /// A peer's log brings whom another's names.
     pub(super) fn learn(&mut self, number: usize, known: &BTreeSet<usize>) {
         self.peers[number].known.extend(known);
-        let set = self.member_set(number);
-        self.call(number, |router, now| router.set_members(&set, now));
-    }
-
-    /// kill -9: QUIC says nothing, the kernel closes the canaries.
-    pub(super) fn kill(&mut self, number: usize) {
-        let peer = &mut self.peers[number];
-        peer.router = None;
-        peer.inbox.clear();
-        let ends = std::mem::take(&mut peer.ends);
-        for id in ends.into_values() {
-            let connection = self.connections.get_mut(&id).unwrap();
-            let side = connection.side(number);
-            connection.ends[side].is_open = false;
-            if connection.protocol == Protocol::Canary {
-                self.carry(id, 1 - side, LinkEvent::Closed { code: None });
-            }
+        // A stalled one finds it in its queue when it goes on.
+        if self.is_running(number) {
+            let set = self.member_set(number);
+            self.call(number, |router, now| router.set_members(&set, now));
         }
     }
 
+    /// kill -9.
+    pub(super) fn kill(&mut self, number: usize) {
+        let peer = &mut self.peers[number];
+        peer.router = None;
+        peer.life += 1;
+        peer.inbox.clear();
+        self.fabric.kill(number, self.now);
+    }
+
+    /// The process stands still, as under SIGSTOP.
     pub(super) fn stall(&mut self, number: usize, lasts: Duration) {
-        let until = self.now + lasts;
-        self.peers[number].stalled_until = until;
-        let life = self.peers[number].life;
-        self.schedule(lasts, Happening::Wake(number, life));
+        let peer = &mut self.peers[number];
+        if peer.router.is_none() || peer.stalled_until > self.now {
+            return;
+        }
+        peer.stalled_until = self.now + lasts;
+        let life = peer.life;
+        self.fabric.set_stalled(number, true);
+        self.schedule(lasts, Happening::Resume(number, life));
     }
 
     /// Calls a router as the layer above does.
@@ -246,19 +224,27 @@ impl World {
 
     /// Lets the next thing happen, if it lies before `until`.
     pub(super) fn step(&mut self, until: Duration) -> bool {
-        let next = self.queue.first_key_value().map(|((at, _), _)| *at);
-        if next.is_none_or(|at| at > until) {
+        let own = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let theirs = self.fabric.due();
+        let next = own.into_iter().chain(theirs).min();
+        let Some(at) = next.filter(|at| *at <= until) else {
             self.now = until;
             return false;
-        }
-        let ((at, _), happening) = self.queue.pop_first().unwrap();
+        };
         self.steps = if at > self.now { 0 } else { self.steps + 1 };
         assert!(
             self.steps < STEPS_MAX,
             "a router waits for a time that is past"
         );
         self.now = at;
-        self.happen(happening);
+        if theirs == Some(at) {
+            if let Some((to, delivery)) = self.fabric.step() {
+                self.deliver(to, delivery);
+            }
+        } else {
+            let (_, happening) = self.queue.pop_first().unwrap();
+            self.happen(happening);
+        }
         true
     }
 
@@ -290,13 +276,13 @@ impl World {
         peers.position(|peer| peer.id == of).unwrap()
     }
 
-    /// Datagrams of links so far.
-    pub(super) fn packets(&self) -> u64 {
-        self.packets
-    }
-
     pub(super) fn is_alive(&self, number: usize) -> bool {
         self.peers[number].router.is_some()
+    }
+
+    /// Alive, and not stalled.
+    pub(super) fn is_running(&self, number: usize) -> bool {
+        self.is_alive(number) && self.peers[number].stalled_until <= self.now
     }
 
     fn wall(&self) -> Duration {
@@ -310,57 +296,46 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        let (Happening::Wake(number, life)
+        | Happening::Tick(number, life)
+        | Happening::Resume(number, life)) = happening;
+        if self.peers[number].life != life {
+            return;
+        }
+        let is_stalled = self.peers[number].stalled_until > self.now;
         match happening {
-            Happening::Input(peer, life, input) => {
-                if self.peers[peer].life == life {
-                    self.input(peer, input);
+            Happening::Wake(..) => {
+                let peer = &mut self.peers[number];
+                if peer.wake_at == Some(self.now) {
+                    peer.wake_at = None;
+                }
+                if !is_stalled {
+                    self.wake(number);
                 }
             }
-            Happening::Wake(peer, life) => self.wake(peer, life),
-            Happening::Tick(number, life) => {
-                let peer = &mut self.peers[number];
-                if peer.life != life || peer.router.is_none() {
-                    return;
-                }
-                if peer.stalled_until <= self.now {
-                    peer.tick += 1;
-                    let tick = peer.tick;
+            Happening::Tick(..) => {
+                if !is_stalled {
+                    self.peers[number].tick += 1;
+                    let tick = self.peers[number].tick;
                     self.call(number, |router, now| router.set_tick(tick, now));
                 }
                 self.schedule(TICK, Happening::Tick(number, life));
             }
-            Happening::Datagram(id, side, data) => {
-                self.arrive(id, side, LinkEvent::Datagram(data));
-            }
-            Happening::Writable(id, side) => {
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.ends[side].under_way = 0;
+            Happening::Resume(..) => {
+                self.fabric.set_stalled(number, false);
+                // The driver reads what lies in its sockets before it judges by time.
+                while let Some(delivery) = self.peers[number].inbox.pop_front() {
+                    self.deliver(number, delivery);
                 }
-                self.tell(id, side, LinkEvent::Writable);
+                let set = self.member_set(number);
+                self.call(number, |router, now| router.set_members(&set, now));
+                self.wake(number);
             }
-            Happening::Carry(id, side, tries) => self.try_carry(id, side, tries),
-            Happening::Arrive(id, side, event) => self.arrive(id, side, event),
-            Happening::Idle(id, side) => self.check_idle(id, side),
-            Happening::Connect(dial) => self.connect(&dial),
         }
     }
 
-    fn wake(&mut self, number: usize, life: u64) {
-        let (now, wall, time) = (self.instant(), self.wall(), self.now);
-        let peer = &mut self.peers[number];
-        if peer.life != life {
-            return;
-        }
-        if peer.wake_at == Some(time) {
-            peer.wake_at = None;
-        }
-        if peer.stalled_until > time {
-            return;
-        }
-        // The driver reads what lies in its sockets before it judges by time.
-        while let Some(input) = self.peers[number].inbox.pop_front() {
-            self.input(number, input);
-        }
+    fn wake(&mut self, number: usize) {
+        let (now, wall) = (self.instant(), self.wall());
         if let Some(router) = &mut self.peers[number].router
             && router.poll_timeout().is_some_and(|due| due <= now)
         {
@@ -370,19 +345,19 @@ impl World {
         self.schedule_wake(number);
     }
 
-    fn input(&mut self, number: usize, input: Input) {
+    fn deliver(&mut self, number: usize, delivery: Delivery) {
         let (now, wall, time) = (self.instant(), self.wall(), self.now);
         let peer = &mut self.peers[number];
+        if peer.stalled_until > time {
+            peer.inbox.push_back(delivery);
+            return;
+        }
         let Some(router) = &mut peer.router else {
             return;
         };
-        if peer.stalled_until > time {
-            peer.inbox.push_back(input);
-            return;
-        }
-        match input {
-            Input::Link(link, event) => router.handle_link(link, event, wall, now),
-            Input::DialFailed(dial) => {
+        match delivery {
+            Delivery::Link(link, event) => router.handle_link(link, event, wall, now),
+            Delivery::DialFailed(dial) => {
                 let reason = "no answer".into();
                 router.handle_dial_failed(DialFailed { dial, reason }, wall, now);
             }
@@ -397,7 +372,12 @@ impl World {
                 break;
             };
             match output {
-                Output::Link(output) => self.perform(number, output),
+                Output::Link(output) => {
+                    if let LinkOutput::Datagram { data, .. } = &output {
+                        self.note(number, data);
+                    }
+                    self.fabric.perform(number, output, self.now);
+                }
                 Output::Event(event) => {
                     self.note(number, format!("{event:?}").as_bytes());
                     self.events.push_back((number, event));
@@ -442,70 +422,6 @@ impl World {
         self.digest.write_usize(number);
         self.digest.write(bytes);
     }
-
-    fn perform(&mut self, number: usize, output: LinkOutput) {
-        match output {
-            LinkOutput::Dial {
-                dial,
-                address,
-                protocol,
-                expected,
-            } => self.dial(number, dial, address, protocol, expected),
-            LinkOutput::Close { link, code } => {
-                let Some((id, side)) = self.end(number, link) else {
-                    return;
-                };
-                self.peers[number].ends.remove(&link);
-                let connection = self.connections.get_mut(&id).unwrap();
-                connection.ends[side].is_open = false;
-                let code = Some(code as u32);
-                let closed = LinkEvent::Closed { code };
-                if connection.protocol == Protocol::Canary {
-                    self.carry(id, 1 - side, LinkEvent::Closed { code: None });
-                } else if let Some(after) = self.deliver(id, side).first() {
-                    self.schedule(*after, Happening::Arrive(id, 1 - side, closed));
-                }
-            }
-            LinkOutput::Accept(_) => {}
-            LinkOutput::Datagram { link, data } => self.send_datagram(number, link, &data),
-            LinkOutput::OpenStream {
-                link,
-                number: stream_number,
-                ..
-            } => {
-                if let Some((id, side)) = self.end(number, link) {
-                    let connection = self.connections.get_mut(&id).unwrap();
-                    connection.next_stream += 1;
-                    let opened = LinkEvent::StreamOpened {
-                        number: stream_number,
-                        stream: StreamId(connection.next_stream),
-                    };
-                    self.tell(id, side, opened);
-                }
-            }
-            LinkOutput::StreamData {
-                link,
-                stream,
-                data,
-                finish,
-            } => {
-                if let Some((id, side)) = self.end(number, link) {
-                    let event = LinkEvent::Stream {
-                        stream,
-                        data,
-                        finished: finish,
-                    };
-                    self.carry(id, 1 - side, event);
-                    self.tell(id, side, LinkEvent::StreamWritable(stream));
-                }
-            }
-            LinkOutput::CanaryNonce { link, nonce } => {
-                if let Some((id, side)) = self.end(number, link) {
-                    self.carry(id, 1 - side, LinkEvent::CanaryNonce(nonce));
-                }
-            }
-        }
-    }
 }
 
 fn key_pair(seed: &[u8; 32]) -> Ed25519KeyPair {
@@ -514,9 +430,4 @@ fn key_pair(seed: &[u8; 32]) -> Ed25519KeyPair {
 
 fn name(number: usize) -> String {
     format!("peer{number}")
-}
-
-/// The port names the peer.
-fn address(number: usize) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], number as u16 + 1))
 }

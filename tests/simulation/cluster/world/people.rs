@@ -1,0 +1,180 @@
+//! What operators and clients do.
+
+use super::hosts::{key_pair, name, public_key};
+use super::{CLUSTER, World};
+use crate::cluster::Fault;
+use crate::cluster::requests::{self, Kind, Request};
+use crate::fabric::address;
+use dnsd::body::Body;
+use dnsd::durable;
+use dnsd::prefix::Prefix;
+use dnsd::requests::Answer;
+use overlay::token::TokenSecret;
+use overlay::{Admit, Command, PeerId, Token};
+use replication::{BlobHash, Majority};
+use std::time::Duration;
+
+const INVITATION: Duration = Duration::from_secs(3_600);
+
+impl World {
+    /// The first peer of the cluster, with its policy and first zone.
+    pub(crate) fn birth(&mut self) -> Result<(), String> {
+        let first = self.add_host(None);
+        let key = key_pair(&self.hosts[first].seed);
+        let wall = self.clock(first).wall;
+        let me = self.hosts[first].id;
+        let public = public_key(&self.hosts[first].seed);
+        let addresses = vec![address(first)];
+        let admit = Admit::sign(&key, CLUSTER, public, name(first), addresses, me, wall);
+        let host = &mut self.hosts[first];
+        durable::give_birth(&mut host.disk.store, &admit, wall).expect("no fault");
+        host.has_joined = true;
+        self.start_process(first)?;
+        self.run_until(self.now + Duration::from_millis(500))?;
+        let policy = Body::Policy {
+            update: vec!["0.0.0.0/0".parse::<Prefix>().expect("a good prefix")],
+            transfer: Vec::new(),
+        };
+        // A disk that hangs at once holds up even this.
+        let limit = self.now + Duration::from_secs(20);
+        loop {
+            let clock = self.clock(first);
+            let machine = self.member(first).expect("it has just started");
+            let client = machine.new_client();
+            let given = machine
+                .peer
+                .handle_policy(client, &policy, clock.wall, clock.now);
+            match given {
+                Ok(()) => break,
+                Err(refused) if self.now > limit => {
+                    return Err(format!("the policy is refused: {refused:?}"));
+                }
+                Err(_) => self.run_until(self.now + Duration::from_millis(500))?,
+            }
+        }
+        let machine = self.member(first).expect("it has just started");
+        machine.import(requests::origin(0), requests::file(0, 3));
+        self.drain(first)?;
+        self.run_until(self.now + Duration::from_secs(1))
+    }
+
+    /// True if the sponsor could be told to.
+    pub(crate) fn invite(&mut self, sponsor: usize) -> Result<bool, String> {
+        let clock = self.clock(sponsor);
+        let fingerprint = public_key(&self.hosts[sponsor].seed).fingerprint();
+        let secret = TokenSecret(self.random.u128(..).to_be_bytes());
+        let token = Token {
+            cluster: CLUSTER,
+            fingerprint,
+            secret,
+            expires: Duration::from_secs((clock.wall + INVITATION).as_secs()),
+            addresses: vec![address(sponsor)],
+        };
+        let Some(machine) = self.ready(sponsor) else {
+            return Ok(false);
+        };
+        machine.to_node.push_back(Command::Invite(token));
+        self.drain(sponsor)?;
+        Ok(true)
+    }
+
+    /// The data, if the host could be told to.
+    pub(crate) fn import(
+        &mut self,
+        number: usize,
+        zone: u8,
+        names: u32,
+    ) -> Result<Option<BlobHash>, String> {
+        self.tell(number, &|| {
+            format!("is to import {}", requests::origin(zone))
+        });
+        let mut data = None;
+        if let Some(machine) = self.ready(number) {
+            let version = requests::file(zone, names);
+            let (client, hash) = machine.import(requests::origin(zone), version);
+            data = Some(hash);
+            self.hosts[number].imports.insert(client);
+            self.checks.summary.imports += 1;
+        }
+        self.drain(number)?;
+        Ok(data)
+    }
+
+    pub(crate) fn remove_zone(&mut self, number: usize, zone: u8) -> Result<(), String> {
+        let clock = self.clock(number);
+        if let Some(machine) = self.ready(number) {
+            let client = machine.new_client();
+            let origin = requests::origin(zone);
+            let _ = machine
+                .peer
+                .handle_remove(client, origin, clock.wall, clock.now);
+        }
+        self.drain(number)
+    }
+
+    /// True if the eviction could be authored.
+    pub(crate) fn evict(
+        &mut self,
+        number: usize,
+        victim: PeerId,
+        majority: Majority,
+    ) -> Result<bool, String> {
+        let clock = self.clock(number);
+        let evicted = self.ready(number).is_some_and(|machine| {
+            machine
+                .peer
+                .handle_evict(victim, majority, clock.wall, clock.now)
+                .is_ok()
+        });
+        self.checks.summary.evictions += u64::from(evicted);
+        self.tell(number, &|| format!("is to evict {victim}: {evicted}"));
+        self.drain(number)?;
+        Ok(evicted)
+    }
+
+    pub(crate) fn new_request(&mut self, zone: u8, kind: Kind) -> usize {
+        let number = self.requests.len();
+        let request = Request::new(number as u64, zone, kind, self.now);
+        self.requests.push(request);
+        number
+    }
+
+    /// A client sends a request to a peer.
+    pub(crate) fn ask(&mut self, number: usize, request: usize) -> Result<(), String> {
+        let clock = self.clock(number);
+        let (message, source, zone) = {
+            let request = &self.requests[request];
+            (request.message.clone(), request.source, request.zone)
+        };
+        let (digest, kind) = (self.requests[request].digest, self.requests[request].kind);
+        self.tell(number, &|| format!("is asked {request} {kind:?}"));
+        let Some(machine) = self.ready(number) else {
+            return Ok(());
+        };
+        // A listener answers NOTAUTH by itself where no such zone is served.
+        if machine
+            .peer
+            .now()
+            .version(&requests::origin(zone))
+            .is_none()
+        {
+            return Ok(());
+        }
+        let client = machine.new_client();
+        machine
+            .peer
+            .handle_update(client, message, source, clock.wall, clock.now);
+        machine.drain(clock);
+        let now = machine.peer.now();
+        let tentative = now.answered(digest, now.at());
+        self.checks.summary.requests += 1;
+        self.hosts[number].clients.insert(client, request);
+        self.requests[request].last_sent = self.now;
+        if self.fault == Fault::TentativeAnswers
+            && let Some(outcome) = tentative
+        {
+            self.answered(number, client, &Answer::Outcome(outcome))?;
+        }
+        self.drain(number)
+    }
+}
