@@ -62,7 +62,7 @@ impl fmt::Display for LoadError {
             Self::Rows(corrupt) => {
                 write!(
                     f,
-                    "the store is corrupt: its log does not fit together ({corrupt:?})"
+                    "the store is corrupt: its log does not fit together: {corrupt}"
                 )
             }
             Self::Blob(hash) => write!(
@@ -91,6 +91,11 @@ impl LoadError {
             Self::Rows(_) | Self::Blob(_) => true,
         }
     }
+}
+
+/// True if a birth or a join was completed here.
+pub fn is_member(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.get(Database::Zones, PEER, KEY_ADMIT)?.is_some())
 }
 
 /// What it holds; none if it is fresh.

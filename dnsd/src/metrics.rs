@@ -4,7 +4,6 @@
 
 use crate::status::{Link, LinkStage, MemberState, Status, Zone};
 use std::fmt::Write;
-use std::time::Duration;
 
 /// Version of the text form, as its content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -425,9 +424,6 @@ fn escaped(value: &str) -> String {
         .replace('"', "\\\"")
         .replace('\n', r"\n")
 }
-
-/// A snapshot is older than this: the peer's thread hangs. It takes one every second.
-pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use crate::durable::LoadError;
 use crate::fold::{Fold, Lifted};
 use crate::imports::Imports;
 use crate::prefix::any_contains;
-use crate::publish::Publisher;
+use crate::publish::{Publisher, ZoneNews};
 use crate::rebase::{self, Carrier, Rebased};
 use crate::requests::{
     Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest,
@@ -73,6 +73,8 @@ pub enum Effect {
     Checkpoint(Box<Checkpoint>),
     /// What queries see from now on.
     Serve(Box<Served>),
+    /// A zone is served from now on, or no more.
+    Zone(ZoneNews),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
@@ -620,6 +622,8 @@ impl Peer {
         }
         if let Some(served) = self.publisher.update(self.fold.now()) {
             self.effects.push_back(Effect::Serve(Box::new(served)));
+            let news = self.publisher.take_news().into_iter().map(Effect::Zone);
+            self.effects.extend(news);
         }
         self.answer_commands();
     }

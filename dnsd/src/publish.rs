@@ -11,12 +11,29 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use zones::{Name, Shown, ZoneState, ZoneTable};
+use zones::{Name, Serial, Shown, ZoneState, ZoneTable};
+
+/// A zone that is served from now on, or no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ZoneNews {
+    /// It was imported, at whichever peer.
+    Served {
+        /// Its name.
+        origin: Name,
+        /// Its serial.
+        serial: Serial,
+        /// How many records it has.
+        records: usize,
+    },
+    /// It was removed, at whichever peer.
+    Removed(Name),
+}
 
 /// Makes what is served, touching only zones that changed.
 pub struct Publisher {
     published: Option<State>,
     table: ZoneTable,
+    news: Vec<ZoneNews>,
     /// What the table is made from.
     made_from: Option<MadeFrom>,
 }
@@ -33,6 +50,7 @@ impl Publisher {
         Self {
             published,
             table: ZoneTable::default(),
+            news: Vec::new(),
             made_from: None,
         }
     }
@@ -53,6 +71,11 @@ impl Publisher {
     #[must_use]
     pub fn published(&self) -> Option<&State> {
         self.published.as_ref()
+    }
+
+    /// Which zones came and went with what was last to be served. Those of a start are no news.
+    pub fn take_news(&mut self) -> Vec<ZoneNews> {
+        std::mem::take(&mut self.news)
     }
 
     /// What is to be served with this `now`; none if nothing is different.
@@ -84,8 +107,14 @@ impl Publisher {
         if touched.is_empty() && is_same_policy {
             return None;
         }
+        let is_start = self.made_from.is_none();
         for origin in &touched {
-            self.table = match state_of(origin, now, published) {
+            let state = state_of(origin, now, published);
+            let had = self.table.get(origin).is_some();
+            if !is_start {
+                self.news.extend(news_of(origin, had, state.as_ref()));
+            }
+            self.table = match state {
                 Some(state) => self.table.with(state),
                 None => self.table.without(origin),
             };
@@ -99,6 +128,21 @@ impl Publisher {
             policy: (**now.policy()).clone(),
             remembered: now.remembered(),
         })
+    }
+}
+
+fn news_of(origin: &Name, had: bool, state: Option<&ZoneState>) -> Option<ZoneNews> {
+    match (had, state) {
+        (false, Some(state)) => {
+            let shown = state.shown.as_ref()?;
+            Some(ZoneNews::Served {
+                origin: state.origin.clone(),
+                serial: shown.serial,
+                records: shown.version.counts().records,
+            })
+        }
+        (true, None) => Some(ZoneNews::Removed(origin.clone())),
+        _ => None,
     }
 }
 

@@ -69,7 +69,7 @@ pub fn health(peer: &Peer, seeds_left: usize) -> Health {
     }
     if seeds_left > 0 {
         reasons.push(format!(
-            "{seeds_left} of the things to begin with are not in yet"
+            "{seeds_left} of what --zone and --allow-* name for the birth of the cluster is not in yet"
         ));
     }
     Health { phase, reasons }
@@ -104,7 +104,7 @@ pub fn status(
         .filter(|m| m.state == MemberState::Settling)
         .count();
     let mut warnings: Vec<String> = Vec::new();
-    if peer.replica().is_settling() {
+    if peer.replica().is_settling() && !peer.is_evicted() {
         warnings.extend(publishing_warning(members.len(), settling_count));
     }
     if let Some(off) = replica

@@ -72,7 +72,41 @@ fn a_port_in_use_is_named() {
         until(START_TIMEOUT, "the zone is served", || {
             (dig_short(daemon.dns, &["www.example.test"]) == "192.0.2.80\n").then_some(())
         });
+        // A newcomer that cannot run is no member, and its token is still good.
+        let token = daemon.ask(&["invite"]);
+        let newcomer = folder.path().join(format!("{protocol}-newcomer"));
+        let mut failed = Daemon::spawn(&newcomer, &["--listen", &address, "--join", token.trim()]);
+        assert_eq!(failed.wait_end().0, Some(1));
+        assert!(!daemon.ask(&["peers"]).contains("unreachable"));
+        drop(Daemon::start(&newcomer, &["--join", token.trim()]));
     }
+}
+
+#[test]
+fn a_lost_key_is_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
+    let data = folder.path().join("a");
+    let mut daemon = Daemon::start(&data, &["--zone", &zone]);
+    daemon.stop();
+    let kept = folder.path().join("kept");
+    fs::rename(data.join("key"), &kept).unwrap();
+    let mut daemon = Daemon::spawn(&data, &[]);
+    let (code, log) = daemon.wait_end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("key is missing"), "{log}");
+    assert!(!data.join("key").exists(), "no other one was made");
+
+    let other = folder.path().join("b");
+    Daemon::start(&other, &["--zone", &zone]).stop();
+    fs::copy(other.join("key"), data.join("key")).unwrap();
+    let mut daemon = Daemon::spawn(&data, &[]);
+    let (code, log) = daemon.wait_end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("is not the key of the peer"), "{log}");
+
+    fs::copy(&kept, data.join("key")).unwrap();
+    drop(Daemon::start(&data, &[]));
 }
 
 #[test]

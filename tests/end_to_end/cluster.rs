@@ -166,7 +166,9 @@ fn a_dead_peer_is_evicted() {
     let b = join(folder.path(), "b", &a, &[]);
     let mut c = join(folder.path(), "c", &a, &[]);
     c.kill();
-    a.ask(&["evict", "c"]);
+    until(SPREAD, "c is dead to a, and goes", || {
+        a.command(&["evict", "c"]).status.success().then_some(())
+    });
     for peer in [&a, &b] {
         until(SPREAD, "c is no member", || {
             (!peer.ask(&["peers"]).contains(" c ")).then_some(())
@@ -181,11 +183,26 @@ fn an_evicted_peer_that_lives_takes_no_updates_and_says_so_once() {
     let folder = tempfile::tempdir().unwrap();
     let a = first(folder.path(), &[]);
     let b = join(folder.path(), "b", &a, &[]);
-    a.ask(&["evict", "b"]);
+    // One that is alive goes only with a word more.
+    let careless = a.command(&["evict", "b"]);
+    assert_eq!(careless.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&careless.stderr).into_owned();
+    assert!(error.contains("b is alive"), "{error}");
+    a.ask(&["evict", "b", "--force"]);
     until(SPREAD, "b knows", || {
         b.ask(&["status"]).contains("evicted").then_some(())
     });
     assert!(nsupdate(b.dns, &add("late", "192.0.2.1")).is_err());
+    for change in [
+        &["evict", "a", "--force"][..],
+        &["invite", "--force"],
+        &["zone", "remove", "example.test"],
+    ] {
+        let output = b.command(change);
+        assert_eq!(output.status.code(), Some(1), "{change:?}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("has been evicted"), "{change:?}: {error}");
+    }
     assert_eq!(b.log().matches("has been evicted").count(), 1);
 }
 

@@ -217,7 +217,9 @@ impl fmt::Display for StoreError {
             Self::Corrupt { place, cause } => {
                 write!(f, "the store is corrupt at {place}: {cause}")
             }
-            Self::Locked { path } => write!(f, "{path} is in use by another process"),
+            Self::Locked { path } => {
+                write!(f, "the data directory {path} is in use by another dnsd")
+            }
             Self::Format { found, expected } => write!(
                 f,
                 "the store has format {found}; this version reads format {expected} only"

@@ -11,11 +11,11 @@ use crate::durable::blob_hash;
 use crate::metrics::Page;
 use crate::prefix::Prefix;
 use crate::report::{self, Life};
-use crate::requests::{Answer, CommandRefused};
+use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::serve::Tally;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
-use crate::status::Member;
+use crate::status::{Member, MemberState};
 use crate::zone_data::{decode_records, encode_blob};
 use bytes::Bytes;
 use overlay::status::RouterStatus;
@@ -24,8 +24,9 @@ use overlay::{Command, PeerId, Token};
 use replication::{BlobHash, Event, Majority, Members, Refused};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use zones::check::check_records;
 use zones::rdata::{soa_serial, with_soa_serial};
@@ -34,8 +35,6 @@ use zones::{Name, Rcode, Record, Rtype, Serial, Version};
 
 /// How often the progress of an import is told.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
-/// How old the numbers for metrics may become.
-const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 
 /// What the command line seeds at the birth of a cluster.
 #[derive(Default)]
@@ -47,7 +46,7 @@ pub struct Seeds {
 }
 
 /// The newest numbers, for the HTTP server.
-pub type Snapshot = Arc<Mutex<Arc<super::http::Snapshot>>>;
+pub type Snapshot = watch::Sender<Arc<super::http::Snapshot>>;
 
 /// What the DNS listeners have counted.
 pub type TallyOf = Box<dyn Fn() -> Tally + Send>;
@@ -66,10 +65,9 @@ pub struct Commands {
     /// Imports whose data is on its way to the disk.
     storing: BTreeMap<BlobHash, Storing>,
     /// Imports whose data the members fetch.
-    spreading: BTreeMap<BlobHash, CallAnswer>,
+    spreading: BTreeMap<BlobHash, ClientId>,
     due: Option<Instant>,
     snapshot: Snapshot,
-    snapshot_due: Instant,
     tally: TallyOf,
 }
 
@@ -122,7 +120,6 @@ impl Commands {
             spreading: BTreeMap::new(),
             due: None,
             snapshot,
-            snapshot_due: clock::now(),
             tally,
         }
     }
@@ -130,10 +127,7 @@ impl Commands {
     /// When something is to be looked at again.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.due, Some(self.snapshot_due)]
-            .into_iter()
-            .flatten()
-            .min()
+        self.due
     }
 
     /// Whether a newcomer with this invitation needs a majority.
@@ -150,6 +144,20 @@ impl Commands {
 impl Driver {
     /// Begins what an operator asks.
     pub(super) fn handle_call(&mut self, call: Call, wall: Duration, now: Instant) {
+        let is_change = matches!(
+            call.request,
+            Request::Evict { .. }
+                | Request::Invite { .. }
+                | Request::ZoneImport { .. }
+                | Request::ZoneRemove { .. }
+        );
+        if is_change && self.peer.is_evicted() {
+            call.answer.refuse(
+                "this peer has been evicted: ask another member. To make it one again, stop it and \
+                 join with a fresh data directory",
+            );
+            return;
+        }
         match call.request.clone() {
             Request::Status | Request::Peers | Request::OverlayLinks => self.ask_links(call),
             Request::Evict { .. } => self.ask_links(call),
@@ -285,6 +293,8 @@ impl Driver {
         {
             self.peer.give_up_blob(hash);
             self.end_command(waiter, &Answer::Refused(refused));
+        } else {
+            self.commands.spreading.insert(hash, client);
         }
         self.commands.due = Some(now);
         true
@@ -336,21 +346,19 @@ impl Driver {
         self.plant_seeds(wall, now);
         self.answer_evictions();
         if self.commands.due.is_some_and(|due| due <= now) {
-            for (hash, answer) in &self.commands.spreading {
-                let total = self.peer.replica().members().len() as u64;
-                let lackers = self.peer.import_lackers(*hash).len() as u64;
-                answer.progress(Progress {
-                    step: Step::Settling,
-                    done: total.saturating_sub(lackers),
-                    total,
-                });
-            }
+            let (clients, peer) = (&self.clients, &self.peer);
+            self.commands.spreading.retain(|hash, client| {
+                let Some(Client::Command(Waiter::Import(answer, _))) = clients.get(client) else {
+                    return false;
+                };
+                let total = peer.replica().members().len() as u64;
+                let lackers = peer.import_lackers(*hash).len() as u64;
+                let done = total.saturating_sub(lackers);
+                tell(answer.as_ref(), Step::Settling, done, total);
+                true
+            });
             self.commands.due =
                 (!self.commands.spreading.is_empty()).then(|| now + PROGRESS_PERIOD);
-        }
-        if self.commands.snapshot_due <= now {
-            self.commands.snapshot_due = now + SNAPSHOT_PERIOD;
-            self.take_snapshot();
         }
     }
 
@@ -376,7 +384,7 @@ impl Driver {
         }
     }
 
-    /// Numbers for the HTTP server, taken once a second.
+    /// What the HTTP server has asked for.
     pub(super) fn handle_snapshot(&mut self, links: &RouterStatus, wall: Duration, now: Instant) {
         let uptime = now.saturating_duration_since(self.commands.started);
         let left = self.commands.seeds_left;
@@ -388,17 +396,14 @@ impl Driver {
             health: status.health.clone(),
             page,
         };
-        *self
-            .commands
-            .snapshot
-            .lock()
-            .expect("nobody panics with it") = Arc::new(snapshot);
+        self.commands.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    fn take_snapshot(&mut self) {
+    /// The HTTP server wants to know how this peer is.
+    pub(super) fn take_snapshot(&mut self) {
         let inputs = self.inputs.clone();
         self.say(Command::Status(Box::new(move |links| {
-            // A peer that is so busy has older numbers.
+            // A peer that is so busy does not answer.
             drop(inputs.try_send(Input::Snapshot(links)));
         })));
     }
@@ -467,6 +472,12 @@ impl Driver {
         };
         if member.peer == self.commands.life.peer {
             answer.refuse("a peer cannot evict itself; ask another one");
+            return;
+        }
+        if member.state == MemberState::Settling && majority == admin::Majority::Needed {
+            answer.refuse(format!(
+                "{victim} is alive and settles together with this peer; stop it first, or use --force"
+            ));
             return;
         }
         let majority = match majority {
@@ -641,14 +652,18 @@ fn no_such_zone(origin: &Name) -> String {
 
 fn refusal(refused: CommandRefused) -> String {
     match refused {
-        CommandRefused::NoSuchZone => "there is no such zone".to_owned(),
+        CommandRefused::NoSuchZone => {
+            "there is no such zone; `dnsd zone list` shows all".to_owned()
+        }
         CommandRefused::ZoneExists => {
             "the zone exists; remove it first to import it anew".to_owned()
         }
         CommandRefused::ZoneChanged => {
             "the zone changed while it was being imported; nothing was done".to_owned()
         }
-        CommandRefused::NoMajority => text_of(replication::NotNow::NoMajority).to_owned(),
+        CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
+             sides do not bring the same zone; if the others are off for good, evict them first"
+            .to_owned(),
         CommandRefused::NotSpread => {
             "the other peers did not fetch the data in time; nothing was done".to_owned()
         }

@@ -14,6 +14,7 @@ use crate::blobs::{Blobs, Checked, Fetched};
 use crate::durable::{join_row, member_row, seeded_row};
 use crate::membership::overlay_members;
 use crate::peer::{Effect, Peer};
+use crate::publish::ZoneNews;
 use crate::rebase::{self, Rebased};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
@@ -61,6 +62,8 @@ pub enum Input {
     Admin(super::admin::Call),
     /// The links, for a call that wants to show them.
     Links(super::admin::Call, RouterStatus),
+    /// The HTTP server wants metrics or health.
+    Ask,
     /// The links, for metrics and health.
     Snapshot(RouterStatus),
     /// Work done aside.
@@ -81,7 +84,7 @@ impl Input {
             Self::Disk(Done::Blob(_)) => "blob durable",
             Self::Disk(_) => "disk",
             Self::Admin(_) | Self::Links(..) => "admin",
-            Self::Snapshot(_) => "snapshot",
+            Self::Ask | Self::Snapshot(_) => "snapshot",
             Self::Aside(Aside::Blob(..)) => "zone of a blob",
             Self::Aside(Aside::Fetched(_)) => "blob fetched",
             Self::Aside(Aside::Staged(..)) => "stage",
@@ -307,6 +310,7 @@ impl Driver {
             Input::Disk(done) => self.handle_disk(done, wall, now),
             Input::Admin(call) => self.handle_call(call, wall, now),
             Input::Links(call, links) => self.show(call, &links, wall, now),
+            Input::Ask => self.take_snapshot(),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
             Input::Aside(Aside::Blob(hash, version)) => match version {
                 Some(version) => self.peer.handle_blob(hash, *version, wall, now),
@@ -595,6 +599,12 @@ impl Driver {
             Effect::Rebase(due) => self.aside("rebase", move || Aside::Rebased(rebase::run(due))),
             Effect::Checkpoint(checkpoint) => self.write(Job::Checkpoint(checkpoint)),
             Effect::Serve(served) => self.served.store(Arc::new(*served)),
+            Effect::Zone(ZoneNews::Served {
+                origin,
+                serial,
+                records,
+            }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
+            Effect::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
             Effect::Answer(client, answer) => self.answer(client, &answer),
             Effect::FetchBlob(hash, from) => {
                 let command = self.blobs.fetch(hash, from);

@@ -1,13 +1,13 @@
 //! `/metrics`, `/health` and `/ready` over HTTP/1.1: GET and HEAD, one request a connection.
 
 use crate::health::Health;
-use crate::metrics::{CONTENT_TYPE, Page, SNAPSHOT_AGE_MAX};
+use crate::metrics::{CONTENT_TYPE, Page};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// Connections at once: a few scrapers and probes.
@@ -16,6 +16,8 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_SIZE_MAX: usize = 8 * 1024;
 /// All that one connection may take, reading and writing.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that says nothing for so long hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Out of file descriptors: some will be free soon.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -30,12 +32,40 @@ pub struct Snapshot {
     pub page: Page,
 }
 
-/// Serves until it is dropped. `snapshot` gives the newest snapshot; it must not wait.
-pub async fn serve<S>(listener: TcpListener, snapshot: S)
+/// Where snapshots come from.
+pub struct Snapshots<A> {
+    /// Asks the peer for a new one; it must not wait.
+    pub ask: A,
+    /// The newest.
+    pub newest: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// Whether the peer has answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answered {
+    Yes,
+    No,
+}
+
+impl<A: Fn()> Snapshots<A> {
+    /// One that is taken from now on, if the peer answers; else the last one.
+    async fn take(&self, now: Instant) -> (Arc<Snapshot>, Answered) {
+        (self.ask)();
+        let mut newest = self.newest.clone();
+        let taken = newest.wait_for(|snapshot| snapshot.taken >= now);
+        if let Ok(Ok(snapshot)) = timeout(ANSWER_TIMEOUT, taken).await {
+            return (Arc::clone(&snapshot), Answered::Yes);
+        }
+        (Arc::clone(&self.newest.borrow()), Answered::No)
+    }
+}
+
+/// Serves until it is dropped.
+pub async fn serve<A>(listener: TcpListener, snapshots: Snapshots<A>)
 where
-    S: Fn() -> Arc<Snapshot> + Send + Sync + 'static,
+    A: Fn() + Send + Sync + 'static,
 {
-    let snapshot = Arc::new(snapshot);
+    let snapshots = Arc::new(snapshots);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = Arc::clone(&connections)
@@ -50,16 +80,16 @@ where
                 continue;
             }
         };
-        let snapshot = Arc::clone(&snapshot);
+        let snapshots = Arc::clone(&snapshots);
         tokio::spawn(async move {
             // A client that is slow or hangs up harms itself only.
-            drop(timeout(CONNECTION_TIMEOUT, answer(stream, &*snapshot)).await);
+            drop(timeout(CONNECTION_TIMEOUT, answer(stream, &snapshots)).await);
             drop(permit);
         });
     }
 }
 
-async fn answer(mut stream: TcpStream, snapshot: &impl Fn() -> Arc<Snapshot>) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, snapshots: &Snapshots<impl Fn()>) -> io::Result<()> {
     let mut request = Vec::new();
     let mut part = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -73,7 +103,8 @@ async fn answer(mut stream: TcpStream, snapshot: &impl Fn() -> Arc<Snapshot>) ->
             return response.send(&mut stream, Body::Sent).await;
         }
     }
-    let (response, body) = respond(&request, snapshot, Instant::now());
+    let (snapshot, answered) = snapshots.take(Instant::now()).await;
+    let (response, body) = respond(&request, &snapshot, answered);
     response.send(&mut stream, body).await
 }
 
@@ -91,11 +122,7 @@ enum Body {
     LeftOut,
 }
 
-fn respond(
-    request: &[u8],
-    snapshot: &impl Fn() -> Arc<Snapshot>,
-    now: Instant,
-) -> (Response, Body) {
+fn respond(request: &[u8], snapshot: &Snapshot, answered: Answered) -> (Response, Body) {
     let line = request
         .split(|byte| *byte == b'\r')
         .next()
@@ -126,24 +153,21 @@ fn respond(
         "/metrics" => Response {
             status: "200 OK",
             content_type: CONTENT_TYPE,
-            body: snapshot().page.text(),
+            body: snapshot.page.text(),
         },
         // Both mean "serving current data": a load balancer and a supervisor that restarts what
         // is unhealthy are told the same, and the reasons beside.
-        "/health" | "/ready" => health(&snapshot(), now),
+        "/health" | "/ready" => health(snapshot, answered),
         _ => Response::plain("404 Not Found", "expected /metrics, /health or /ready\n"),
     };
     (response, body)
 }
 
-fn health(snapshot: &Snapshot, now: Instant) -> Response {
+fn health(snapshot: &Snapshot, answered: Answered) -> Response {
     let mut health = snapshot.health.clone();
-    let age = now.saturating_duration_since(snapshot.taken);
-    if age > SNAPSHOT_AGE_MAX {
-        let age = age.as_secs();
-        health.reasons.push(format!(
-            "the peer's thread has not said anything for {age} s"
-        ));
+    if answered == Answered::No {
+        let reason = "the peer's thread does not answer";
+        health.reasons.push(reason.to_owned());
     }
     Response {
         status: if health.is_current() {
@@ -208,8 +232,13 @@ mod tests {
         runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let snapshot = Arc::new(snapshot);
-            let server = tokio::spawn(serve(listener, move || Arc::clone(&snapshot)));
+            let (sender, newest) = watch::channel(Arc::new(snapshot));
+            let ask = move || {
+                sender.send_modify(|snapshot| {
+                    Arc::make_mut(snapshot).taken = Instant::now();
+                });
+            };
+            let server = tokio::spawn(serve(listener, Snapshots { ask, newest }));
             let response = tokio::task::spawn_blocking(move || {
                 let mut client = std::net::TcpStream::connect(address).unwrap();
                 client.write_all(&request).unwrap();
@@ -247,10 +276,17 @@ mod tests {
 
     #[test]
     fn a_thread_that_hangs_is_not_healthy() {
-        let snapshot = snapshot(&[]);
-        let later = snapshot.taken + SNAPSHOT_AGE_MAX + Duration::from_secs(1);
-        assert_eq!(health(&snapshot, snapshot.taken).status, "200 OK");
-        assert!(health(&snapshot, later).body.contains("for 6 s"));
+        let (_sender, newest) = watch::channel(Arc::new(snapshot(&[])));
+        let snapshots = Snapshots { ask: || {}, newest };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let (last, answered) = runtime.block_on(snapshots.take(Instant::now()));
+        assert_eq!(answered, Answered::No);
+        let response = health(&last, answered);
+        assert!(response.status.starts_with("503"));
+        assert!(response.body.contains("does not answer"));
     }
 
     #[test]

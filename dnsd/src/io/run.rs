@@ -31,8 +31,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::{info, warn};
 use zones::io::files;
@@ -339,14 +339,14 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
             metrics: config.metrics,
         },
     };
-    let snapshot: Snapshot = Arc::new(Mutex::new(Arc::new(http::Snapshot {
+    let snapshot = Snapshot::new(Arc::new(http::Snapshot {
         taken: now,
         health: Health {
             phase: Phase::Starting,
             reasons: Vec::new(),
         },
         page: Page::default(),
-    })));
+    }));
     serve_operators(doors.admin, doors.metrics, &runtime, &inputs, &snapshot);
 
     let mut blobs = Blobs::default();
@@ -425,6 +425,10 @@ fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), Serve
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
     let opened = DataDir::open(&config.data_dir).and_then(|mut data| {
         match durable::member(&mut data.store) {
+            Ok(Some(member)) if member.admit.peer() != data.identity.peer_id() => {
+                data.store.give_back()?;
+                Err(StartError::OtherKey(config.data_dir.join("key")))
+            }
             Ok(member) => {
                 data.store.accept();
                 Ok((data, member))
@@ -589,10 +593,9 @@ fn serve_operators(
         })
     }));
     if let Some(listener) = metrics {
-        let snapshot = Arc::clone(snapshot);
-        runtime.spawn(http::serve(listener, move || {
-            Arc::clone(&snapshot.lock().expect("nobody panics with it"))
-        }));
+        let (asks, newest) = (inputs.clone(), snapshot.subscribe());
+        let ask = move || drop(asks.try_send(Input::Ask));
+        runtime.spawn(http::serve(listener, http::Snapshots { ask, newest }));
     }
 }
 

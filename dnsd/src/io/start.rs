@@ -6,7 +6,7 @@
 //! admin.sock     while it runs
 //! ```
 
-use crate::durable::LoadError;
+use crate::durable::{self, LoadError};
 use overlay::io::key::{Identity, KeyError};
 use std::fmt;
 use std::io;
@@ -30,6 +30,10 @@ pub enum StartError {
     Folder(PathBuf, io::Error),
     /// The key in it.
     Key(KeyError),
+    /// It holds a store, and the key is gone.
+    KeyMissing(PathBuf),
+    /// The key is another one than that of the peer in the store.
+    OtherKey(PathBuf),
     /// What it holds.
     Load(LoadError),
 }
@@ -37,8 +41,26 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(path, error) => write!(f, "cannot use {}: {error}", path.display()),
+            Self::Folder(path, error) => {
+                write!(
+                    f,
+                    "cannot use {} as data directory: {error}",
+                    path.display()
+                )
+            }
             Self::Key(error) => error.fmt(f),
+            Self::KeyMissing(path) => write!(
+                f,
+                "{} is missing, by which the other members know this peer. Restore it from a backup, \
+                 or evict this peer and join with a fresh data directory",
+                path.display()
+            ),
+            Self::OtherKey(path) => write!(
+                f,
+                "{} is not the key of the peer in this data directory. Restore it from a backup, \
+                 or evict this peer and join with a fresh data directory",
+                path.display()
+            ),
             Self::Load(error) => error.fmt(f),
         }
     }
@@ -75,6 +97,18 @@ impl DataDir {
             .create(path)
             .map_err(|error| StartError::Folder(path.to_owned(), error))?;
         let store = SledStore::open(path)?;
+        let key = path.join("key");
+        if !key.exists() {
+            let error = match durable::is_member(&store) {
+                Ok(false) => None,
+                Ok(true) => Some(StartError::KeyMissing(key)),
+                Err(error) => Some(error.into()),
+            };
+            if let Some(error) = error {
+                store.give_back()?;
+                return Err(error);
+            }
+        }
         let identity = Identity::load_or_make(path).map_err(StartError::Key)?;
         Ok(Self { identity, store })
     }

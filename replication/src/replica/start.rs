@@ -22,6 +22,7 @@ use crate::settling_view::{SettlingView, SettlingViewId};
 use bytes::{Buf, BufMut, Bytes};
 use overlay::{Admit, Incarnation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,19 @@ pub enum Corrupt {
     CheckpointMeta,
     /// A snapshot or stage from a sponsor.
     Snapshot,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row { tree, key } => {
+                write!(f, "row {} of {tree} does not read", key.escape_ascii())
+            }
+            Self::Missing(what) => write!(f, "{what} is missing"),
+            Self::CheckpointMeta => f.write_str("the checkpoint's own data does not read"),
+            Self::Snapshot => f.write_str("what the sponsor sent does not read"),
+        }
+    }
 }
 
 /// The rows and the checkpoint meta data with which a data directory begins.

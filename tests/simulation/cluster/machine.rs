@@ -368,7 +368,7 @@ impl Machine {
             }
             Effect::Rebase(due) => return self.act(Act::Rebase(due)),
             Effect::Log(event) => return self.act(Act::Said(event)),
-            Effect::Evicted | Effect::NotEvicted => return,
+            Effect::Zone(_) | Effect::Evicted | Effect::NotEvicted => return,
         };
         self.to_node.push_back(command);
     }
