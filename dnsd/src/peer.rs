@@ -24,7 +24,7 @@ use crate::requests::{
 use crate::serve::served::Served;
 use crate::state::{Effect as Change, Outcome, State, is_remembered};
 use bytes::Bytes;
-use overlay::{Admit, Incarnation, PeerId, View};
+use overlay::{Admit, Incarnation, PeerId, Pressure, View};
 use replication::{
     Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Phase,
     Publish, Refused, Replica, Stamp, Submitted,
@@ -144,6 +144,8 @@ pub struct Peer {
     commands: u64,
     is_stopping: bool,
     is_evicted: bool,
+    /// How much waits to be multicast.
+    pressure: Pressure,
     /// When something happened whose consequences nobody has asked for yet.
     called: Option<(Duration, Instant)>,
     effects: VecDeque<Effect>,
@@ -196,6 +198,7 @@ impl Peer {
             commands: 0,
             is_stopping: false,
             is_evicted: false,
+            pressure: Pressure::Low,
             called: None,
             effects: VecDeque::new(),
             refused: 0,
@@ -365,6 +368,11 @@ impl Peer {
     pub fn handle_gap(&mut self, of: PeerId, wall: Duration, now: Instant) {
         self.replica.handle_gap(of, wall, now);
         self.called = Some((wall, now));
+    }
+
+    /// The overlay takes entries more slowly than they are authored, or again fast enough.
+    pub fn handle_pressure(&mut self, pressure: Pressure) {
+        self.pressure = pressure;
     }
 
     /// A link to a neighbor came up.
@@ -770,6 +778,7 @@ impl Peer {
             Change::Changes(_) if waiting.is_older_than(SUBMIT_WITHIN, now) => {
                 self.give_up(&digest);
             }
+            Change::Changes(_) if self.pressure == Pressure::High => self.give_up(&digest),
             Change::Changes(offset) => {
                 let body = Body::Update {
                     origin,

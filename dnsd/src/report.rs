@@ -4,6 +4,7 @@ use crate::health::{Health, Phase};
 use crate::message::Opcode;
 use crate::metrics::{Family, Page};
 use crate::peer::Peer;
+use crate::prefix::Policy;
 use crate::requests::REQUESTS_MAX;
 use crate::serve::Tally;
 use crate::serve::counters::COUNTS;
@@ -281,14 +282,9 @@ pub fn zone(peer: &Peer, origin: &Name) -> Option<Zone> {
     })
 }
 
-/// One zone in detail, of the version that is asked for.
+/// One zone in detail, of the version that is asked for. It looks at all of it: to be done aside.
 #[must_use]
-pub fn zone_detail(
-    peer: &Peer,
-    origin: &Name,
-    version: &Version,
-    serial: u32,
-) -> Option<ZoneDetail> {
+pub fn zone_detail(zone: Zone, policy: &Policy, version: &Version, serial: u32) -> ZoneDetail {
     let mut by_type: BTreeMap<Rtype, u64> = BTreeMap::new();
     let mut names = 0;
     let mut soa = String::new();
@@ -304,9 +300,8 @@ pub fn zone_detail(
         let rdata = with_soa_serial(&Rdata::from_checked(rdata), Serial(serial));
         print_rdata(Rtype::SOA, rdata.as_bytes(), &mut soa);
     }
-    let policy = peer.now().policy();
-    Some(ZoneDetail {
-        zone: zone(peer, origin)?,
+    ZoneDetail {
+        zone,
         soa,
         names,
         records_by_type: by_type
@@ -315,5 +310,5 @@ pub fn zone_detail(
             .collect(),
         allow_update: policy.update.iter().map(ToString::to_string).collect(),
         allow_transfer: policy.transfer.iter().map(ToString::to_string).collect(),
-    })
+    }
 }

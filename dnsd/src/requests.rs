@@ -14,6 +14,8 @@ use zones::{Name, Update};
 
 /// Most requests that wait at once; further ones are refused, as memory has an end.
 pub const REQUESTS_MAX: usize = 20_000;
+/// Bytes of their messages: one that is read takes up to eight times its size in memory.
+const REQUESTS_SIZE_MAX: usize = 32 << 20;
 /// Most clients that wait for one request: a requestor sends again a few times, not more.
 const CLIENTS_MAX: usize = 16;
 /// A request that found no settling view is given up after this; its requestor has long turned
@@ -60,6 +62,15 @@ pub enum Waits {
     Read(ReadId, Stamp),
 }
 
+impl Request {
+    fn size(&self) -> usize {
+        match self {
+            Self::Update(request) => request.message.len(),
+            Self::Command { .. } => 0,
+        }
+    }
+}
+
 /// One request and its clients.
 #[derive(Debug)]
 pub struct Waiting {
@@ -84,6 +95,8 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub struct Requests {
     waiting: BTreeMap<Digest, Waiting>,
+    /// Bytes of the messages of all that wait.
+    size: usize,
     /// Those whose turn it is, in order of arrival.
     turn: Vec<Digest>,
     /// Those that wait for the disk, in order of arrival.
@@ -114,9 +127,11 @@ impl Requests {
             waiting.clients.push(client);
             return Ok(());
         }
-        if self.waiting.len() == REQUESTS_MAX {
+        let size = self.size + request.size();
+        if self.waiting.len() == REQUESTS_MAX || size > REQUESTS_SIZE_MAX {
             return Err(Full);
         }
+        self.size = size;
         let waiting = Waiting {
             request,
             clients: vec![client],
@@ -124,6 +139,11 @@ impl Requests {
             since: now,
         };
         self.waiting.insert(digest, waiting);
+        while let Some((_, oldest)) = self.arrivals.front()
+            && !self.waiting.contains_key(oldest)
+        {
+            self.arrivals.pop_front();
+        }
         self.arrivals.push_back((now, digest));
         self.turn.push(digest);
         Ok(())
@@ -168,6 +188,7 @@ impl Requests {
     /// Ends a request; its clients are to be told.
     pub fn remove(&mut self, digest: &Digest) -> Option<Waiting> {
         let waiting = self.waiting.remove(digest)?;
+        self.size -= waiting.request.size();
         if let Waits::Read(_, stamp) = waiting.waits {
             self.reads.remove(&(stamp, *digest));
         }
@@ -322,5 +343,30 @@ mod tests {
         assert_ne!(command_digest(1, 2), command_digest(2, 1));
         assert_eq!(unsigned_digest(b"x", a).0[0], DIGEST_UNSIGNED);
         assert_eq!(command_digest(1, 2).0[0], DIGEST_SIGNED);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn large_requests_have_a_bound_of_their_own() {
+        let zone = b"\0\x01\x28\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01";
+        let update = Update::from_message(zone).unwrap();
+        let now = Instant::now();
+        let source = SocketAddr::from(([192, 0, 2, 1], 5));
+        let mut requests = Requests::default();
+        let add = |requests: &mut Requests, number: u64| {
+            let message = Bytes::from(vec![0; 65_535]);
+            let digest = command_digest(0, number);
+            let update = update.clone();
+            let request = UpdateRequest {
+                message,
+                update,
+                source,
+            };
+            requests.add(digest, Request::Update(request), ClientId(number), now)
+        };
+        let taken = (0..).take_while(|n| add(&mut requests, *n).is_ok()).count();
+        assert_eq!(taken, REQUESTS_SIZE_MAX / 65_535);
+        assert!(requests.remove(&command_digest(0, 0)).is_some());
+        assert_eq!(add(&mut requests, u64::MAX), Ok(()));
     }
 }

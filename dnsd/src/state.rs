@@ -228,7 +228,10 @@ impl State {
         if let Err(rcode) = version.check(update, serial) {
             return Effect::Nothing(rcode);
         }
-        let applied = version.apply(update, serial);
+        let applied = match version.apply(update, serial) {
+            Ok(applied) => applied,
+            Err(rcode) => return Effect::Nothing(rcode),
+        };
         if applied.changed() {
             Effect::Changes(
                 update
@@ -287,6 +290,9 @@ impl State {
                     return Outcome::ZoneChanged;
                 }
                 let version = imports.get(blob).clone();
+                if version.origin() != origin {
+                    return Outcome::Rcode(Rcode::FORMERR);
+                }
                 self.set_version(origin, Some(version), stamp);
                 Outcome::Rcode(Rcode::NOERROR)
             }
@@ -315,13 +321,20 @@ impl State {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
+        // What a peer that breaks the rules authors must not stop all others.
+        if update.zone() != origin {
+            return Outcome::Rcode(Rcode::FORMERR);
+        }
         // The serial before this entry in settled order: the one that every peer publishes for
         // this version, so that all of them come to the same outcome.
         let serial = self.serial(origin);
         if let Err(rcode) = version.check(&update, serial) {
             return Outcome::Rcode(rcode);
         }
-        let applied = version.apply(&update, serial);
+        let applied = match version.apply(&update, serial) {
+            Ok(applied) => applied,
+            Err(rcode) => return Outcome::Rcode(rcode),
+        };
         if applied.changed() {
             self.set_version(origin, Some(applied.version), stamp);
         }

@@ -8,6 +8,7 @@
 //! Names are not compressed; numbers are big-endian.
 
 use bytes::{Buf, BufMut};
+use zones::record::TTL_MAX;
 use zones::{Name, Rdata, Record, Rtype, Version, rdata, rtype::Class};
 
 /// Appends one record.
@@ -33,6 +34,9 @@ pub fn decode_records(mut rest: &[u8]) -> Option<Vec<Record>> {
         }
         let ttl = rest.try_get_u32().ok()?;
         let size = usize::from(rest.try_get_u16().ok()?);
+        if rtype.is_meta() || ttl > TTL_MAX {
+            return None;
+        }
         if rest.len() < size || rdata::check(rtype, &rest[..size]).is_err() {
             return None;
         }

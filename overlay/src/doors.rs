@@ -107,6 +107,7 @@ pub fn samples() -> Vec<Vec<u8>> {
             prefix: 5,
             beyond: 2,
             gone_below: 1,
+            kept_from: 1,
         }]),
         Body::Pull(Pull {
             source: peer,

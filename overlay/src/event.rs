@@ -26,9 +26,19 @@ pub struct StateKind(pub u8);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchId(pub u64);
 
-/// The queue of updates at their source is full: refuse new ones until it has drained.
+/// The queue at the source is full. Others fetch what was not taken from the log, when they
+/// learn of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
+
+/// How much waits at this source for its window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pressure {
+    /// So much that no further updates may be authored.
+    High,
+    /// Little.
+    Low,
+}
 
 /// What happened, for the peer above.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +72,9 @@ pub enum Event {
         /// The last one.
         to: u64,
     },
+    /// How much waits here to be multicast has crossed a bound: authoring stops before memory
+    /// does.
+    Pressure(Pressure),
     /// Another peer's newest word of a kind.
     State {
         /// Who says it.

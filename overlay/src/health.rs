@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Health {
     timing: Timing,
     due: Option<Instant>,
+    woke: Option<Instant>,
     tick: Option<Tick>,
 }
 
@@ -20,17 +21,19 @@ impl Health {
         Self {
             timing,
             due: None,
+            woke: None,
             tick: None,
         }
     }
 
     /// Called first in every wake: by how much it came too late, if that is more than two beats.
+    /// A time that was slept through counts once, though what was due in it is still to be done.
     pub(crate) fn wake(&mut self, now: Instant) -> Option<Duration> {
-        let late = now.saturating_duration_since(self.due?);
+        let woke = self.woke.replace(now);
+        let late = now.saturating_duration_since(self.due?.max(woke.unwrap_or(now)));
         if late <= self.timing.heartbeat * 2 {
             return None;
         }
-        self.due = Some(now);
         if let Some(tick) = &mut self.tick {
             tick.since += late;
         }
@@ -77,7 +80,8 @@ mod tests {
         assert_eq!(health.wake(start + MS * 900), None, "nothing was due");
         health.set_due(Some(start + MS * 925));
         assert_eq!(health.wake(start + MS * 970), None);
-        assert_eq!(health.wake(start + MS * 1_000), Some(MS * 75));
+        assert_eq!(health.wake(start + MS * 1_025), Some(MS * 55));
+        assert_eq!(health.wake(start + MS * 1_030), None, "it has been counted");
         assert!(!health.is_main_loop_hung(start + MS * 5_000), "no tick yet");
         health.set_tick(1, start);
         health.set_tick(1, start + MS * 90);

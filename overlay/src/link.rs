@@ -38,6 +38,8 @@ pub(crate) struct Link {
     session: u32,
     push: Push,
     credit: u8,
+    /// Since when the transport has had no room.
+    blocked_since: Option<Instant>,
     datagram_size: usize,
     /// Messages that went out in the last moments: a pull for one of them is too early.
     sent_lately: BTreeMap<(Life, u64), Instant>,
@@ -46,6 +48,7 @@ pub(crate) struct Link {
 /// The connections that make up a link.
 pub(crate) struct Triple {
     pub(crate) link: LinkId,
+    pub(crate) since: Instant,
     pub(crate) remote: SocketAddr,
     pub(crate) side: Side,
     pub(crate) my_nonce: [u8; 16],
@@ -117,6 +120,7 @@ impl Link {
             session: 0,
             push: Push::None,
             credit: CREDIT,
+            blocked_since: None,
             datagram_size: DATAGRAM_SIZE_MIN,
             sent_lately: BTreeMap::new(),
         }
@@ -160,7 +164,7 @@ impl Link {
 
     /// A new connection carries the link.
     pub(crate) fn connect(&mut self, triple: Triple) -> Option<Triple> {
-        self.credit = CREDIT;
+        self.writable();
         self.datagram_size = DATAGRAM_SIZE_MIN;
         self.connection.replace(triple)
     }
@@ -176,6 +180,7 @@ impl Link {
 
     pub(crate) fn writable(&mut self) {
         self.credit = CREDIT;
+        self.blocked_since = None;
     }
 
     pub(crate) fn set_datagram_size(&mut self, size: usize) {
@@ -195,6 +200,7 @@ impl Link {
         if let Some(sender) = &mut self.sender {
             sender.excuse(late);
         }
+        self.blocked_since = self.blocked_since.map(|since| (since + late).min(now));
     }
 
     /// Follows the push; whether the link is to be listed from here on.
@@ -274,6 +280,9 @@ impl Link {
             return None;
         }
         self.credit -= 1;
+        if self.credit == 0 {
+            self.blocked_since = Some(now);
+        }
         Some((link, datagram.into()))
     }
 
@@ -281,11 +290,16 @@ impl Link {
         self.push == Push::Acknowledged
     }
 
-    /// When the oldest unacknowledged control packet is too old.
+    /// When the oldest unacknowledged control packet is too old, also one that the transport has
+    /// had no room for.
     pub(crate) fn unacknowledged_limit(&self) -> Option<Instant> {
-        let oldest = self.sender.as_ref().and_then(Sender::oldest_control)?;
+        let sender = self.sender.as_ref().filter(|sender| sender.is_answered())?;
+        let blocked = self
+            .blocked_since
+            .filter(|_| self.outbox.has(Class::Control));
+        let oldest = [sender.oldest_control(), blocked].into_iter().flatten();
         let patience = self.neighbor.deadline() + self.srtt() * 2;
-        Some(oldest + patience)
+        Some(oldest.min()? + patience)
     }
 
     /// The round trip as the packets see it.
@@ -310,7 +324,8 @@ impl Link {
         (figures.sent, figures.resent)
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    /// When something is due; acknowledgements only while this peer may send.
+    pub(crate) fn poll_timeout(&self, is_silenced: bool) -> Option<Instant> {
         let mut next = vec![self.neighbor.poll_timeout(), self.unacknowledged_limit()];
         if let Some(triple) = &self.connection {
             if let Companion::Open(_) = triple.beat {
@@ -319,7 +334,7 @@ impl Link {
             if triple.side == Side::Dialer {
                 next.extend([triple.beat.dial_at(), triple.canary.dial_at()]);
             }
-            if self.credit > 0 {
+            if self.credit > 0 && !is_silenced {
                 next.push(self.receiver.poll_timeout());
             }
         }

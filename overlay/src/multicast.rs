@@ -51,7 +51,10 @@ struct Chain {
     /// All up to here came, or is gone.
     prefix: u64,
     beyond: BTreeSet<u64>,
+    /// The source's word: what is below is gone.
     gone_below: u64,
+    /// What is below is not kept here, though others may have it.
+    kept_from: u64,
     store: BTreeMap<u64, Stored>,
     store_size: usize,
     left_at: Option<Instant>,
@@ -127,7 +130,7 @@ impl Multicasts {
         self.wanted.remove(&(life, sequence));
         let overflow = chain.overflow();
         if life != me && overflow > 0 {
-            self.raise_gone(life, overflow);
+            self.give_up(life, overflow);
         }
         if was_wanting && !self.is_wanting(life) {
             self.want_rest(life, now);
@@ -161,7 +164,8 @@ impl Multicasts {
                 if !self.is_welcome(life) {
                     continue;
                 }
-                let mut chain = Chain::starting_at(row.gone_below);
+                let mut chain = Chain::starting_at(row.kept_from);
+                chain.gone_below = row.gone_below.max(1);
                 chain.ack_at = Some(now + SOURCE_ACK_DELAY);
                 self.chains.insert(life, chain);
                 news.insert(life);
@@ -265,6 +269,7 @@ impl Multicasts {
                 prefix: chain.prefix,
                 beyond,
                 gone_below: chain.gone_below,
+                kept_from: chain.kept_from,
             }
         });
         rows.collect()
@@ -296,7 +301,7 @@ impl Multicasts {
         let over: BTreeSet<Life> = over.map(|(life, _)| *life).collect();
         for life in &over {
             let next = self.chains.get(life).map_or(0, |chain| chain.highest() + 1);
-            self.raise_gone(*life, next);
+            self.give_up(*life, next);
             if self.latest(life.0) > Some(life.1) {
                 // A later life is known, so nothing of this one is accepted again.
                 self.chains.remove(life);
@@ -319,12 +324,12 @@ impl Multicasts {
             .min()
     }
 
-    /// The peer is no member any more.
-    pub(crate) fn remove(&mut self, peer: PeerId) {
-        self.chains.retain(|(source, _), _| *source != peer);
-        self.wanted.retain(|((source, _), _), _| *source != peer);
+    /// Forgets the sources of which that is not true.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(PeerId) -> bool) {
+        self.chains.retain(|(source, _), _| is_kept(*source));
+        self.wanted.retain(|((source, _), _), _| is_kept(*source));
         let said = self.said.values_mut();
-        said.for_each(|rows| rows.retain(|(source, _), _| *source != peer));
+        said.for_each(|rows| rows.retain(|(source, _), _| is_kept(*source)));
     }
 
     pub(crate) fn take_gaps(&mut self) -> Vec<Gap> {
@@ -364,7 +369,7 @@ impl Multicasts {
         let Some(chain) = self.chains.get(&life) else {
             return;
         };
-        let from = (chain.prefix + 1).max(row.gone_below);
+        let from = (chain.prefix + 1).max(row.kept_from);
         let lacks = (from..=row.prefix + 64).take_while(|s| *s < from + WANTED_MAX as u64);
         for sequence in lacks.filter(|s| has(row, *s) && !chain.holds(*s)) {
             let wanted = Wanted { due, asked: None };
@@ -387,7 +392,7 @@ impl Multicasts {
         }
     }
 
-    /// What is below is gone; what of it is missing here will never come. True if that is news.
+    /// The source says what is gone. True if that is news.
     fn raise_gone(&mut self, life: Life, gone_below: u64) -> bool {
         let Some(chain) = self.chains.get_mut(&life) else {
             return false;
@@ -396,15 +401,25 @@ impl Multicasts {
             return false;
         }
         chain.gone_below = gone_below;
+        self.give_up(life, gone_below);
+        true
+    }
+
+    /// Keeps nothing below, and waits for none of it: what is missing is told as a gap.
+    fn give_up(&mut self, life: Life, below: u64) {
+        let Some(chain) = self.chains.get_mut(&life) else {
+            return;
+        };
+        chain.kept_from = chain.kept_from.max(below);
         while let Some(first) = chain.store.first_entry()
-            && *first.key() < gone_below
+            && *first.key() < below
         {
             chain.store_size -= first.remove().message.payload.len();
         }
-        while chain.prefix + 1 < gone_below {
+        while chain.prefix + 1 < below {
             let from = chain.prefix + 1;
-            let next = chain.beyond.first().copied().unwrap_or(gone_below);
-            let to = next.min(gone_below) - 1;
+            let next = chain.beyond.first().copied().unwrap_or(below);
+            let to = next.min(below) - 1;
             if to >= from {
                 self.gaps.push(Gap { life, from, to });
             }
@@ -412,8 +427,7 @@ impl Multicasts {
             chain.absorb();
         }
         let wanted = &mut self.wanted;
-        wanted.retain(|(of, sequence), _| *of != life || *sequence >= gone_below);
-        true
+        wanted.retain(|(of, sequence), _| *of != life || *sequence >= below);
     }
 }
 
@@ -422,7 +436,7 @@ fn has(row: &SummaryRow, sequence: u64) -> bool {
     let is_beyond = sequence > row.prefix
         && sequence <= row.prefix + 64
         && row.beyond & (1 << (sequence - row.prefix - 1)) != 0;
-    sequence >= row.gone_below && (sequence <= row.prefix || is_beyond)
+    sequence >= row.kept_from && (sequence <= row.prefix || is_beyond)
 }
 
 impl Chain {
@@ -432,6 +446,7 @@ impl Chain {
             prefix: gone_below - 1,
             beyond: BTreeSet::new(),
             gone_below,
+            kept_from: gone_below,
             store: BTreeMap::new(),
             store_size: 0,
             left_at: None,
@@ -525,6 +540,7 @@ mod tests {
             prefix,
             beyond,
             gone_below,
+            kept_from: gone_below,
         }
     }
 
@@ -660,5 +676,28 @@ mod tests {
         };
         assert_eq!(multicasts.take_gaps(), [gap]);
         assert!(multicasts.stored(SOURCE, 3).is_none());
+        let given_up = SummaryRow {
+            kept_from: 4,
+            ..row(3, 0, 1)
+        };
+        assert!(multicasts.summary(None).contains(&given_up));
+    }
+
+    #[test]
+    fn what_one_neighbor_gave_up_is_had_from_another() {
+        let now = crate::testing::start();
+        let mut multicasts = Multicasts::new(ME);
+        multicasts.insert(message(1, 1), now);
+        let given_up = SummaryRow {
+            kept_from: 4,
+            ..row(3, 0, 1)
+        };
+        multicasts.handle_summary(NEIGHBOR, vec![given_up], Duration::ZERO, now);
+        assert_eq!(pulls(&mut multicasts, now + PULL_WAIT_MIN), []);
+        assert_eq!(multicasts.take_gaps(), []);
+        let other = PeerId([4; 8]);
+        multicasts.handle_summary(other, vec![row(3, 0, 1)], Duration::ZERO, now);
+        let due = now + PULL_WAIT_MIN;
+        assert_eq!(pulls(&mut multicasts, due), [(other, vec![2, 3])]);
     }
 }

@@ -275,8 +275,9 @@ impl Neighbor {
         self.stage == Stage::Up
     }
 
-    pub(crate) fn is_silent(&self, now: Instant) -> bool {
-        self.stage == Stage::Down || now >= self.last_heard + self.deadline()
+    /// True if a connection that carries the link since then has been silent past the deadline.
+    pub(crate) fn is_silent(&self, since: Instant, now: Instant) -> bool {
+        now >= self.last_heard.max(since) + self.deadline()
     }
 
     pub(crate) fn stage(&self) -> LinkStage {

@@ -108,6 +108,15 @@ impl Outbox {
         None
     }
 
+    /// True if something of this class waits.
+    pub(crate) fn has(&self, class: Class) -> bool {
+        let mut messages = self.messages.iter();
+        let unicast = self.unicast.get(&class);
+        (class == Class::Control && !self.control.is_empty())
+            || unicast.is_some_and(|queue| !queue.is_empty())
+            || messages.any(|((of, _), queue)| *of == class && !queue.is_empty())
+    }
+
     /// How many items of control were pushed so far.
     pub(crate) fn pushed(&self) -> u64 {
         self.control_pushed

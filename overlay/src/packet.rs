@@ -234,7 +234,10 @@ pub(crate) struct SummaryRow {
     pub(crate) prefix: u64,
     /// Bit i: `prefix + 1 + i` came.
     pub(crate) beyond: u64,
+    /// The source's word: nobody needs to keep what is below.
     pub(crate) gone_below: u64,
+    /// The sender's own: below this it keeps none, though others may.
+    pub(crate) kept_from: u64,
 }
 
 /// Messages wanted from a neighbor that says it has them.
@@ -298,6 +301,7 @@ impl Body {
                     out.put_u64(row.prefix);
                     out.put_u64(row.beyond);
                     out.put_u64(row.gone_below);
+                    out.put_u64(row.kept_from);
                 }
             }
             Self::Pull(pull) => {
@@ -380,8 +384,12 @@ impl Body {
                         prefix: bytes.try_get_u64().ok()?,
                         beyond: bytes.try_get_u64().ok()?,
                         gone_below: bytes.try_get_u64().ok()?,
+                        kept_from: bytes.try_get_u64().ok()?,
                     };
-                    (row.prefix < u64::MAX - 64 && row.gone_below <= row.prefix + 1).then_some(row)
+                    let is_possible = row.prefix < u64::MAX - 64
+                        && row.gone_below <= row.kept_from
+                        && row.kept_from <= row.prefix + 1;
+                    is_possible.then_some(row)
                 });
                 rows.collect::<Option<_>>().map(Self::Summary)
             }
@@ -572,6 +580,7 @@ mod tests {
                 prefix: 4,
                 beyond: 6,
                 gone_below: 5,
+                kept_from: 5,
             }]),
             Body::Pull(Pull {
                 source: life.0,

@@ -203,18 +203,17 @@ impl Sender {
             && in_flight + 128 < HISTORY_FRAMES_MAX * factor
     }
 
-    /// When the oldest unacknowledged control packet was numbered, once the session has had an
-    /// acknowledgement: a hole for big packets lets the small heartbeats pass.
-    pub(crate) fn oldest_control(&self) -> Option<Instant> {
-        let control = self.history.values();
+    /// The session has had an acknowledgement.
+    pub(crate) fn is_answered(&self) -> bool {
         self.is_answered
-            .then(|| {
-                control
-                    .filter(|sent| sent.data.class == Class::Control)
-                    .map(|sent| sent.numbered_at)
-                    .next()
-            })
-            .flatten()
+    }
+
+    /// When the oldest unacknowledged control packet was numbered: a hole for big packets lets
+    /// the small heartbeats pass.
+    pub(crate) fn oldest_control(&self) -> Option<Instant> {
+        let mut sent = self.history.values();
+        let control = sent.find(|sent| sent.data.class == Class::Control);
+        control.map(|sent| sent.numbered_at)
     }
 
     /// This peer's own loop stood still: nobody else is to blame for the time.
@@ -429,18 +428,25 @@ impl Receiver {
             pieces[usize::from(data.fragment)] = Some(data.body);
         }
         if pieces.iter().any(Option::is_none) {
+            self.forget_contradictions();
             return Received::Nothing;
         }
         let pieces = self.partial.remove(&first).unwrap_or_default();
-        // A neighbor that contradicts itself about its fragments leaves pieces that never join.
-        let cumulative = self.cumulative;
-        self.partial
-            .retain(|first, pieces| first + pieces.len() as u64 > cumulative);
         let mut body = BytesMut::with_capacity(count * FRAGMENT_SIZE);
         for piece in pieces.into_iter().flatten() {
             body.extend_from_slice(&piece);
         }
         Received::Body(body.freeze())
+    }
+
+    /// A neighbor that contradicts itself about its fragments leaves pieces that never join: all
+    /// of them came, and something is missing.
+    fn forget_contradictions(&mut self) {
+        while let Some(oldest) = self.partial.first_entry()
+            && oldest.key() + oldest.get().len() as u64 <= self.cumulative + 1
+        {
+            oldest.remove();
+        }
     }
 }
 
@@ -541,6 +547,26 @@ mod tests {
         let (mut arrived, _) = deliver(&sent, || random.u64(0..100) < 5);
         arrived.sort();
         assert_eq!(arrived, sent);
+    }
+
+    #[test]
+    fn pieces_that_never_join_are_forgotten() {
+        let now = crate::testing::start();
+        let mut receiver = Receiver::new(Duration::ZERO, now);
+        for sequence in 1..=100_000_u32 {
+            // Each says that it is the first of two, which the next one denies.
+            let data = Data {
+                session: 1,
+                sequence,
+                class: Class::Update,
+                urgency: Urgency::Normal,
+                fragment: 0,
+                fragments: 2,
+                body: Bytes::from_static(b"piece"),
+            };
+            assert_eq!(receiver.handle_data(data, RTT, now), Received::Nothing);
+        }
+        assert!(receiver.partial.len() <= 2, "{}", receiver.partial.len());
     }
 
     #[test]

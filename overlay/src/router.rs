@@ -185,14 +185,19 @@ impl Router {
         for peer in self.members.set(members) {
             self.drop_peer(peer, now);
         }
+        self.close_unfit();
         self.dialing.want(&self.wanted(), now);
         self.restate(Issue::IfDue, now);
         self.called = Some(now);
     }
 
-    /// The peer's main loop goes on: if the tick stands still for a lease, heartbeats stop.
+    /// The peer's main loop goes on: if the tick stands still for a lease, this peer falls silent.
     pub fn set_tick(&mut self, tick: u64, now: Instant) {
+        let was_hung = self.health.is_main_loop_hung(now);
         self.health.set_tick(tick, now);
+        if was_hung {
+            self.called = Some(now);
+        }
     }
 
     /// Asks a neighbor for bulk data; ends in `FetchChunk` with `Last::Yes` or `FetchFailed`.
@@ -336,17 +341,20 @@ impl Router {
     /// What every input leads to: numbers what may be numbered, sends what there is room for.
     fn settle(&mut self, now: Instant) {
         self.number_ready(now);
+        if let Some(pressure) = self.source.take_pressure() {
+            self.event(Event::Pressure(pressure));
+        }
         self.tell_gaps();
         self.list_links(now);
         self.pump(now);
         while let Some(row) = self.members.take_changed() {
             self.outputs.push_back(Output::Keep(row));
         }
-        let due = self.next_due();
+        let due = self.next_due(now);
         self.health.set_due(due);
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         let layers = [
             self.states.poll_timeout(),
             self.agreement_due,
@@ -356,7 +364,9 @@ impl Router {
             self.mute_connections_due(),
             Some(self.refresh_next),
         ];
-        let links = self.links.values().filter_map(Link::poll_timeout);
+        let is_silenced = self.health.is_main_loop_hung(now);
+        let links = self.links.values();
+        let links = links.filter_map(|link| link.poll_timeout(is_silenced));
         layers.into_iter().flatten().chain(links).min()
     }
 

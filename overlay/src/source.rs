@@ -5,7 +5,7 @@
 //! the view has acknowledged; control stands outside it. What all members have is kept for a
 //! while longer, because they do not all notice a lost link at the same moment.
 
-use crate::event::{Class, Full};
+use crate::event::{Class, Full, Pressure};
 use crate::multicast::Life;
 use crate::pack::PACK_SIZE_MAX;
 use crate::view::View;
@@ -21,6 +21,10 @@ const WINDOW_SIZE: usize = 1 << 20;
 const CONTROL_MESSAGES: usize = 1_024;
 /// Updates that wait for the window, in bytes: authoring stops before memory does.
 const QUEUE_SIZE_MAX: usize = 4 << 20;
+/// With so much waiting the pressure is high: the rest is for what is authored already.
+const PRESSURE_HIGH: usize = QUEUE_SIZE_MAX / 2;
+/// With so little it is low again.
+const PRESSURE_LOW: usize = QUEUE_SIZE_MAX / 4;
 /// Control messages without a kind that wait for a number.
 const CONTROL_QUEUE_MAX: usize = 1_024;
 /// A member that keeps the window full for so long leaves it: one slow link must not set the
@@ -36,6 +40,7 @@ pub(crate) struct Source {
     members: BTreeMap<Life, Receipt>,
     updates: VecDeque<(Class, Bytes)>,
     updates_size: usize,
+    pressure: Pressure,
     control: VecDeque<(Option<u8>, Bytes)>,
     /// (all members have it up to here, since when)
     complete: VecDeque<(u64, Instant)>,
@@ -79,6 +84,7 @@ impl Source {
             members: BTreeMap::new(),
             updates: VecDeque::new(),
             updates_size: 0,
+            pressure: Pressure::Low,
             control: VecDeque::new(),
             complete: VecDeque::new(),
             closed_since: None,
@@ -198,6 +204,17 @@ impl Source {
             .is_waiting()
             .then(|| self.limits().map(|(_, limit)| limit).min());
         [gone, full.flatten()].into_iter().flatten().min()
+    }
+
+    /// The pressure, if it has changed.
+    pub(crate) fn take_pressure(&mut self) -> Option<Pressure> {
+        let pressure = match self.updates_size {
+            PRESSURE_HIGH.. => Pressure::High,
+            ..=PRESSURE_LOW => Pressure::Low,
+            _ => self.pressure,
+        };
+        let has_changed = std::mem::replace(&mut self.pressure, pressure) != pressure;
+        has_changed.then_some(pressure)
     }
 
     /// Messages below this are no longer kept for anybody.
@@ -409,6 +426,29 @@ mod tests {
             offered.is_ok()
         });
         assert_eq!(accepted.count(), (QUEUE_SIZE_MAX + WINDOW_SIZE) >> 16);
+    }
+
+    #[test]
+    fn pressure_rises_before_the_queue_is_full_and_falls_when_it_has_drained() {
+        let now = crate::testing::start();
+        let mut source = source(&[1, 2], now);
+        let payload = Bytes::from(vec![0; 1 << 16]);
+        let mut offered = 0;
+        while source.take_pressure() != Some(Pressure::High) {
+            source
+                .offer(Class::Update, None, payload.clone())
+                .expect("the pressure rises first");
+            offered += take_all(&mut source, now);
+        }
+        assert_eq!(source.take_pressure(), None, "it is told once");
+        let mut acked = 0;
+        while source.take_pressure() != Some(Pressure::Low) {
+            acked += 1;
+            assert!(acked < 100, "{offered} went out");
+            source.handle_ack(life(2), acked, now);
+            take_all(&mut source, now);
+        }
+        assert!(source.queued() > 0, "not only when nothing waits");
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct Config {
     pub lone_after: Duration,
     /// How many entries a peer may lack and still settle with others at once.
     pub join_lag: u64,
+    /// The latest life of this peer that others are known to know: this one is later.
+    pub known: Incarnation,
     /// The overlay's failure detection time.
     pub detection: Duration,
     /// The overlay's limit for agreeing on a view.
@@ -142,6 +144,7 @@ impl Config {
             cluster,
             lone_after: Duration::from_secs(5),
             join_lag: 1_000,
+            known: Incarnation::default(),
             detection,
             agree,
             faults: Faults::None,

@@ -467,7 +467,7 @@ pub(crate) fn pieces(rows: Vec<Row>) -> Vec<Vec<Row>> {
     let mut pieces: Vec<Vec<Row>> = Vec::new();
     let mut size = 0;
     for row in rows {
-        let row_size = row.key.len() + row.value.as_ref().map_or(0, Vec::len);
+        let row_size = row.tree.len() + row.key.len() + row.value.as_ref().map_or(0, Vec::len);
         match pieces.last_mut() {
             Some(piece) if piece.len() < PIECE_ROWS_MAX && size + row_size <= PIECE_SIZE_MAX => {
                 piece.push(row);
@@ -520,7 +520,7 @@ const PACKED_SIZE: usize = 4096;
 const VALUE_SIZE_MAX: usize = 6000;
 /// What the store writes atomically without holding up others for long.
 const PIECE_ROWS_MAX: usize = 500;
-/// The same in bytes.
+/// The same in bytes, the names of the trees included.
 const PIECE_SIZE_MAX: usize = 512 * 1024;
 
 #[cfg(test)]

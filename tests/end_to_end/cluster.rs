@@ -2,9 +2,10 @@
 
 use crate::zone_argument;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use tests::client::{dig_short, nsupdate};
-use tests::daemon::Daemon;
+use tests::daemon::{Daemon, free_port};
 use tests::deadline::until;
 
 /// How long a change may take to be seen at all peers on a busy machine.
@@ -186,4 +187,39 @@ fn an_evicted_peer_that_lives_takes_no_updates_and_says_so_once() {
     });
     assert!(nsupdate(b.dns, &add("late", "192.0.2.1")).is_err());
     assert_eq!(b.log().matches("has been evicted").count(), 1);
+}
+
+#[test]
+fn of_two_that_run_with_one_key_one_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = first(folder.path(), &[]);
+    let mut b = join(folder.path(), "b", &a, &[]);
+    b.stop();
+    let copy = folder.path().join("copy");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([&b.data_dir, &copy])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    b.restart();
+    let port = free_port();
+    let mut copy = Daemon::spawn(&copy, &["--peer-listen", &format!("127.0.0.1:{port}")]);
+    until(SPREAD, "one of the two ends", || {
+        (b.has_ended() || copy.has_ended()).then_some(())
+    });
+    let (mut ended, mut other) = match b.has_ended() {
+        true => (b, copy),
+        false => (copy, b),
+    };
+    let (code, log) = ended.wait_end();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("starting again") && log.contains("another process runs with this peer's key"),
+        "{log}"
+    );
+    // With the key to itself the other is a peer like any.
+    other.wait_ready();
+    nsupdate(other.dns, &add("alone", "192.0.2.9")).unwrap();
+    wait_answer(&a, "alone.example.test", "192.0.2.9\n");
 }

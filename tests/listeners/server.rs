@@ -1,7 +1,7 @@
 //! Listeners with a zone behind them, and a test in the place of the peer.
 
 use arc_swap::ArcSwap;
-use dnsd::io::listeners::{Config, ListenError, Listeners, Shared};
+use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
 use dnsd::serve::{Count, Limits, Served, UpdateQueue, UpdateRequest};
@@ -65,7 +65,7 @@ impl Server {
             limits: Limits::default(),
             tcp: limits,
         };
-        let listeners = Listeners::start(&config, &Arc::new(shared), runtime.handle())?;
+        let listeners = Bound::new(config)?.start(&Arc::new(shared), runtime.handle())?;
         Ok(Self {
             address: listeners.addresses()[0],
             listeners,

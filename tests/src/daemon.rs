@@ -145,6 +145,12 @@ impl Daemon {
         });
     }
 
+    /// True if it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("nobody waited for its end");
+        child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end of a daemon that is to end by itself; its exit code and what it said.
     pub fn wait_end(&mut self) -> (Option<i32>, String) {
         let mut child = self.child.take().expect("it runs");

@@ -4,7 +4,7 @@
 //! One sort and linear walks: in canonical order all that lies below a name follows it at once.
 
 use crate::name::Name;
-use crate::rdata;
+use crate::rdata::{self, RRSET_SIZE_MAX, rrset_size};
 use crate::record::{Record, canonical_order};
 use crate::rtype::Rtype;
 use crate::zonefile::{ERRORS_MAX, Parsed, Place, Placed, Rejected, ZonefileError, warn};
@@ -25,6 +25,7 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
     let records = in_order(records);
     let mut records = without_duplicates(records, &mut findings);
     level_ttls(&mut records, &mut findings);
+    check_sizes(&records, &mut findings);
     let zone = Zone {
         origin,
         nodes: nodes_of(origin, &records),
@@ -59,6 +60,26 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
         records: records.into_iter().map(|placed| placed.record).collect(),
         warnings,
     })
+}
+
+/// Checks the records of a zone that come from elsewhere than a file; the places of what is found
+/// mean nothing.
+pub fn check_records(origin: &Name, records: &[Record]) -> Result<Vec<Record>, Rejected> {
+    let place = Place {
+        file: 0,
+        column: 0,
+        line: 0,
+    };
+    let placed = records.iter().map(|record| Placed {
+        record: record.clone(),
+        place,
+    });
+    let parsed = Parsed {
+        records: placed.collect(),
+        files: vec![String::new()],
+        warnings: Vec::new(),
+    };
+    check(origin, parsed).map(|checked| checked.records)
 }
 
 #[derive(Default)]
@@ -159,6 +180,22 @@ fn level_ttls(records: &mut [Placed], findings: &mut Findings) {
         }
         for placed in set {
             placed.record.ttl = lowest;
+        }
+    }
+}
+
+/// What no message holds can be neither asked for nor transferred.
+fn check_sizes(records: &[Placed], findings: &mut Findings) {
+    for set in records
+        .chunk_by(|a, b| a.record.rtype == b.record.rtype && a.record.owner == b.record.owner)
+    {
+        let size = rrset_size(set.iter().map(|placed| placed.record.rdata.as_bytes()));
+        if size > RRSET_SIZE_MAX {
+            let Record { owner, rtype, .. } = &set[0].record;
+            let message = format!(
+                "{owner} {rtype} takes {size} bytes in a message, expected at most {RRSET_SIZE_MAX}"
+            );
+            findings.error(&set[0], message);
         }
     }
 }
@@ -310,14 +347,23 @@ impl<'z> Zone<'z> {
                     format!("CNAME and {rtype} at {owner}, expected a CNAME alone"),
                 );
             }
+            // RFC 4592 section 4.2 leaves its meaning open, and BIND loads no zone that has it.
+            let mut cuts = records.iter().filter(|p| p.record.rtype == Rtype::NS);
+            if let Some(cut) = cuts.next().filter(|_| owner.is_wildcard()) {
+                findings.error(
+                    cut,
+                    format!("NS at {owner}, expected no zone cut at a wildcard"),
+                );
+            }
             if let NodePlace::BelowDname(dname) = node.place {
                 self.check_below_dname(dname, records, findings);
             }
         }
     }
 
-    /// RFC 6672 section 2.4: no data below a DNAME. The NSEC3 records of a zone with a DNAME at
-    /// its apex are the exception.
+    /// RFC 6672 section 2.4: no data below a DNAME. An update may put a DNAME above some, and then
+    /// nobody sees it (section 5.2). The NSEC3 records of a zone with a DNAME at its apex are the
+    /// exception.
     fn check_below_dname(&self, dname: u32, records: &[Placed], findings: &mut Findings) {
         let above = &self.records_of(&self.nodes[dname as usize])[0].record.owner;
         let is_denial = |record: &Record| {
@@ -329,9 +375,9 @@ impl<'z> Zone<'z> {
         let is_allowed = |record: &Record| above == self.origin && is_denial(record);
         if let Some(below) = records.iter().find(|placed| !is_allowed(&placed.record)) {
             let Record { owner, rtype, .. } = &below.record;
-            findings.error(
+            findings.warn(
                 below,
-                format!("{owner} {rtype} below the DNAME at {above}, expected no data there"),
+                format!("{owner} {rtype} is below the DNAME at {above}; it is not seen"),
             );
         }
     }
@@ -575,8 +621,12 @@ mod tests {
             "z:6:1: a second DNAME at a.test., expected one at most",
         );
         check(
-            "a DNAME b\nc.a A 192.0.2.1",
-            "z:6:1: c.a.test. A below the DNAME at a.test., expected no data there",
+            "*.a NS ns",
+            "z:5:1: NS at *.a.test., expected no zone cut at a wildcard",
+        );
+        assert_eq!(
+            warnings("a DNAME b\nc.a A 192.0.2.1"),
+            "z:6:1: c.a.test. A is below the DNAME at a.test.; it is not seen"
         );
         assert_eq!(
             warnings("a CNAME b\na NSEC b CNAME RRSIG NSEC\nd DNAME b\nda A 192.0.2.1"),

@@ -93,6 +93,16 @@ pub fn from_message(
     Ok(Rdata::from_checked(rdata))
 }
 
+/// Bytes that the records of one RRset may take in a message, as [`rrset_size`] counts: the rest
+/// of 65 535 is for header, question and OPT.
+pub const RRSET_SIZE_MAX: usize = 65_535 - 12 - (255 + 4) - 11;
+
+/// Bytes that an RRset takes in a message: each record with a pointer to its owner.
+pub fn rrset_size<'r>(rdatas: impl IntoIterator<Item = &'r [u8]>) -> usize {
+    let sizes = rdatas.into_iter().map(|rdata| 2 + 10 + rdata.len());
+    sizes.sum()
+}
+
 /// The canonical form (RFC 4034 section 6.2): equal data has equal bytes, byte order is the
 /// order of records in an RRset.
 #[must_use]

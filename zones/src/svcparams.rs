@@ -85,6 +85,8 @@ fn check_mandatory(wire: &[u8], value: &[u8]) -> Result<(), RdataError> {
         return Err(RdataError::Field("keys in mandatory"));
     }
     let mut last = MANDATORY;
+    // Both lists ascend, so one walk over the parameters finds all.
+    let mut present = params(wire).map_while(Result::ok);
     for key in value.chunks_exact(2) {
         let key = u16::from_be_bytes([key[0], key[1]]);
         if key <= last {
@@ -92,7 +94,7 @@ fn check_mandatory(wire: &[u8], value: &[u8]) -> Result<(), RdataError> {
                 "other keys in mandatory, in ascending order",
             ));
         }
-        if find(wire, key).is_none() {
+        if !present.any(|(present, _)| present == key) {
             return Err(RdataError::Field("every key that mandatory lists"));
         }
         last = key;

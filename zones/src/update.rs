@@ -15,7 +15,7 @@ use crate::key::{self, Key};
 use crate::name::Name;
 use crate::node::{self, labels_of};
 use crate::rcode::Rcode;
-use crate::rdata::{self, canonical, soa_serial, soa_serial_offset};
+use crate::rdata::{self, RRSET_SIZE_MAX, canonical, rrset_size, soa_serial, soa_serial_offset};
 use crate::record::{Rdata, Record, TTL_MAX};
 use crate::rtype::{Class, Rtype};
 use crate::serial::Serial;
@@ -265,9 +265,9 @@ impl Version {
     }
 
     /// The version that the update section makes of this one (RFC 2136 section 3.4.2). `check`
-    /// passed; `current` is the serial that an SOA RR has to exceed.
-    #[must_use]
-    pub fn apply(&self, update: &Update, current: Serial) -> Applied {
+    /// passed; `current` is the serial that an SOA RR has to exceed. REFUSED if an RRset would
+    /// grow beyond what a message holds ([`RRSET_SIZE_MAX`]).
+    pub fn apply(&self, update: &Update, current: Serial) -> Result<Applied, Rcode> {
         let changes = update
             .changes
             .as_ref()
@@ -281,23 +281,23 @@ impl Version {
         for change in changes {
             work.change(change);
         }
+        if work.touched.values().any(Touched::is_too_large) {
+            return Err(Rcode::REFUSED);
+        }
         let (version, wanted) = work.finish();
-        Applied {
+        Ok(Applied {
             before: self.clone(),
             version,
             wanted,
-        }
+        })
     }
 
     /// Takes the records of a name away, and the names above that exist only because of it.
     fn clear(&mut self, key: &[u8]) {
         let mut key = key;
         loop {
-            let next = self.walk_from(key).nth(1);
-            let has_names_below =
-                next.is_some_and(|next| Key::of_labels(next.labels()).as_bytes().starts_with(key));
-            let above = key::parent(key);
-            let Some(above) = above.filter(|_| !has_names_below) else {
+            let above = key::parent(key).filter(|_| !self.has_names_below(key));
+            let Some(above) = above else {
                 // RFC 4592 section 2.2.2: a name with names below it exists without records.
                 let node = self.node_at(key).expect("the name was found before");
                 if !node.is_empty() {
@@ -341,8 +341,22 @@ struct Work<'v> {
 
 struct Touched {
     owner: Name,
-    /// TTL and RDATA by type.
-    rrsets: BTreeMap<Rtype, (u32, Vec<Rdata>)>,
+    rrsets: BTreeMap<Rtype, Held>,
+}
+
+/// The records of one type, by that in which they differ: an update may bring thousands.
+#[derive(Default)]
+struct Held {
+    ttl: u32,
+    rdata: BTreeMap<Vec<u8>, Rdata>,
+    /// What it took in a message before the update.
+    size_before: usize,
+}
+
+impl Held {
+    fn size(&self) -> usize {
+        rrset_size(self.rdata.values().map(Rdata::as_bytes))
+    }
 }
 
 impl Work<'_> {
@@ -364,16 +378,16 @@ impl Work<'_> {
             Change::DeleteRecord(name, rtype, rdata) => {
                 let is_apex = *name == origin;
                 let touched = self.touch(name);
-                let Some((_, held)) = touched.rrsets.get_mut(rtype) else {
+                let Some(held) = touched.rrsets.get_mut(rtype) else {
                     return;
                 };
                 // RFC 2136 section 3.4.2.4: neither an SOA nor the last NS of the apex goes.
-                let is_last_ns = is_apex && *rtype == Rtype::NS && held.len() == 1;
+                let is_last_ns = is_apex && *rtype == Rtype::NS && held.rdata.len() == 1;
                 if *rtype == Rtype::SOA || is_last_ns {
                     return;
                 }
-                held.retain(|held| !is_same(*rtype, held, rdata));
-                if held.is_empty() {
+                held.rdata.remove(&*comparable(*rtype, rdata.as_bytes()));
+                if held.rdata.is_empty() {
                     touched.rrsets.remove(rtype);
                 }
             }
@@ -385,6 +399,10 @@ impl Work<'_> {
         let rtype = record.rtype;
         let current = self.current;
         let touched = self.touch(&record.owner);
+        // What `check` refuses in a zone file is ignored here, as in BIND.
+        if rtype == Rtype::NS && record.owner.is_wildcard() {
+            return;
+        }
         // An RR that would put an alias beside other data, either way round, is ignored.
         let clashes = match rtype {
             Rtype::CNAME => touched
@@ -425,8 +443,17 @@ impl Work<'_> {
                     .into_iter()
                     .flat_map(|node| node.rrsets())
                     .map(|rrset| {
-                        let rdata = rrset.rdata().map(Rdata::from_checked).collect();
-                        (rrset.rtype(), (rrset.ttl(), rdata))
+                        let (rtype, ttl) = (rrset.rtype(), rrset.ttl());
+                        let rdata = rrset.rdata().map(|rdata| {
+                            let differs_in = comparable(rtype, rdata).into_owned();
+                            (differs_in, Rdata::from_checked(rdata))
+                        });
+                        let held = Held {
+                            ttl,
+                            rdata: rdata.collect(),
+                            size_before: rrset_size(rrset.rdata()),
+                        };
+                        (rtype, held)
                     });
                 Touched {
                     owner: node.map_or_else(|| name.clone(), |node| node.owner()),
@@ -450,7 +477,9 @@ impl Work<'_> {
             let labels = labels_of(&owner, &origin);
             let rrsets: Vec<_> = rrsets
                 .into_iter()
-                .map(|(rtype, (ttl, rdata))| (rtype, ttl, sort_rdata(rtype, rdata)))
+                .map(|(rtype, Held { ttl, rdata, .. })| {
+                    (rtype, ttl, sort_rdata(rtype, rdata.into_values().collect()))
+                })
                 .collect();
             let bytes = node::encode(labels, &rrsets);
             if version
@@ -476,29 +505,46 @@ impl Work<'_> {
 }
 
 impl Touched {
+    /// One that was too large before may shrink step by step.
+    fn is_too_large(&self) -> bool {
+        let mut rrsets = self.rrsets.values();
+        rrsets.any(|held| {
+            let size = held.size();
+            size > RRSET_SIZE_MAX && size > held.size_before
+        })
+    }
+
     fn add(&mut self, record: &Record) {
         // A name keeps its case while it has records.
         if self.rrsets.is_empty() {
             self.owner = record.owner.clone();
         }
-        let (ttl, held) = self.rrsets.entry(record.rtype).or_default();
+        let Held {
+            ttl, rdata: held, ..
+        } = self.rrsets.entry(record.rtype).or_default();
         // RFC 2181 section 5.2: the TTL of the newest record is that of the RRset.
         *ttl = record.ttl;
-        if held
-            .iter()
-            .any(|held| is_same(record.rtype, held, &record.rdata))
-        {
+        let differs_in = comparable(record.rtype, record.rdata.as_bytes());
+        if held.contains_key(&*differs_in) {
             return;
         }
         match record.rtype {
             // One RR at a name (RFC 1034 section 3.6.2, RFC 6672 section 2.4).
             Rtype::CNAME | Rtype::DNAME | Rtype::SOA => held.clear(),
-            // RFC 2136 section 1.1.5: the same address and protocol.
-            Rtype::WKS => held.retain(|held| held.as_bytes()[..5] != record.rdata.as_bytes()[..5]),
+            Rtype::WKS => {
+                let new = address_and_protocol(&record.rdata);
+                held.retain(|_, held| new.is_none() || address_and_protocol(held) != new);
+            }
             _ => {}
         }
-        held.push(record.rdata.clone());
+        held.insert(differs_in.into_owned(), record.rdata.clone());
     }
+}
+
+/// What makes two WKS records the same (RFC 2136 section 1.1.5); none of one that is too short
+/// to have it, which an unknown type may be.
+fn address_and_protocol(rdata: &Rdata) -> Option<&[u8; 5]> {
+    rdata.as_bytes().first_chunk()
 }
 
 /// One RR of a message.
@@ -612,10 +658,6 @@ fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
         comparable.to_mut()[at..at + 4].fill(0);
     }
     comparable
-}
-
-fn is_same(rtype: Rtype, a: &Rdata, b: &Rdata) -> bool {
-    comparable(rtype, a.as_bytes()) == comparable(rtype, b.as_bytes())
 }
 
 /// RFC 4034 sections 3 and 4, RFC 3007 section 3.1.1: what secures an alias stands beside it.

@@ -329,6 +329,30 @@ impl Version {
         self.changes.put(Change::new(key, bytes));
     }
 
+    /// True if names exist below this key. Of those that are gone since the base only such below
+    /// it cost anything.
+    pub(crate) fn has_names_below(&self, key: &[u8]) -> bool {
+        // No key lies between a key and that key with a zero byte.
+        let after = [key, &[0]].concat();
+        let changes = self.changes.iter_from(&after);
+        let mut below = changes.take_while(|change| change.key().starts_with(key));
+        if below.any(|change| change.node().is_some()) {
+            return true;
+        }
+        let mut at = self.base.seek(&after);
+        while let Some(node) = self.base.node(at) {
+            let standing = Key::of_labels(node.labels());
+            if !standing.as_bytes().starts_with(key) {
+                return false;
+            }
+            if self.changes.get(standing.as_bytes()).is_none() {
+                return true;
+            }
+            at = self.base.after(at);
+        }
+        false
+    }
+
     /// The nodes from `key` on.
     pub(crate) fn walk_from(&self, key: &[u8]) -> Walk<'_> {
         Walk {

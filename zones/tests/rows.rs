@@ -30,6 +30,7 @@ fn zone(names: usize, salt: usize) -> Version {
 fn updated(version: &Version, lines: &str) -> Version {
     version
         .apply(&Update::from_message(&message(lines)).unwrap(), Serial(7))
+        .unwrap()
         .version
 }
 

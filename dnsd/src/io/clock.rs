@@ -1,5 +1,6 @@
 //! The clock and the threads.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,8 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Starts a thread with a name that `top` shows.
+/// Starts a thread with a name that `top` shows. If the thread breaks a rule of its own, the
+/// process ends: half a peer would go on to answer, and no supervisor would see it.
 ///
 /// # Panics
 ///
@@ -28,7 +30,7 @@ pub fn spawn<T: Send + 'static>(
 ) -> JoinHandle<T> {
     Builder::new()
         .name(name.to_owned())
-        .spawn(work)
+        .spawn(|| catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| std::process::abort()))
         .expect("the system gives a thread")
 }
 

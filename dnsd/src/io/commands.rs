@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
+use zones::check::check_records;
 use zones::rdata::{soa_serial, with_soa_serial};
 use zones::zonefile::print_record;
 use zones::{Name, Rcode, Record, Rtype, Serial, Version};
@@ -163,19 +164,21 @@ impl Driver {
             Request::ZoneShow { origin, version } => {
                 let found = self
                     .version_of(&origin, version)
-                    .and_then(|(content, serial)| {
-                        report::zone_detail(&self.peer, &origin, &content, serial.0)
-                    });
-                match found {
-                    Some(detail) => call.answer.done(Done::Zone(detail)),
-                    None => call.answer.refuse(no_such_zone(&origin)),
-                }
+                    .zip(report::zone(&self.peer, &origin));
+                let Some(((content, serial), zone)) = found else {
+                    call.answer.refuse(no_such_zone(&origin));
+                    return;
+                };
+                let policy = self.peer.now().policy().clone();
+                clock::spawn("show", move || {
+                    let detail = report::zone_detail(zone, &policy, &content, serial.0);
+                    call.answer.done(Done::Zone(detail));
+                });
             }
             Request::ZoneRemove { origin } => self.remove(call.answer, origin, wall, now),
             Request::Stop => {
                 call.answer.done(Done::Stopping);
-                // The queue of inputs has room again by the time this one has been taken out.
-                drop(self.inputs.try_send(Input::Stop));
+                self.begin_stop(now);
             }
         }
     }
@@ -605,12 +608,16 @@ fn is_named(member: &Member, peer: &PeerRef) -> bool {
 }
 
 fn built_zone(origin: &Name, records: &[Record]) -> Result<BuiltZone, String> {
-    let soa = records
+    let checked = check_records(origin, records).map_err(|rejected| {
+        let first = rejected.errors.into_iter().next();
+        first.map_or_else(String::new, |error| error.message)
+    })?;
+    let soa = checked
         .iter()
         .find(|record| record.rtype == Rtype::SOA && record.owner == *origin)
-        .ok_or("the zone has no SOA record at its apex")?;
+        .expect("a zone that passes its checks has one");
     let serial = soa_serial(soa.rdata.as_bytes()).ok_or("the SOA record is malformed")?;
-    let version = Version::from_records(origin, records)
+    let version = Version::from_records(origin, &checked)
         .map_err(|outside| format!("{} is not in the zone", outside.0))?;
     let records: Vec<Record> = version.records().collect();
     let blob = Bytes::from(encode_blob(origin, &records));

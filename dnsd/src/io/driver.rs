@@ -6,6 +6,7 @@
 //!  link, disk, aside ──▶┘                       └─▶ what queries see; answers to clients
 //! ```
 
+use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
 use super::disk::{Done, Job};
@@ -50,8 +51,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What comes to the peer thread.
 pub enum Input {
-    /// An UPDATE from a listener.
-    Update(UpdateRequest),
+    /// An UPDATE from a listener, with its share of what may wait.
+    Update(UpdateRequest, Share),
     /// From the link thread.
     Node(NodeEvent),
     /// From the disk thread.
@@ -72,7 +73,7 @@ impl Input {
     /// What it is, for a log line.
     fn name(&self) -> &'static str {
         match self {
-            Self::Update(_) => "update",
+            Self::Update(..) => "update",
             Self::Node(NodeEvent::Overlay(_)) => "overlay",
             Self::Node(_) => "node",
             Self::Disk(Done::Log(_)) => "log durable",
@@ -110,6 +111,8 @@ pub enum Aside {
 pub enum End {
     /// It was asked to.
     Stopped,
+    /// Others know this life of the peer, which this process has not lived.
+    Outlived(Incarnation),
     /// It cannot go on; why is in the log.
     Failed,
 }
@@ -270,7 +273,7 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         let may_gather = matches!(
             input,
-            Input::Update(_) | Input::Disk(Done::Log(_)) | Input::Node(NodeEvent::Overlay(_))
+            Input::Update(..) | Input::Disk(Done::Log(_)) | Input::Node(NodeEvent::Overlay(_))
         );
         if may_gather {
             self.handle_input(input);
@@ -290,7 +293,7 @@ impl Driver {
     fn handle_input(&mut self, input: Input) {
         let (wall, now) = (clock::wall(), clock::now());
         match input {
-            Input::Update(request) => {
+            Input::Update(request, _share) => {
                 let UpdateRequest {
                     message,
                     source,
@@ -320,12 +323,15 @@ impl Driver {
                 self.peer.handle_rebased(rebased, wall, now);
             }
             Input::Aside(Aside::Import(built)) => self.handle_built(*built),
-            Input::Stop => {
-                info!("stopping");
-                self.peer.stop();
-                self.stop_by = Some(now + STOP_TIMEOUT);
-            }
+            Input::Stop => self.begin_stop(now),
         }
+    }
+
+    /// Lets what is under way come to its end.
+    pub(super) fn begin_stop(&mut self, now: Instant) {
+        info!("stopping");
+        self.peer.stop();
+        self.stop_by.get_or_insert(now + STOP_TIMEOUT);
     }
 
     fn handle_time(&mut self) {
@@ -400,6 +406,7 @@ impl Driver {
                 self.peer.handle_near(of, &body, wall, now);
             }
             Event::State { .. } => {}
+            Event::Pressure(pressure) => self.peer.handle_pressure(pressure),
             Event::ViewChanged(view) => {
                 info!(
                     number = view.number,
@@ -425,14 +432,7 @@ impl Driver {
                 self.peer.set_evicted();
             }
             Event::Evicted { .. } => {}
-            Event::OwnIncarnationSeen(incarnation) => {
-                error!(
-                    ?incarnation,
-                    "the cluster knows a later life of this peer: its data directory is a copy, \
-                     or somebody else runs with its key"
-                );
-                self.end = Some(End::Failed);
-            }
+            Event::OwnIncarnationSeen(incarnation) => self.end = Some(End::Outlived(incarnation)),
             Event::FetchRequested { fetch, request, .. } => {
                 let command = self.blobs.handle_asked(fetch, &request);
                 self.say(command);

@@ -33,6 +33,12 @@ pub struct Shared {
     pub updates: UpdateQueue,
 }
 
+/// The sockets of all listeners, before anything is answered.
+pub struct Bound {
+    config: Config,
+    sockets: Vec<(SocketAddr, Vec<UdpSocket>, TcpListener)>,
+}
+
 /// The listeners, running.
 pub struct Listeners {
     addresses: Vec<SocketAddr>,
@@ -51,26 +57,29 @@ pub struct ListenError {
     pub cause: io::Error,
 }
 
-impl Listeners {
-    /// Binds all addresses, and then starts to answer. TCP runs on `runtime`.
-    pub fn start(
-        config: &Config,
-        shared: &Arc<Shared>,
-        runtime: &Handle,
-    ) -> Result<Self, ListenError> {
+impl Bound {
+    /// Binds all addresses.
+    pub fn new(config: Config) -> Result<Self, ListenError> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers_each = config.udp_workers.unwrap_or_else(cores);
-        let mut bound = Vec::new();
-        for address in &config.listen {
-            bound.push(bind(*address, workers_each)?);
-        }
+        let addresses = config.listen.iter();
+        let sockets = addresses.map(|address| bind(*address, workers_each));
+        Ok(Self {
+            sockets: sockets.collect::<Result<_, _>>()?,
+            config,
+        })
+    }
+
+    /// Starts to answer. TCP runs on `runtime`.
+    pub fn start(self, shared: &Arc<Shared>, runtime: &Handle) -> Result<Listeners, ListenError> {
+        let Self { config, sockets } = self;
         let tcp = tcp::Listener::new(config.tcp, config.limits, Arc::clone(shared), runtime);
-        let mut listeners = Self {
+        let mut listeners = Listeners {
             addresses: Vec::new(),
             workers: Vec::new(),
             tcp,
         };
-        for (address, udp_sockets, tcp_socket) in bound {
+        for (address, udp_sockets, tcp_socket) in sockets {
             let error = |transport| {
                 move |cause| ListenError {
                     address,
@@ -87,7 +96,9 @@ impl Listeners {
         }
         Ok(listeners)
     }
+}
 
+impl Listeners {
     /// The addresses with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {

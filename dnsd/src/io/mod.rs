@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod admin_client;
+pub mod budget;
 pub mod clock;
 pub mod commands;
 mod datagrams;
@@ -19,6 +20,7 @@ pub mod joining;
 pub mod listeners;
 pub mod log;
 pub mod run;
+pub mod signals;
 pub mod start;
 pub mod tcp;
 mod udp;

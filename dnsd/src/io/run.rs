@@ -1,13 +1,15 @@
 //! `dnsd serve`: everything that runs, from the start to a clean stop.
 
 use super::admin::AdminSocket;
+use super::budget::Budget;
 use super::clock;
 use super::commands::{Commands, Seeds, Snapshot};
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
 use super::joining::{self, JoinError};
-use super::listeners::{self, ListenError, Listeners};
+use super::listeners::{self, Bound, ListenError};
+use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use crate::blobs::Blobs;
 use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, ZoneFile};
@@ -23,27 +25,33 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use overlay::io::endpoint::Listeners as PeerListeners;
 use overlay::io::link::{LinkError, LinkThread};
-use overlay::{Admit, ClusterId, Join, NeighborSpec, Node, Router, Token};
+use overlay::{Admit, ClusterId, Incarnation, Join, NeighborSpec, Node, Router, Token};
 use replication::{BlobHash, Config, Replica};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use zones::io::files;
 use zones::io::store::set_aside;
 use zones::store::Store;
 use zones::zonefile::Rejected;
 
-/// Inputs that wait for the peer thread; updates beyond it are answered SERVFAIL and counted.
+/// Inputs that wait for the peer thread.
 const INPUTS_MAX: usize = 8_192;
+/// Bytes of updates among them; those beyond it are answered SERVFAIL and counted.
+const UPDATES_SIZE_MAX: usize = 16 << 20;
+/// What an update takes beside its message. So updates alone never fill the queue: what links,
+/// disk and operators say finds room.
+const UPDATE_SIZE_BESIDE: usize = 4 << 10;
+const _: () = assert!(UPDATES_SIZE_MAX / UPDATE_SIZE_BESIDE <= INPUTS_MAX / 2);
 /// Threads for TCP, the admin socket and HTTP.
 const RUNTIME_THREADS: usize = 2;
+/// If others know a later life of this peer again so soon, it is somebody else's.
+const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
 /// Why the daemon does not run.
 #[derive(Debug)]
@@ -66,6 +74,8 @@ pub enum ServeError {
     Random,
     /// The runtime could not be started.
     Runtime(io::Error),
+    /// Another process runs with this peer's key.
+    KeyInUse,
     /// It ran and could not go on; why is in the log.
     Failed,
 }
@@ -99,6 +109,10 @@ impl fmt::Display for ServeError {
             Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
             Self::Random => f.write_str("the system gives no randomness"),
             Self::Runtime(error) => write!(f, "cannot start threads: {error}"),
+            Self::KeyInUse => f.write_str(
+                "another process runs with this peer's key: its data directory was copied. \
+                 Stop one of the two for good, and let it join anew with an empty directory",
+            ),
             Self::Failed => f.write_str("the daemon cannot go on; its log says why"),
         }
     }
@@ -114,14 +128,43 @@ impl From<LoadError> for ServeError {
 
 /// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
 pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
+    let signals = Signals::start(reload).map_err(ServeError::Runtime)?;
+    let mut known = Incarnation::default();
+    let mut last_start = None;
+    loop {
+        match live(config, &signals, known)? {
+            End::Stopped => {
+                info!("stopped");
+                return Ok(());
+            }
+            End::Failed => return Err(ServeError::Failed),
+            // Overlay protocol section 1: a restored backup, if the clock was set back too, may
+            // not know how far its peer has lived. It starts once more, above that.
+            End::Outlived(incarnation) => {
+                let now = clock::now();
+                if last_start.is_some_and(|last| now < last + RESTART_AGAIN) {
+                    return Err(ServeError::KeyInUse);
+                }
+                warn!(
+                    ?incarnation,
+                    "the cluster knows a later life of this peer: starting again"
+                );
+                known = incarnation;
+                last_start = Some(now);
+            }
+        }
+    }
+}
+
+/// One life of the peer, which is later than those that others know.
+fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<End, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    let is_stopping = Arc::new(AtomicBool::new(false));
     let (inputs, received) = sync_channel(INPUTS_MAX);
-    runtime.spawn(signals(Arc::clone(&is_stopping), inputs.clone(), reload));
+    signals.tell(inputs.clone());
 
     let is_fresh = !config.data_dir.join("log").exists();
     // What cannot be read shall leave nothing behind.
@@ -136,7 +179,10 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
         Some(member) if !member.is_seeded => read_seeds(config)?,
         _ => seeds,
     };
+    // All of these before anything is founded or joined: a port in use is no reason to leave a
+    // member behind that does not run.
     let peer_listeners = bind_links(config, &mut data)?;
+    let doors = Doors::open(config, &runtime)?;
     let advertised = advertised(config, peer_listeners.address());
     let (member, peer_listeners) = match (member, &config.birth) {
         (Some(member), birth) => {
@@ -152,7 +198,7 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
                 token,
                 &advertised,
                 peer_listeners,
-                &is_stopping,
+                signals,
             )?;
             (
                 member,
@@ -162,37 +208,75 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
     };
     run(Parts {
         config,
+        known,
         runtime,
         data,
         member,
         seeds,
         peer_listeners,
+        doors,
         advertised,
         inputs,
         received,
     })
 }
 
+/// What clients and operators come by; nobody is let in yet.
+struct Doors {
+    dns: Bound,
+    admin: AdminSocket,
+    metrics: Option<tokio::net::TcpListener>,
+}
+
+impl Doors {
+    fn open(config: &ServeConfig, runtime: &tokio::runtime::Runtime) -> Result<Self, ServeError> {
+        let dns = Bound::new(listeners::Config {
+            listen: config.listen.clone(),
+            udp_workers: None,
+            limits: Limits::default(),
+            tcp: super::tcp::Limits::default(),
+        })
+        .map_err(ServeError::Listen)?;
+        let _guard = runtime.enter();
+        let admin = AdminSocket::bind(&config.admin)
+            .map_err(|error| ServeError::Bind(config.admin.display().to_string(), error))?;
+        let metrics = config.metrics.map(|address| {
+            runtime
+                .block_on(tokio::net::TcpListener::bind(address))
+                .map_err(|error| ServeError::Bind(address.to_string(), error))
+        });
+        Ok(Self {
+            dns,
+            admin,
+            metrics: metrics.transpose()?,
+        })
+    }
+}
+
 struct Parts<'c> {
     config: &'c ServeConfig,
+    known: Incarnation,
     runtime: tokio::runtime::Runtime,
     data: DataDir,
     member: Member,
     seeds: Seeds,
     peer_listeners: PeerListeners,
+    doors: Doors,
     advertised: Vec<SocketAddr>,
     inputs: SyncSender<Input>,
     received: std::sync::mpsc::Receiver<Input>,
 }
 
-fn run(parts: Parts<'_>) -> Result<(), ServeError> {
+fn run(parts: Parts<'_>) -> Result<End, ServeError> {
     let Parts {
         config,
+        known,
         runtime,
         data,
         member,
         seeds,
         peer_listeners,
+        doors,
         advertised,
         inputs,
         received,
@@ -201,12 +285,15 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
     let (wall, now) = (clock::wall(), clock::now());
     let timing = config.overlay_profile.timing();
     let replica = Replica::resume(
-        Config::new(
-            admit.peer(),
-            admit.cluster,
-            timing.deadline_max,
-            timing.agree_limit,
-        ),
+        Config {
+            known,
+            ..Config::new(
+                admit.peer(),
+                admit.cluster,
+                timing.deadline_max,
+                timing.agree_limit,
+            )
+        },
         &member.rows,
         &member.meta,
         fastrand::u32(..),
@@ -218,29 +305,28 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
 
     let served = Arc::new(ArcSwap::from_pointee(Served::default()));
     let updates = inputs.clone();
+    let budget = Budget::new(UPDATES_SIZE_MAX);
     let shared = Arc::new(listeners::Shared {
         served: Arc::clone(&served),
         updates: UpdateQueue::new(move |request| {
-            updates.try_send(Input::Update(request)).map_err(|error| {
+            let size = request.message.len() + UPDATE_SIZE_BESIDE;
+            let Some(share) = budget.take(size) else {
+                return Err(request);
+            };
+            let input = Input::Update(request, share);
+            updates.try_send(input).map_err(|error| {
                 let (TrySendError::Full(input) | TrySendError::Disconnected(input)) = error;
                 match input {
-                    Input::Update(request) => request,
+                    Input::Update(request, _) => request,
                     _ => unreachable!("what comes back is what was sent"),
                 }
             })
         }),
     });
-    let dns = Listeners::start(
-        &listeners::Config {
-            listen: config.listen.clone(),
-            udp_workers: None,
-            limits: Limits::default(),
-            tcp: super::tcp::Limits::default(),
-        },
-        &shared,
-        runtime.handle(),
-    )
-    .map_err(ServeError::Listen)?;
+    let dns = doors
+        .dns
+        .start(&shared, runtime.handle())
+        .map_err(ServeError::Listen)?;
 
     let life = Life {
         name: admit.name.clone(),
@@ -261,7 +347,7 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
         },
         page: Page::default(),
     })));
-    serve_operators(config, &runtime, &inputs, &snapshot)?;
+    serve_operators(doors.admin, doors.metrics, &runtime, &inputs, &snapshot);
 
     let mut blobs = Blobs::default();
     for (hash, bytes) in blobs_of(&data).map_err(ServeError::Start)? {
@@ -307,42 +393,7 @@ fn run(parts: Parts<'_>) -> Result<(), ServeError> {
     if disk.join().is_err() {
         return Err(ServeError::Failed);
     }
-    match end {
-        End::Stopped => {
-            info!("stopped");
-            Ok(())
-        }
-        End::Failed => Err(ServeError::Failed),
-    }
-}
-
-/// SIGTERM and SIGINT stop, SIGHUP reloads.
-async fn signals(
-    is_stopping: Arc<AtomicBool>,
-    inputs: SyncSender<Input>,
-    reload: impl Fn() + Send + 'static,
-) {
-    let kinds = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = kinds else {
-        warn!("signals cannot be caught: this process can only be killed");
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {
-                reload();
-                continue;
-            }
-        }
-        is_stopping.store(true, Ordering::Relaxed);
-        drop(inputs.try_send(Input::Stop));
-    }
+    Ok(end)
 }
 
 /// What the command line seeds, if it gives birth to a cluster.
@@ -460,12 +511,12 @@ fn join(
     token: &Token,
     advertised: &[SocketAddr],
     listeners: PeerListeners,
-    is_stopping: &AtomicBool,
+    signals: &Signals,
 ) -> Result<Member, ServeError> {
     let name = name_of(config, data.identity.peer_id());
     let addresses = advertised.to_vec();
     joining::join(data, token.clone(), name, addresses, listeners, &|| {
-        is_stopping.load(Ordering::Relaxed)
+        signals.is_stopping()
     })
     .map_err(ServeError::Join)?;
     reread(data)
@@ -521,16 +572,14 @@ fn advertised(config: &ServeConfig, listen: SocketAddr) -> Vec<SocketAddr> {
 }
 
 fn serve_operators(
-    config: &ServeConfig,
+    admin: AdminSocket,
+    metrics: Option<tokio::net::TcpListener>,
     runtime: &tokio::runtime::Runtime,
     inputs: &SyncSender<Input>,
     snapshot: &Snapshot,
-) -> Result<(), ServeError> {
-    let _guard = runtime.enter();
-    let socket = AdminSocket::bind(&config.admin)
-        .map_err(|error| ServeError::Bind(config.admin.display().to_string(), error))?;
+) {
     let calls = inputs.clone();
-    runtime.spawn(socket.serve(move |call| {
+    runtime.spawn(admin.serve(move |call| {
         calls.try_send(Input::Admin(call)).map_err(|error| {
             let (TrySendError::Full(input) | TrySendError::Disconnected(input)) = error;
             match input {
@@ -539,16 +588,12 @@ fn serve_operators(
             }
         })
     }));
-    if let Some(address) = config.metrics {
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(address))
-            .map_err(|error| ServeError::Bind(address.to_string(), error))?;
+    if let Some(listener) = metrics {
         let snapshot = Arc::clone(snapshot);
         runtime.spawn(http::serve(listener, move || {
             Arc::clone(&snapshot.lock().expect("nobody panics with it"))
         }));
     }
-    Ok(())
 }
 
 fn blobs_of(data: &DataDir) -> Result<Vec<(BlobHash, Bytes)>, StartError> {

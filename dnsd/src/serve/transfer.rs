@@ -6,7 +6,7 @@
 use super::query::put_soa;
 use super::{Client, Limits, Served, Transport, size_max};
 use crate::message::compress::Case;
-use crate::message::header::AA;
+use crate::message::header::{AA, TC};
 use crate::message::request::skip_name;
 use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
 use crate::prefix::any_contains;
@@ -62,18 +62,21 @@ pub(super) fn respond_soa(
     let size_max = size_max(request, client, limits);
     let mut builder = Builder::new(response, request, Case::Kept, size_max, limits.udp_size);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
-    if let Some(soa) = shown.version.apex().rrset(Rtype::SOA) {
+    let soa = shown.version.apex().rrset(Rtype::SOA);
+    let put = soa.map_or(Ok(()), |soa| {
+        let (ttl, serial) = (soa.ttl(), shown.serial);
         put_soa(
             &mut builder,
             Section::Answer,
             Owner::Question,
             soa,
-            soa.ttl(),
-            shown.serial,
+            ttl,
+            serial,
         )
-        .expect("an SOA fits 512 bytes beside its own name");
-    }
-    builder.finish(&request.header, AA, Rcode::NOERROR.0);
+    });
+    // With three names of full length it does not fit 512 bytes.
+    let truncated = if put.is_err() { TC } else { 0 };
+    builder.finish(&request.header, AA | truncated, Rcode::NOERROR.0);
 }
 
 /// The messages of the transfer that `serve` found to be [`super::Outcome::Transfer`], from the

@@ -47,8 +47,10 @@ impl Router {
             BeatPacket::Heartbeat(_) => Change::None,
             BeatPacket::Ping(nonce) => {
                 link.neighbor.handle_packet(now);
-                let data = BeatPacket::Pong(nonce).encode();
-                self.link_output(LinkOutput::Datagram { link: id, data });
+                if !self.health.is_main_loop_hung(now) {
+                    let data = BeatPacket::Pong(nonce).encode();
+                    self.link_output(LinkOutput::Datagram { link: id, data });
+                }
                 Change::None
             }
             BeatPacket::Pong(nonce) => {

@@ -148,6 +148,10 @@ impl Router {
 
     /// Sends what waits on every link as far as there is room.
     pub(super) fn pump(&mut self, now: Instant) {
+        // Any packet counts as a sign of life, also one that only passes another's word on.
+        if self.health.is_main_loop_hung(now) {
+            return;
+        }
         let (states, multicasts) = (&self.states, &self.multicasts);
         let mut datagrams: Vec<(LinkId, Bytes)> = Vec::new();
         for (peer, link) in &mut self.links {

@@ -45,6 +45,8 @@ pub(super) struct Connection {
     /// The nonce that a canary brought before its link's LINK_HELLO.
     claim: Option<[u8; 16]>,
     stage: ConnectionStage,
+    /// This end has accepted it and says its LINK_HELLO.
+    is_greeted: bool,
     streams: BTreeMap<StreamId, StreamReader>,
 }
 
@@ -225,24 +227,44 @@ impl Router {
         peers.filter(|peer| self.may_link(*peer)).collect()
     }
 
-    /// The peer is no member any more.
+    /// The peer is no member any more. Its eviction may prove void, and then the key works again:
+    /// what both ends have counted of the link's sessions and of its messages goes on.
     pub(super) fn drop_peer(&mut self, peer: PeerId, now: Instant) {
-        let code = close_code(self.members.class(peer)).unwrap_or(CloseCode::Unknown);
-        if let Some(mut link) = self.links.remove(&peer) {
-            let was_up = link.neighbor.is_up();
-            link.neighbor.go_down(Why::Closed, now);
-            self.multicasts.forget_neighbor(peer);
-            if was_up {
-                self.event(Event::NeighborDown(peer));
-            }
+        self.take_down(peer, Why::Closed, now);
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.connection = None;
         }
-        let connections = self.connections.iter();
-        let of_peer = connections.filter(|(_, connection)| connection.peer == Some(peer));
-        let ids: Vec<LinkId> = of_peer.map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.close(id, code));
+        self.multicasts.forget_neighbor(peer);
         self.states.remove(peer);
-        self.multicasts.remove(peer);
         self.restate(Issue::Always, now);
+    }
+
+    /// Computes the table of section 1 again, after a change of members: closes what no longer
+    /// fits, and forgets who is gone for good.
+    pub(super) fn close_unfit(&mut self) {
+        let connections = self.connections.iter();
+        let unfit = connections.filter_map(|(id, connection)| {
+            let class = self.members.class(connection.peer?);
+            let code = close_code(class).or_else(|| match (class, connection.stage) {
+                // Until then its LINK_HELLO may bring an admission.
+                (KeyClass::Unknown, ConnectionStage::Known)
+                    if connection.protocol != Protocol::Join =>
+                {
+                    Some(CloseCode::Unknown)
+                }
+                _ => None,
+            })?;
+            Some((*id, code))
+        });
+        let unfit: Vec<(LinkId, CloseCode)> = unfit.collect();
+        unfit
+            .into_iter()
+            .for_each(|(id, code)| self.close(id, code));
+        let members = &self.members;
+        self.links
+            .retain(|peer, _| members.class(*peer) != KeyClass::Evicted);
+        self.multicasts
+            .retain(|peer| members.class(peer) != KeyClass::Evicted);
     }
 
     pub(super) fn pass_join_output(&mut self, output: LinkOutput) {
@@ -327,12 +349,10 @@ impl Router {
             ConnectionStage::Mute { until },
         );
         match (protocol, dialed) {
-            (Protocol::Link, _) => {
-                let is_member = peer.is_some_and(|p| self.members.class(p) == KeyClass::Member);
-                if is_member {
-                    self.link_output(LinkOutput::Accept(id));
-                    self.open_hello(id);
-                }
+            (Protocol::Link, _)
+                if peer.is_some_and(|p| self.members.class(p) == KeyClass::Member) =>
+            {
+                self.greet(id);
             }
             (_, Some(Target::Companion(peer, link, protocol))) => {
                 self.link_output(LinkOutput::Accept(id));
@@ -414,12 +434,19 @@ impl Router {
             nonce,
             claim: None,
             stage,
+            is_greeted: false,
             streams: BTreeMap::new(),
         };
         self.connections.insert(id, connection);
     }
 
-    fn open_hello(&mut self, link: LinkId) {
+    /// Accepts a connection of a member and opens the stream of the LINK_HELLO, once.
+    fn greet(&mut self, link: LinkId) {
+        match self.connections.get_mut(&link) {
+            Some(connection) if !connection.is_greeted => connection.is_greeted = true,
+            _ => return,
+        }
+        self.link_output(LinkOutput::Accept(link));
         self.link_output(LinkOutput::OpenStream {
             link,
             number: HELLO_STREAM,
@@ -501,13 +528,15 @@ impl Router {
         if self.members.class(peer) == KeyClass::Unknown {
             let admit = hello.admit.as_ref().filter(|admit| admit.peer() == peer);
             let shown = admit.map(|admit| self.members.show(admit));
-            if shown != Some(Shown::Accepted) || !self.may_link(peer) {
+            if shown != Some(Shown::Accepted) {
                 return self.close(id, CloseCode::Unknown);
             }
             self.dialing.want(&self.wanted(), now);
-            self.link_output(LinkOutput::Accept(id));
-            self.open_hello(id);
         }
+        if !self.may_link(peer) {
+            return self.close(id, CloseCode::NotWanted);
+        }
+        self.greet(id);
         let own = (self.signer.incarnation(), self.states.edition(LINK_STATE));
         if hello.known > own {
             self.event(Event::OwnIncarnationSeen(hello.known.0));
@@ -540,6 +569,7 @@ impl Router {
         }
         let triple = Triple {
             link: id,
+            since: now,
             remote,
             side,
             my_nonce,
@@ -559,10 +589,11 @@ impl Router {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
-        if link.neighbor.is_silent(now) {
-            silence = Silence::Silent;
-        }
         if let Some(old) = &link.connection {
+            // One that has just been opened had no time to be heard.
+            if link.neighbor.is_silent(old.since, now) {
+                silence = Silence::Silent;
+            }
             let old = candidate(old, me, peer, hello.incarnation, silence);
             let new = candidate(&triple, me, peer, hello.incarnation, Silence::Heard);
             if keep(&old, &new) == Kept::Old {
@@ -621,8 +652,10 @@ impl Router {
                 if let Some(triple) = triple {
                     self.close_triple(&triple, CloseCode::Superseded);
                 }
-                // The other end keeps another connection of this pair: its heartbeats decide.
-                if code != Some(CloseCode::Superseded as u32) {
+                // The other end keeps another connection of this pair: if this link was up, its
+                // heartbeats decide. Without a connection none comes up.
+                let is_up = self.links.get(&peer).is_some_and(|l| l.neighbor.is_up());
+                if code != Some(CloseCode::Superseded as u32) || !is_up {
                     self.take_down(peer, Why::Closed, now);
                 }
             }
@@ -899,6 +932,118 @@ mod tests {
             },
             Some(CloseCode::Excluded),
         );
+    }
+
+    const LINK: LinkId = LinkId(2);
+
+    fn admitted() -> MemberSet {
+        MemberSet {
+            admitted: vec![Member {
+                key: key(2).1,
+                name: "b".to_owned(),
+                addresses: Vec::new(),
+            }],
+            ..MemberSet::default()
+        }
+    }
+
+    fn outputs(router: &mut Router) -> Vec<Output> {
+        std::iter::from_fn(|| router.poll_output()).collect()
+    }
+
+    fn open_link(router: &mut Router, now: Instant) {
+        let opened = LinkEvent::Opened {
+            key: Some(key(2).1),
+            protocol: Protocol::Link,
+            dialed: None,
+            exporter: [0; 32],
+            remote: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        router.handle_link(LINK, opened, Duration::ZERO, now);
+    }
+
+    fn say_hello(router: &mut Router, now: Instant) {
+        let hello = Hello {
+            cluster: ClusterId([7; 16]),
+            incarnation: Incarnation(5),
+            name: "b".to_owned(),
+            nonce: [1; 16],
+            addresses: Vec::new(),
+            known: Default::default(),
+            admit: None,
+        };
+        let said = LinkEvent::Stream {
+            stream: StreamId(1),
+            data: frame(KIND_HELLO, &hello.encode()),
+            finished: true,
+        };
+        router.handle_link(LINK, said, Duration::ZERO, now);
+    }
+
+    fn closed_by(outputs: &[Output]) -> Option<CloseCode> {
+        outputs.iter().find_map(|output| match output {
+            Output::Link(LinkOutput::Close { link: LINK, code }) => Some(*code),
+            _ => None,
+        })
+    }
+
+    fn is_greeted(outputs: &[Output]) -> bool {
+        outputs.contains(&Output::Link(LinkOutput::Accept(LINK)))
+    }
+
+    #[test]
+    fn what_a_link_has_counted_outlives_an_eviction_that_proves_void() {
+        let now = crate::testing::start();
+        let peer = key(2).1.peer_id();
+        let mut router = router(&admitted(), now);
+        for session in [1, 2] {
+            open_link(&mut router, now);
+            say_hello(&mut router, now);
+            let link = router.links.get_mut(&peer).expect("the hello was good");
+            assert!(link.connection.is_some());
+            link.begin_session(now);
+            assert_eq!(link.sender().map(|sender| sender.session()), Some(session));
+            outputs(&mut router);
+            let excluded = MemberSet {
+                excluded: vec![peer],
+                ..admitted()
+            };
+            router.set_members(&excluded, now);
+            assert_eq!(closed_by(&outputs(&mut router)), Some(CloseCode::Excluded));
+            router.set_members(&admitted(), now);
+        }
+        let evicted = MemberSet {
+            evicted: vec![peer],
+            ..admitted()
+        };
+        router.set_members(&evicted, now);
+        assert!(router.links.is_empty(), "it never comes back");
+    }
+
+    #[test]
+    fn a_key_that_is_admitted_before_its_hello_is_greeted() {
+        let now = crate::testing::start();
+        let mut router = router(&MemberSet::default(), now);
+        open_link(&mut router, now);
+        assert!(!is_greeted(&outputs(&mut router)));
+        router.set_members(&admitted(), now);
+        say_hello(&mut router, now);
+        assert!(is_greeted(&outputs(&mut router)));
+    }
+
+    #[test]
+    fn a_key_that_is_evicted_before_its_hello_is_closed() {
+        let now = crate::testing::start();
+        let mut router = router(&MemberSet::default(), now);
+        open_link(&mut router, now);
+        let evicted = MemberSet {
+            evicted: vec![key(2).1.peer_id()],
+            ..MemberSet::default()
+        };
+        router.set_members(&evicted, now);
+        assert_eq!(closed_by(&outputs(&mut router)), Some(CloseCode::Evicted));
+        say_hello(&mut router, now);
+        assert!(!is_greeted(&outputs(&mut router)));
     }
 
     #[test]

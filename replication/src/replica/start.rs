@@ -193,7 +193,8 @@ impl Replica {
     ) -> Result<Self, Corrupt> {
         let found = Found::read(rows)?;
         let checkpoint = Checkpoint::decode(checkpoint_meta).ok_or(Corrupt::CheckpointMeta)?;
-        let incarnation = found.incarnation.next(wall.as_secs(), random);
+        let last = found.incarnation.max(config.known);
+        let incarnation = last.next(wall.as_secs(), random);
         let own = Chain {
             author: config.me,
             incarnation,

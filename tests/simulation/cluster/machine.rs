@@ -418,6 +418,7 @@ impl Machine {
             }
             Event::NeighborUp(neighbor) => self.peer.handle_neighbor_up(neighbor, wall, now),
             Event::NeighborDown(neighbor) => self.peer.handle_neighbor_down(neighbor, wall, now),
+            Event::Pressure(pressure) => self.peer.handle_pressure(pressure),
             Event::Evicted { .. } => self.peer.set_evicted(),
             Event::OwnIncarnationSeen(_) => panic!("nobody runs twice with one key here"),
             Event::FetchRequested { fetch, request, .. } => {

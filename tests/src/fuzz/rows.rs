@@ -30,7 +30,7 @@ static ROWS: LazyLock<[Vec<(Database, Row)>; 2]> = LazyLock::new(|| {
     let mut version = Version::from_records(&origin, &records).unwrap();
     for message in super::message::samples() {
         if let Ok(update) = Update::from_message(&message) {
-            version = version.apply(&update, Serial(1)).version;
+            version = version.apply(&update, Serial(1)).unwrap().version;
         }
     }
     let mut zone = MemoryStore::new(1);
