@@ -53,6 +53,13 @@ impl Blobs {
         }
     }
 
+    /// A peer that sends an entry again holds its blobs, one that is being fetched among them.
+    pub(crate) fn hear_another_holder(&mut self, hash: BlobHash, holder: PeerId) {
+        if self.wanted.contains_key(&hash) {
+            self.hear_holder(hash, holder);
+        }
+    }
+
     /// The blob is to be fetched.
     pub(crate) fn want(&mut self, hash: BlobHash) {
         if !self.held.contains_key(&hash) && self.wanted.len() < WANTED_MAX {

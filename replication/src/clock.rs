@@ -12,6 +12,8 @@ pub(crate) struct Clock {
     /// What somebody waits for above the ceiling.
     wanted: Hybrid,
     source: Source,
+    /// What the wall clock said last.
+    seen: Option<Duration>,
 }
 
 /// What *next* may use.
@@ -31,7 +33,15 @@ impl Clock {
             ceiling,
             wanted: Hybrid(0),
             source: Source::CountOnly,
+            seen: None,
         }
+    }
+
+    /// Called often. True if the wall clock has been set since: no comparison counts any more.
+    pub(crate) fn has_stepped(&mut self, wall: Duration) -> bool {
+        let is_near = self.is_near(wall);
+        self.seen = Some(wall);
+        !is_near
     }
 
     pub(crate) fn set_source(&mut self, source: Source) {
@@ -42,8 +52,8 @@ impl Clock {
     pub(crate) fn next(&self, wall: Duration) -> Hybrid {
         let counted = Hybrid(self.hybrid.0 + 1);
         match self.source {
-            Source::Wall => Hybrid::from_wall(wall).max(counted),
-            Source::CountOnly => counted,
+            Source::Wall if self.is_near(wall) => Hybrid::from_wall(wall).max(counted),
+            Source::Wall | Source::CountOnly => counted,
         }
     }
 
@@ -117,9 +127,14 @@ impl Clock {
 
     fn idle_time(&self, wall: Duration) -> Hybrid {
         match self.source {
-            Source::Wall => self.hybrid.max(Hybrid::from_wall(wall)),
-            Source::CountOnly => self.hybrid,
+            Source::Wall if self.is_near(wall) => self.hybrid.max(Hybrid::from_wall(wall)),
+            Source::Wall | Source::CountOnly => self.hybrid,
         }
+    }
+
+    fn is_near(&self, wall: Duration) -> bool {
+        let seen = self.seen.unwrap_or(wall);
+        wall.abs_diff(seen) <= OFF_MAX
     }
 }
 
@@ -132,6 +147,8 @@ pub(crate) enum Idle {
     No,
 }
 
+/// Replication protocol section 13: a clock that is further off is an outlier.
+pub(crate) const OFF_MAX: Duration = Duration::from_secs(60);
 /// A batch raises the ceiling when less than this is left …
 const LOW: Duration = Duration::from_millis(500);
 /// … by this much.
@@ -165,5 +182,17 @@ mod tests {
         clock.set_source(Source::Wall);
         assert_eq!(clock.next(WALL), Hybrid::from_wall(WALL));
         assert!(clock.is_low(WALL));
+    }
+
+    #[test]
+    fn a_step_of_the_wall_does_not_count_before_it_is_seen() {
+        let mut clock = Clock::resume(Hybrid(7), Hybrid(8));
+        clock.set_source(Source::Wall);
+        assert!(!clock.has_stepped(WALL));
+        let later = WALL + OFF_MAX * 2;
+        assert_eq!(clock.next(later), Hybrid(8));
+        assert!(clock.has_stepped(later));
+        assert_eq!(clock.next(later), Hybrid::from_wall(later));
+        assert!(clock.has_stepped(WALL));
     }
 }

@@ -203,8 +203,19 @@ impl ViewMarks {
         }
         offs.sort_unstable();
         // Of two clocks neither is the median: each compares with the other.
-        let count = offs.len().max(2);
-        Some((-offs[offs.len() / 2], count))
+        Some((-offs[offs.len() / 2], self.clocks()))
+    }
+
+    /// How many clocks the view has, this peer's among them.
+    pub(crate) fn clocks(&self) -> usize {
+        self.heard.len() + 1
+    }
+
+    /// This peer's wall clock was set: what the others' were off from it says nothing.
+    pub(crate) fn forget_walls(&mut self) {
+        for heard in self.heard.values_mut() {
+            heard.wall_off = None;
+        }
     }
 
     pub(crate) fn is_alone(&self) -> bool {

@@ -539,6 +539,7 @@ impl Replica {
     /// Does what has become due: hands on, settles, announces, writes.
     fn drive(&mut self, wall: Duration, now: Instant) {
         self.called = None;
+        self.watch_clock(wall);
         // Replication protocol section 3: multicast by its author at once, before its flush.
         let authored = std::mem::take(&mut self.authored);
         for message in runs(authored.iter(), usize::MAX) {

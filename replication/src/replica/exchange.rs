@@ -216,7 +216,13 @@ impl Replica {
                     let has: Frontier = [(id.chain, id.sequence)].into_iter().collect();
                     self.catch_up.hear(from, &has, &self.log, now);
                 }
-                Accepted::Known | Accepted::Refused => {}
+                // Perhaps the first that sent it is no neighbor, and gives no blob.
+                Accepted::Known => {
+                    for hash in &entry.blobs {
+                        self.blobs.hear_another_holder(*hash, from);
+                    }
+                }
+                Accepted::Refused => {}
             }
         }
         self.start_blob_fetches(now);

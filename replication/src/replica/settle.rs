@@ -3,7 +3,7 @@
 
 use super::{Faults, Replica};
 use crate::checkpoint::Checkpoint;
-use crate::clock::Source;
+use crate::clock::{OFF_MAX, Source};
 use crate::entry::{Entry, Hybrid, Stamp};
 use crate::log::Place;
 use crate::marks::{ClockRule, First, GateRule};
@@ -152,6 +152,7 @@ impl Replica {
         let mut has = announce.durable.clone();
         has.raise(chain, announce.last);
         self.catch_up.hear(from, &has, &self.log, now);
+        self.watch_clock(wall);
         let Some(view) = self
             .marks
             .view
@@ -331,16 +332,27 @@ impl Replica {
         ready.then_some(view.announce_at)
     }
 
+    /// Among three clocks or more one that was set may be the outlier: until it is compared again
+    /// it does not count, or an hour would stand in the stamps of all before anybody notices.
+    pub(super) fn watch_clock(&mut self, wall: Duration) {
+        if self.clock.has_stepped(wall)
+            && let Some(view) = self.marks.view.as_mut().filter(|view| view.clocks() > 2)
+        {
+            view.forget_walls();
+            self.clock.set_source(Source::CountOnly);
+        }
+    }
+
     /// Replication protocol section 13: until it has compared, and while it is off, the next
     /// stamp counts up without the wall clock.
     fn compare_clocks(&mut self) {
         let Some((off, clocks)) = self.marks.view.as_ref().and_then(|view| view.clock_off()) else {
             return;
         };
-        let is_off = off.unsigned_abs() > CLOCK_OFF_MAX.as_millis() as u64;
+        let is_off = off.unsigned_abs() > OFF_MAX.as_millis() as u64;
         let was_off = self
             .clock_off
-            .is_some_and(|off| off.unsigned_abs() > CLOCK_OFF_MAX.as_millis() as u64);
+            .is_some_and(|off| off.unsigned_abs() > OFF_MAX.as_millis() as u64);
         self.clock_off = Some(off);
         // Of two clocks that differ nobody knows which is off: it is told, and both go on.
         self.clock.set_source(if is_off && clocks > 2 {
@@ -391,5 +403,3 @@ const BEHIND_EVERY: Duration = Duration::from_millis(25);
 const ANSWER_WITHIN: Duration = Duration::from_millis(20);
 /// With nothing to say.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
-/// A wall clock that differs more from the members' median is off.
-const CLOCK_OFF_MAX: Duration = Duration::from_secs(60);

@@ -223,14 +223,16 @@ impl Checks {
         let Outcome::Rcode(rcode) = outcome else {
             return Err(format!("an UPDATE was told {outcome:?}"));
         };
+        let key = (view, request.digest);
+        // Also where the second peer knows of no entry any more: it is asked again soon enough.
+        let first = self.answers.get(&key).copied();
+        if first.is_some_and(|first| first != outcome) {
+            return Err(format!(
+                "one request was told {first:?} and {outcome:?} in one settling view"
+            ));
+        }
         if made_entry {
-            let key = (view, request.digest);
-            let first = *self.answers.entry(key).or_insert(outcome);
-            if first != outcome {
-                return Err(format!(
-                    "one request was told {first:?} and {outcome:?} in one settling view"
-                ));
-            }
+            self.answers.insert(key, outcome);
             if rcode == Rcode::NOERROR {
                 self.told.insert(request.digest);
             }

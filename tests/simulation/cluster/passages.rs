@@ -22,7 +22,7 @@ enum Links {
     Any,
 }
 
-const PASSAGES: [Passage; 9] = [
+const PASSAGES: [Passage; 10] = [
     (import_on_both_sides, 3, Links::Any),
     (lose_a_holder_in_a_fetch, 2, Links::Any),
     (lose_an_author_before_its_entry, 2, Links::Any),
@@ -30,6 +30,7 @@ const PASSAGES: [Passage; 9] = [
     (evict_while_cut, 3, Links::All),
     (evict_each_other, 3, Links::All),
     (set_clocks, 2, Links::Any),
+    (set_one_clock, 3, Links::Any),
     (rest, 2, Links::Any),
     (hang_disks, 2, Links::Any),
 ];
@@ -240,12 +241,51 @@ fn set_clocks(world: &mut World) -> Result<(), String> {
         let millis = world.random.u64(0..4_000);
         talk_anew(world, millis)?;
     }
-    Ok(())
+    set_right(world)
+}
+
+/// Of three clocks or more one is set forward by hours. Its stamps do not follow, and what was
+/// answered before is remembered.
+fn set_one_clock(world: &mut World) -> Result<(), String> {
+    set_right(world)?;
+    let members = members_by_chance(world);
+    let (at, first, second) = (members[0], members[1], members[2]);
+    let name = world.requests.len() as u64;
+    let claim = world.new_request(0, Kind::Claim { name });
+    world.ask(first, claim)?;
+    wait(world, 1_000)?;
+    let stands = |world: &mut World| {
+        let replica = world.member(at)?.peer.replica();
+        let (view, clocks) = replica.view()?;
+        (clocks.len() > 2).then(|| (view, replica.status().tentative.hybrid.0 >> 16))
+    };
+    let before = stands(world);
+    let hours = world.random.i64(1..20);
+    world.hosts[at].skew_millis = hours * HOUR;
+    world.tell(at, &|| format!("has its clock set by {hours} h"));
+    for _ in 0..3 {
+        let name = world.requests.len() as u64;
+        let create = world.new_request(0, Kind::Create { name });
+        world.ask(at, create)?;
+        wait(world, 100)?;
+    }
+    world.ask(second, claim)?;
+    talk_anew(world, 2_000)?;
+    // With fewer clocks nobody could say which one is off.
+    if let (Some((view, before)), Some((view_after, after))) = (before, stands(world))
+        && view == view_after
+    {
+        world.checks.summary.meet(Met::ClockIgnored);
+        if after - before > MINUTE as u64 {
+            return Err(format!("a clock set by {hours} h drives the stamps of all"));
+        }
+    }
+    set_right(world)
 }
 
 /// Nobody asks anything for minutes.
 fn rest(world: &mut World) -> Result<(), String> {
-    let seconds = [60, 180, 600][world.random.usize(0..3)];
+    let seconds = [60, 120, 300][world.random.usize(0..3)];
     world.run_until(world.now + Duration::from_secs(seconds))?;
     check_that_it_answers(world)?;
     world.checks.summary.meet(Met::AnsweredAfterIdle);
@@ -287,6 +327,14 @@ fn hang_disks(world: &mut World) -> Result<(), String> {
     }
     world.run_until(ends.max(world.now))?;
     talk(world, 1_000)
+}
+
+/// All clocks are right again; that is a step, too, and what was asked before is not asked again.
+fn set_right(world: &mut World) -> Result<(), String> {
+    for host in &mut world.hosts {
+        host.skew_millis = 0;
+    }
+    talk_anew(world, 3_000)
 }
 
 /// Requests of all kinds, some each second, and some again.
