@@ -164,6 +164,7 @@ impl Link {
 
     /// A new connection carries the link.
     pub(crate) fn connect(&mut self, triple: Triple) -> Option<Triple> {
+        self.neighbor.forget_probe();
         self.writable();
         self.datagram_size = DATAGRAM_SIZE_MIN;
         self.connection.replace(triple)

@@ -170,6 +170,12 @@ impl Neighbor {
         }
     }
 
+    /// What led to the probe is explained: the connection whose canary ended has given way to
+    /// another, and took its beats with it.
+    pub(crate) fn forget_probe(&mut self) {
+        self.probe = None;
+    }
+
     /// A hint that counts only if the neighbor is silent already: another's link to it is gone.
     pub(crate) fn hint_if_silent(&mut self, now: Instant) {
         if now.saturating_duration_since(self.last_heard) >= self.timing.heartbeat * 3 {
@@ -472,6 +478,15 @@ mod tests {
             };
             assert_eq!(change, expected);
         }
+    }
+
+    #[test]
+    fn a_probe_that_is_forgotten_ends_nothing() {
+        let (mut neighbor, now) = up(1_000);
+        neighbor.hint(now);
+        neighbor.forget_probe();
+        assert_eq!(neighbor.ping_next(), None);
+        assert_eq!(neighbor.handle_timeout(now + MS * 61), Change::None);
     }
 
     #[test]

@@ -652,14 +652,24 @@ impl Router {
                 if let Some(triple) = triple {
                     self.close_triple(&triple, CloseCode::Superseded);
                 }
-                // The other end keeps another connection of this pair: if this link was up, its
-                // heartbeats decide. Without a connection none comes up.
-                let is_up = self.links.get(&peer).is_some_and(|l| l.neighbor.is_up());
-                if code != Some(CloseCode::Superseded as u32) || !is_up {
-                    self.take_down(peer, Why::Closed, now);
+                let is_superseded = code == Some(CloseCode::Superseded as u32);
+                match self.links.get_mut(&peer) {
+                    // The other end keeps another connection of this pair: its heartbeats decide.
+                    // The canary's end, which may have come first, says nothing more.
+                    Some(link) if is_superseded && link.neighbor.is_up() => {
+                        link.neighbor.forget_probe();
+                    }
+                    // Without a connection no link comes up.
+                    _ => self.take_down(peer, Why::Closed, now),
                 }
             }
-            Some((peer, link, 1)) => self.set_companion(peer, link, Protocol::Beat, None, now),
+            Some((peer, link, 1)) => {
+                self.set_companion(peer, link, Protocol::Beat, None, now);
+                // Whoever closes it lives, and without it no ping is answered.
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.neighbor.forget_probe();
+                }
+            }
             Some((peer, link, _)) => {
                 self.set_companion(peer, link, Protocol::Canary, None, now);
                 // FIN or RST is a hint: a killed process closes its canary at once.
