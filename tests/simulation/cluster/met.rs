@@ -53,7 +53,7 @@ impl Met {
         (Self::AuthorDiedBeforeCommit, 1),
         (Self::AuthorDiedWithEntry, 1),
         (Self::OrphanDropped, 2),
-        (Self::StagedAgain, 2),
+        (Self::StagedAgain, 1),
         (Self::EvictionWhileCut, 3),
         (Self::EvictionVoid, 2),
         (Self::EvictionTold, 5),
