@@ -108,7 +108,7 @@ impl Disk {
             _ => None,
         };
         self.doing = Some(doing);
-        Some(hang.unwrap_or(Duration::from_micros(micros)))
+        Some(hang.unwrap_or_else(|| Duration::from_micros(micros)))
     }
 
     /// The time has passed; what the process is told.

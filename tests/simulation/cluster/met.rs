@@ -47,13 +47,13 @@ pub(crate) enum Met {
 impl Met {
     /// How often the seeds of a usual test run must meet each.
     pub(crate) const LEAST: [(Self, u64); 19] = [
-        (Self::ImportWhileCut, 3),
+        (Self::ImportWhileCut, 4),
         (Self::HolderDiedInFetch, 3),
         (Self::AuthorDiedBeforeOffer, 1),
-        (Self::AuthorDiedBeforeCommit, 2),
+        (Self::AuthorDiedBeforeCommit, 1),
         (Self::AuthorDiedWithEntry, 1),
-        (Self::OrphanDropped, 1),
-        (Self::StagedAgain, 3),
+        (Self::OrphanDropped, 2),
+        (Self::StagedAgain, 1),
         (Self::EvictionWhileCut, 3),
         (Self::EvictionVoid, 2),
         (Self::EvictionTold, 5),

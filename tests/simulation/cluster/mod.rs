@@ -33,7 +33,7 @@ enum Fault {
 /// Seeds of a usual test run.
 const SEEDS: u64 = 200;
 /// The same of those that are led by design: each passage begins some of them.
-const PASSAGE_SEEDS: u64 = 50;
+const PASSAGE_SEEDS: u64 = 30;
 /// A planted fault must show within so many.
 const FAULT_SEEDS_MAX: u64 = 200;
 

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A peer in one of its lives.
 type Life = (PeerId, Incarnation);
 
+/// What waited while the one before was handed on goes in one message, up to so many bytes.
+const PACK_SIZE_MAX: usize = 16 * 1024;
+
 /// What was seen so far.
 #[derive(Default)]
 pub(super) struct Checks {
@@ -16,6 +19,7 @@ pub(super) struct Checks {
     agreed: BTreeSet<(Life, ViewId)>,
     /// (source, number) → who was in the source's view when it was sent.
     sent: BTreeMap<(Life, u64), BTreeSet<Life>>,
+    sizes: BTreeMap<u64, usize>,
     delivered: BTreeSet<(Life, Life, u64)>,
     gapped: BTreeMap<(Life, Life), u64>,
     /// Pairs that were in each other's view, and were not at some later moment.
@@ -26,7 +30,8 @@ pub(super) struct Checks {
 
 impl Checks {
     /// A payload says which one it is of its source.
-    pub(super) fn note_sent(&mut self, source: Life, number: u64) {
+    pub(super) fn note_sent(&mut self, source: Life, number: u64, size: usize) {
+        self.sizes.insert(number, size);
         let view = &self.current[&source];
         let members = view.members.iter().copied().filter(|life| *life != source);
         self.sent.insert((source, number), members.collect());
@@ -94,11 +99,11 @@ impl Checks {
                 let missing = meant.filter(|((_, number), _)| {
                     !self.delivered.contains(&(*receiver, *source, *number))
                 });
-                let missing = missing.count() as u64;
+                let missing = self.packs(missing.map(|((_, number), _)| *number));
                 let told = self.gapped.get(&(*receiver, *source)).copied().unwrap_or(0);
                 assert!(
                     missing <= told,
-                    "{receiver:?} lacks {missing} of {source:?} and was told {told}"
+                    "{receiver:?} lacks {missing} messages of {source:?} and was told {told}"
                 );
             }
         }
@@ -114,6 +119,19 @@ impl Checks {
 
     pub(super) fn views(&self) -> usize {
         self.agreed.len()
+    }
+
+    /// In how many messages at the least these payloads went out.
+    fn packs(&self, payloads: impl Iterator<Item = u64>) -> u64 {
+        let (mut packs, mut room) = (0, 0);
+        for size in payloads.map(|number| self.sizes[&number]) {
+            if packs == 0 || size > room {
+                packs += 1;
+                room = PACK_SIZE_MAX;
+            }
+            room = room.saturating_sub(size);
+        }
+        packs
     }
 
     fn view(&mut self, at: Life, view: &View) {

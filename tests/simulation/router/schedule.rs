@@ -186,7 +186,8 @@ impl Simulation {
     fn multicast_of(&mut self, number: usize, class: Class, size: usize) {
         self.sent += 1;
         let payload = numbered(self.sent, size);
-        self.checks.note_sent(self.world.life(number), self.sent);
+        let life = self.world.life(number);
+        self.checks.note_sent(life, self.sent, payload.len());
         let sent = self.world.call(number, |router, now| {
             router.multicast(class, None, payload, now)
         });

@@ -58,6 +58,7 @@ pub(super) struct Peer {
 }
 
 /// What befalls one life of a peer.
+#[derive(Clone, Copy)]
 enum Happening {
     Wake(usize, u64),
     Tick(usize, u64),
