@@ -156,6 +156,16 @@ pub enum Step {
     Settling,
 }
 
+/// Whether the members that settle together with a peer hold the majority.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// They do: what they settle is published.
+    Publishes,
+    /// They do not: serials and transfers stand still here.
+    IsSilent,
+}
+
 /// The result of a command that was carried out.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -184,6 +194,8 @@ pub enum Done {
     Exported {
         /// The serial.
         serial: u32,
+        /// Whether secondaries may come to see it.
+        side: Side,
     },
     /// The zone in detail.
     Zone(ZoneDetail),

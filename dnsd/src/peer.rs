@@ -134,8 +134,8 @@ pub struct Peer {
     imports: Imports,
     requests: Requests,
     publisher: Publisher,
-    /// Settled states whose published mark is on its way to the disk.
-    publishing: VecDeque<State>,
+    /// Settled states whose published mark is on its way to the disk, and their numbers.
+    publishing: VecDeque<(u64, State)>,
     is_published_in_view: bool,
     spreading: BTreeMap<BlobHash, Import>,
     /// Commands that are settled and not yet published: where, who gave them, what came of them.
@@ -621,7 +621,9 @@ impl Peer {
             }
         }
         if let Some(served) = self.publisher.update(self.fold.now()) {
-            self.effects.push_back(Effect::Serve(Box::new(served)));
+            // Before the answers: who is told of an update and asks for a transfer then finds that
+            // there is something to wait for.
+            self.effects.push_front(Effect::Serve(Box::new(served)));
             let news = self.publisher.take_news().into_iter().map(Effect::Zone);
             self.effects.extend(news);
         }
@@ -852,7 +854,7 @@ impl Peer {
             return;
         };
         let last = match self.publishing.back() {
-            Some(state) => Some(state.at()),
+            Some((_, state)) => Some(state.at()),
             None => self.publisher.published().map(State::at),
         };
         // An idle cluster's mark moves with the clock alone: that is not worth a flush. The first
@@ -873,14 +875,15 @@ impl Peer {
             self.replica.settled(),
             "what is settled is what is shown"
         );
-        self.publishing.push_back(settled.clone());
+        let number = self.publisher.begin();
+        self.publishing.push_back((number, settled.clone()));
         self.is_published_in_view = true;
     }
 
     fn handle_published(&mut self, mark: Stamp) {
-        while let Some(state) = self.publishing.pop_front() {
+        while let Some((number, state)) = self.publishing.pop_front() {
             if state.at() == mark {
-                self.publisher.publish(state);
+                self.publisher.publish(number, state);
                 return;
             }
             assert!(state.at() < mark, "marks become durable in their order");
@@ -1061,7 +1064,7 @@ impl Peer {
         for one in rebased {
             let mut carrier = Carrier::new(one);
             self.publisher.carry(&mut carrier);
-            for state in &mut self.publishing {
+            for (_, state) in &mut self.publishing {
                 carrier.carry(state);
             }
             self.fold.carry(&mut carrier);

@@ -34,6 +34,8 @@ pub struct Publisher {
     published: Option<State>,
     table: ZoneTable,
     news: Vec<ZoneNews>,
+    begun: u64,
+    shown: u64,
     /// What the table is made from.
     made_from: Option<MadeFrom>,
 }
@@ -41,6 +43,8 @@ pub struct Publisher {
 struct MadeFrom {
     now: State,
     published: Option<State>,
+    begun: u64,
+    shown: u64,
 }
 
 impl Publisher {
@@ -51,13 +55,22 @@ impl Publisher {
             published,
             table: ZoneTable::default(),
             news: Vec::new(),
+            begun: 0,
+            shown: 0,
             made_from: None,
         }
     }
 
+    /// The mark of a settled state is on its way to the disk; returns the number of that state.
+    pub fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
     /// The mark of this settled state is durable: show it.
-    pub fn publish(&mut self, state: State) {
+    pub fn publish(&mut self, number: u64, state: State) {
         self.published = Some(state);
+        self.shown = number;
     }
 
     /// Takes the published state of a zone over to its new base.
@@ -104,7 +117,11 @@ impl Publisher {
             // An eviction raises every serial.
             touched.extend(new_published.keys().cloned());
         }
-        if touched.is_empty() && is_same_policy {
+        let is_same_stand = self
+            .made_from
+            .as_ref()
+            .is_some_and(|made| (made.begun, made.shown) == (self.begun, self.shown));
+        if touched.is_empty() && is_same_policy && is_same_stand {
             return None;
         }
         let is_start = self.made_from.is_none();
@@ -122,11 +139,15 @@ impl Publisher {
         self.made_from = Some(MadeFrom {
             now: now.clone(),
             published: self.published.clone(),
+            begun: self.begun,
+            shown: self.shown,
         });
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
             remembered: now.remembered(),
+            begun: self.begun,
+            shown: self.shown,
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::members::MemberRow;
 use crate::peer_id::{Incarnation, PeerId};
 use crate::view::View;
 use bytes::Bytes;
+use std::fmt;
 
 /// What a payload is worth (overlay protocol sections 2 and 7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,6 +31,39 @@ pub struct FetchId(pub u64);
 /// learn of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
+
+/// Why a link went down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Nothing came for longer than the deadline.
+    Silent,
+    /// The neighbor does not hear this peer.
+    Unheard,
+    /// It does not acknowledge control packets.
+    Unacknowledged,
+    /// It did not answer the probe that a hint had begun.
+    NoPong,
+    /// Its connection has ended.
+    Closed,
+    /// It lives anew.
+    Restarted,
+    /// It said that it stops.
+    Stopping,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "silent",
+            Self::Unheard => "does not hear this peer",
+            Self::Unacknowledged => "does not acknowledge",
+            Self::NoPong => "does not answer a probe",
+            Self::Closed => "connection closed",
+            Self::Restarted => "restarted",
+            Self::Stopping => "stopping",
+        })
+    }
+}
 
 /// How much waits at this source for its window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +125,7 @@ pub enum Event {
     /// The link to a neighbor carries packets.
     NeighborUp(PeerId),
     /// It does no more.
-    NeighborDown(PeerId),
+    NeighborDown(PeerId, Why),
     /// A member refuses this peer's key because it holds an eviction that is not settled.
     Excluded {
         /// The member.

@@ -131,7 +131,7 @@ impl Link {
     pub(crate) fn begin_session(&mut self, now: Instant) {
         self.session += 1;
         let rtt = self.neighbor.rtt();
-        self.sender = Some(Sender::new(self.session, rtt, self.timing.ack_delay));
+        self.sender = Some(Sender::new(self.session, rtt, self.timing));
         self.outbox = Outbox::default();
         self.push = Push::None;
         self.summary.news.clear();
@@ -164,10 +164,16 @@ impl Link {
 
     /// A new connection carries the link.
     pub(crate) fn connect(&mut self, triple: Triple) -> Option<Triple> {
-        self.neighbor.forget_probe();
+        self.neighbor.set_connected(true);
         self.writable();
         self.datagram_size = DATAGRAM_SIZE_MIN;
         self.connection.replace(triple)
+    }
+
+    /// Its connection has ended.
+    pub(crate) fn disconnect(&mut self) -> Option<Triple> {
+        self.neighbor.set_connected(false);
+        self.connection.take()
     }
 
     pub(crate) fn receiver(&mut self) -> (&mut Receiver, Duration) {

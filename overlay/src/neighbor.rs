@@ -8,6 +8,7 @@
 //! ```
 //! Good news waits for the hold, bad news does not. Connections and packets are not known here.
 
+use crate::event::Why;
 use crate::packet::Heartbeat;
 use crate::peer_id::Incarnation;
 use crate::rtt::Rtt;
@@ -37,6 +38,7 @@ pub(crate) struct Neighbor {
     incarnation: Option<Incarnation>,
     last_heard: Instant,
     hears_me: bool,
+    is_connected: bool,
     last_beat: Option<(u64, Instant)>,
     gap_mean: f64,
     gap_deviation: f64,
@@ -70,18 +72,6 @@ pub(crate) enum Change {
     WentDown(Why),
 }
 
-/// Why a link went down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Why {
-    Silent,
-    Unheard,
-    Unacknowledged,
-    NoPong,
-    Closed,
-    Restarted,
-    Stopping,
-}
-
 impl Neighbor {
     pub(crate) fn new(timing: Timing, now: Instant) -> Self {
         Self {
@@ -91,6 +81,7 @@ impl Neighbor {
             incarnation: None,
             last_heard: now,
             hears_me: false,
+            is_connected: false,
             last_beat: None,
             gap_mean: timing.heartbeat.as_secs_f64(),
             gap_deviation: 0.0,
@@ -170,8 +161,14 @@ impl Neighbor {
         }
     }
 
-    /// What led to the probe is explained: the connection whose canary ended has given way to
-    /// another, and took its beats with it.
+    /// Whether a connection carries the link from here on; without one it does not come up. What
+    /// led to a probe is explained by the change: the canary may have ended first.
+    pub(crate) fn set_connected(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+        self.probe = None;
+    }
+
+    /// Nothing can answer the probe any more.
     pub(crate) fn forget_probe(&mut self) {
         self.probe = None;
     }
@@ -242,7 +239,7 @@ impl Neighbor {
         let deadline = self.last_heard + self.deadline();
         match self.stage {
             Stage::Down => None,
-            Stage::Heard { hold_until } if self.hears_me => Some(hold_until.min(deadline)),
+            Stage::Heard { hold_until } if self.may_go_up() => Some(hold_until.min(deadline)),
             Stage::Heard { .. } => Some(deadline),
             Stage::Up => {
                 let end = self.probe.as_ref().map(|probe| probe.started + probe.lasts);
@@ -332,7 +329,7 @@ impl Neighbor {
         match self.stage {
             Stage::Down => Change::None,
             Stage::Heard { .. } if is_silent => self.go_down(Why::Silent, now),
-            Stage::Heard { hold_until } if self.hears_me && now >= hold_until => {
+            Stage::Heard { hold_until } if self.may_go_up() && now >= hold_until => {
                 self.set_stage(Stage::Up, now);
                 Change::WentUp
             }
@@ -344,6 +341,10 @@ impl Neighbor {
                 _ => Change::None,
             },
         }
+    }
+
+    fn may_go_up(&self) -> bool {
+        self.hears_me && self.is_connected
     }
 
     fn measure(&mut self, beat: &Heartbeat, now: Instant) {
@@ -415,6 +416,7 @@ mod tests {
     fn up(lost: u64) -> (Neighbor, Instant) {
         let start = crate::testing::start();
         let mut neighbor = Neighbor::new(Profile::Lan.timing(), start);
+        neighbor.set_connected(true);
         let mut now = start;
         for sequence in 1..=400 {
             now = start + MS * 25 * sequence as u32;
@@ -430,6 +432,7 @@ mod tests {
     fn a_link_comes_up_after_the_hold_and_only_if_both_hear() {
         let start = crate::testing::start();
         let mut neighbor = Neighbor::new(Profile::Lan.timing(), start);
+        neighbor.set_connected(true);
         let changes: Vec<_> = (0..5)
             .map(|n| neighbor.handle_heartbeat(&beat(n + 1, ME), ME, start + MS * 25 * n as u32))
             .collect();
@@ -481,10 +484,10 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_forgotten_ends_nothing() {
+    fn a_probe_ends_nothing_once_another_connection_carries_the_link() {
         let (mut neighbor, now) = up(1_000);
         neighbor.hint(now);
-        neighbor.forget_probe();
+        neighbor.set_connected(true);
         assert_eq!(neighbor.ping_next(), None);
         assert_eq!(neighbor.handle_timeout(now + MS * 61), Change::None);
     }

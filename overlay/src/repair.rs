@@ -6,13 +6,14 @@
 use crate::event::Class;
 use crate::packet::{Ack, DATA_HEADER_SIZE, Data, FRAGMENT_SIZE, Urgency};
 use crate::rtt::Rtt;
+use crate::timing::Timing;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// The tail guard never fires earlier: timers of the other side are not finer.
 const GUARD_MIN: Duration = Duration::from_millis(2);
-/// A guard stops doubling here: the link's deadline ends a session before more would help.
+/// A guard stops doubling here, whatever the path.
 const GUARD_DOUBLINGS_MAX: u32 = 6;
 /// Unacknowledged bytes at which updates and bulk wait in their queues.
 const HISTORY_SIZE_MAX: usize = 2 << 20;
@@ -37,6 +38,9 @@ pub(crate) struct Sender {
     is_answered: bool,
     rtt: Rtt,
     ack_delay: Duration,
+    /// A guard never doubles beyond a heartbeat: within the link's deadline a control packet must
+    /// have as many tries as a heartbeat has.
+    heartbeat: Duration,
     figures: Figures,
 }
 
@@ -55,7 +59,7 @@ struct Sent {
 }
 
 impl Sender {
-    pub(crate) fn new(session: u32, rtt: Rtt, ack_delay: Duration) -> Self {
+    pub(crate) fn new(session: u32, rtt: Rtt, timing: Timing) -> Self {
         Self {
             session,
             next: 1,
@@ -66,7 +70,8 @@ impl Sender {
             again: BTreeSet::new(),
             is_answered: false,
             rtt,
-            ack_delay,
+            ack_delay: timing.ack_delay,
+            heartbeat: timing.heartbeat,
             figures: Figures::default(),
         }
     }
@@ -254,7 +259,8 @@ impl Sender {
             .filter(|(sequence, _)| !self.again.contains(sequence))
             .filter_map(move |(sequence, sent)| {
                 let doublings = (sent.tries.max(1) - 1).min(GUARD_DOUBLINGS_MAX);
-                Some((*sequence, sent.sent_at? + patience * (1 << doublings)))
+                let guard = (patience * (1 << doublings)).min(patience.max(self.heartbeat));
+                Some((*sequence, sent.sent_at? + guard))
             })
     }
 }
@@ -460,6 +466,7 @@ fn expand(low: u32, near: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::packet::{Frame, decode_frames};
+    use crate::timing::Profile;
 
     const RTT: Duration = Duration::from_millis(10);
 
@@ -467,7 +474,7 @@ mod tests {
     /// arrived and how often the sender sent.
     fn deliver(bodies: &[Bytes], mut loses: impl FnMut() -> bool) -> (Vec<Bytes>, Figures) {
         let start = crate::testing::start();
-        let mut sender = Sender::new(1, Rtt::default(), Duration::from_millis(2));
+        let mut sender = Sender::new(1, Rtt::default(), Profile::Lan.timing());
         let mut receiver = Receiver::new(Duration::from_millis(2), start);
         let mut arrived = Vec::new();
         let mut under_way: VecDeque<(Instant, bool, Bytes)> = VecDeque::new();
@@ -538,6 +545,33 @@ mod tests {
             let bound = 500 * percent / 100 * 4 + 10;
             assert!(figures.resent < bound, "{} at {percent} %", figures.resent);
         }
+    }
+
+    #[test]
+    fn a_packet_has_as_many_tries_within_the_deadline_as_a_heartbeat() {
+        let start = crate::testing::start();
+        let timing = Profile::Lan.timing();
+        let mut rtt = Rtt::default();
+        (0..50).for_each(|_| rtt.sample(Duration::from_millis(1)));
+        let mut sender = Sender::new(1, rtt, timing);
+        sender.number(
+            &Bytes::from_static(b"x"),
+            Class::Control,
+            Urgency::Normal,
+            start,
+        );
+        let mut now = start;
+        while now < start + timing.deadline_max {
+            sender.handle_timeout(now);
+            while sender.transmit(2_000, now, &mut Vec::new()) == Transmitted::Frame {}
+            now = sender.poll_timeout().expect("nothing acknowledges it");
+        }
+        let beats = timing.deadline_max.div_duration_f64(timing.heartbeat);
+        assert!(
+            sender.figures().sent as f64 >= beats.floor(),
+            "{}",
+            sender.figures().sent
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
-use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Step};
+use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Side, Step};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::file::NewFile;
 use crate::status::{Zone, ZoneDetail};
@@ -213,7 +213,15 @@ fn export(
     })?;
     written?;
     match done {
-        Done::Exported { .. } => Ok(()),
+        Done::Exported { serial, side } => {
+            if side == Side::IsSilent {
+                eprintln!(
+                    "dnsd: this side does not publish, as it lacks the majority: its serial is \
+                     {serial}, and secondaries see an earlier one"
+                );
+            }
+            Ok(())
+        }
         other => Err(unknown(&other)),
     }
 }

@@ -340,7 +340,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{INVITE_EXPIRES, Majority, Step, Version};
+    use crate::admin::{INVITE_EXPIRES, Majority, Side, Step, Version};
     use crate::io::admin_client::{Client, ClientError};
 
     /// A peer that answers what the tests ask.
@@ -358,7 +358,10 @@ mod tests {
                 // The size of the upload comes back as a serial.
                 assert_eq!(records, 7);
                 let serial = call.upload.len() as u32;
-                call.answer.done(Done::Exported { serial });
+                call.answer.done(Done::Exported {
+                    serial,
+                    side: Side::Publishes,
+                });
             }
             Request::ZoneExport { .. } => {
                 std::thread::spawn(move || {
@@ -370,7 +373,10 @@ mod tests {
                     call.answer
                         .text_blocking(&"é".repeat(TEXT_SIZE_MAX))
                         .unwrap();
-                    call.answer.done(Done::Exported { serial: 1 });
+                    call.answer.done(Done::Exported {
+                        serial: 1,
+                        side: Side::Publishes,
+                    });
                 });
             }
             Request::Stop => drop(call),
@@ -457,7 +463,8 @@ mod tests {
             assert_eq!(
                 done.unwrap(),
                 Done::Exported {
-                    serial: 5 * CHUNK_SIZE_MAX as u32
+                    serial: 5 * CHUNK_SIZE_MAX as u32,
+                    side: Side::Publishes,
                 }
             );
             assert_eq!(steps, [1, 2]);
@@ -477,7 +484,13 @@ mod tests {
                 Reply::Text(part) => text += &part,
                 other => panic!("{other:?}"),
             });
-            assert_eq!(done.unwrap(), Done::Exported { serial: 1 });
+            assert_eq!(
+                done.unwrap(),
+                Done::Exported {
+                    serial: 1,
+                    side: Side::Publishes,
+                }
+            );
             assert_eq!(text.lines().count(), EXPORT_LINES + 1);
             assert!(text.ends_with(&"é".repeat(TEXT_SIZE_MAX)));
         });

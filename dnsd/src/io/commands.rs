@@ -586,6 +586,10 @@ impl Driver {
             answer.refuse(no_such_zone(origin));
             return;
         };
+        let side = match self.peer.replica().may_publish() {
+            true => admin::Side::Publishes,
+            false => admin::Side::IsSilent,
+        };
         clock::spawn("export", move || {
             let mut text = String::new();
             let soa_first = version.apex().records().filter(|r| r.rtype == Rtype::SOA);
@@ -605,7 +609,10 @@ impl Driver {
                 }
             }
             if answer.text_blocking(&text).is_ok() {
-                answer.done(Done::Exported { serial: serial.0 });
+                answer.done(Done::Exported {
+                    serial: serial.0,
+                    side,
+                });
             }
         });
     }

@@ -423,8 +423,8 @@ impl Driver {
                 info!(%neighbor, "link up");
                 self.peer.handle_neighbor_up(neighbor, wall, now);
             }
-            Event::NeighborDown(neighbor) => {
-                info!(%neighbor, "link down");
+            Event::NeighborDown(neighbor, why) => {
+                info!(%neighbor, %why, "link down");
                 self.peer.handle_neighbor_down(neighbor, wall, now);
             }
             Event::Excluded { by } => {

@@ -175,9 +175,10 @@ fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<E
     };
     let (mut data, member) = open(config)?;
     let seeds = match &member {
+        Some(member) if member.is_seeded => Seeds::default(),
+        _ if is_fresh => seeds,
         // A first start that was cut off, perhaps by a port in use: the next one brings it all.
-        Some(member) if !member.is_seeded => read_seeds(config)?,
-        _ => seeds,
+        _ => read_seeds(config)?,
     };
     // All of these before anything is founded or joined: a port in use is no reason to leave a
     // member behind that does not run.

@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zones::Rcode;
 
 /// What an operator may set about connections.
@@ -66,6 +66,10 @@ impl Default for Limits {
 const IN_FLIGHT_MAX: usize = 64;
 /// Zone transfers of one connection at the same time.
 const TRANSFERS_PER_CONNECTION_MAX: usize = 1;
+/// A transfer waits no longer for what is settled to be published.
+const PUBLISH_WAIT: Duration = Duration::from_secs(1);
+/// How often it looks: a mark takes some milliseconds to the disk, and transfers are few.
+const PUBLISH_LOOK: Duration = Duration::from_millis(2);
 /// Bytes of responses gathered for one write.
 const WRITE_SIZE: usize = 64 * 1024;
 /// Room for requests that are read ahead; a longer request makes it grow.
@@ -226,7 +230,7 @@ async fn accept(
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a TCP connection");
-                tokio::time::sleep(ERROR_PAUSE).await;
+                sleep(ERROR_PAUSE).await;
                 continue;
             }
         };
@@ -323,6 +327,7 @@ impl Connection {
                     let (server, responses) = (Arc::clone(server), responses.clone());
                     tokio::spawn(async move {
                         let _permits = permits;
+                        let served = when_published(&server, &message, served).await;
                         send_transfer(&server, &message, &served, &responses).await;
                     });
                 }
@@ -360,6 +365,19 @@ impl Connection {
             }
         }
     }
+}
+
+/// Replication protocol section 10: a transfer waits for what was settled when it was asked for.
+/// Who reads by AXFR what he has just written finds it.
+async fn when_published(server: &Server, request: &Bytes, asked: Arc<Served>) -> Arc<Served> {
+    let deadline = Instant::now() + PUBLISH_WAIT;
+    let mut newest = Arc::clone(&asked);
+    while newest.shown < asked.begun && Instant::now() < deadline {
+        sleep(PUBLISH_LOOK).await;
+        newest = server.shared.served.load_full();
+    }
+    let is_there_still = transfer::messages(request, &newest, &server.answer_limits).is_some();
+    if is_there_still { newest } else { asked }
 }
 
 /// Sends a zone message by message, as fast as the client takes them.

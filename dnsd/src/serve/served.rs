@@ -15,4 +15,8 @@ pub struct Served {
     /// Requests that have an outcome: one that comes again goes to the peer whatever the policy
     /// says by now.
     pub remembered: Remembered,
+    /// How many settled states were on their way to be published, this side having the majority.
+    pub begun: u64,
+    /// Up to which of them what is shown has come.
+    pub shown: u64,
 }

@@ -2,11 +2,11 @@
 
 use super::Router;
 use super::agree::Issue;
-use crate::event::Event;
+use crate::event::{Event, Why};
 use crate::link::{Companion, Listing, Side};
 use crate::link_event::{LinkId, LinkOutput};
 use crate::link_state::Stopping;
-use crate::neighbor::{Change, Why};
+use crate::neighbor::Change;
 use crate::packet::{BeatPacket, Heartbeat};
 use crate::peer_id::{Incarnation, PeerId};
 use bytes::Bytes;
@@ -150,7 +150,7 @@ impl Router {
                 self.dialing.went_up(peer, now);
                 self.event(Event::NeighborUp(peer));
             }
-            Change::WentDown(_) => {
+            Change::WentDown(why) => {
                 let listing = link.end_session();
                 // A dead neighbor's connection ends only after the transport's idle time-out;
                 // another neighbor may have what was asked for.
@@ -159,7 +159,7 @@ impl Router {
                     self.event(Event::FetchFailed(fetch));
                 }
                 self.dialing.went_down(peer, now);
-                self.event(Event::NeighborDown(peer));
+                self.event(Event::NeighborDown(peer, why));
                 // Bad news does not wait.
                 if listing == Listing::Changed {
                     self.restate(Issue::Always, now);

@@ -4,7 +4,7 @@
 use super::Router;
 use super::agree::Issue;
 use crate::dialing::{Candidate, Kept, Silence, Target, keep};
-use crate::event::{Event, Output};
+use crate::event::{Event, Output, Why};
 use crate::hello::{HELLO_SIZE_MAX, Hello};
 use crate::link::{Companion, Link, Side, Triple};
 use crate::link_event::{
@@ -12,7 +12,6 @@ use crate::link_event::{
     StreamId,
 };
 use crate::members::{KeyClass, Shown};
-use crate::neighbor::Why;
 use crate::peer_id::{PeerId, PublicKey};
 use crate::signed::LINK_STATE;
 use crate::status::LinkStage;
@@ -232,7 +231,7 @@ impl Router {
     pub(super) fn drop_peer(&mut self, peer: PeerId, now: Instant) {
         self.take_down(peer, Why::Closed, now);
         if let Some(link) = self.links.get_mut(&peer) {
-            link.connection = None;
+            link.disconnect();
         }
         self.multicasts.forget_neighbor(peer);
         self.states.remove(peer);
@@ -645,22 +644,13 @@ impl Router {
         match of_link.next() {
             None => {}
             Some((peer, _, 0)) => {
-                let triple = self
-                    .links
-                    .get_mut(&peer)
-                    .and_then(|link| link.connection.take());
+                let triple = self.links.get_mut(&peer).and_then(Link::disconnect);
                 if let Some(triple) = triple {
                     self.close_triple(&triple, CloseCode::Superseded);
                 }
-                let is_superseded = code == Some(CloseCode::Superseded as u32);
-                match self.links.get_mut(&peer) {
-                    // The other end keeps another connection of this pair: its heartbeats decide.
-                    // The canary's end, which may have come first, says nothing more.
-                    Some(link) if is_superseded && link.neighbor.is_up() => {
-                        link.neighbor.forget_probe();
-                    }
-                    // Without a connection no link comes up.
-                    _ => self.take_down(peer, Why::Closed, now),
+                // The other end keeps another connection of this pair: its heartbeats decide.
+                if code != Some(CloseCode::Superseded as u32) {
+                    self.take_down(peer, Why::Closed, now);
                 }
             }
             Some((peer, link, 1)) => {

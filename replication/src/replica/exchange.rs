@@ -596,8 +596,9 @@ mod tests {
         for told_of_eviction in [false, true] {
             let mut world = World::new();
             world.disk = Disk::Hangs;
-            // Beyond the ceiling, which the hanging disk would have to raise.
-            world.wall += Duration::from_secs(3_600);
+            // Beyond the ceiling, which the hanging disk would have to raise, and yet no clock that
+            // was set.
+            world.wall += Duration::from_secs(30);
             let digest = Digest([3; 32]);
             let body = Bytes::from_static(b"body");
             let submitted =

@@ -456,7 +456,7 @@ impl Machine {
                 self.peer.handle_view(&view, wall, now);
             }
             Event::NeighborUp(neighbor) => self.peer.handle_neighbor_up(neighbor, wall, now),
-            Event::NeighborDown(neighbor) => self.peer.handle_neighbor_down(neighbor, wall, now),
+            Event::NeighborDown(neighbor, _) => self.peer.handle_neighbor_down(neighbor, wall, now),
             Event::Pressure(pressure) => self.peer.handle_pressure(pressure),
             Event::Evicted { .. } => self.peer.set_evicted(),
             Event::OwnIncarnationSeen(_) => panic!("nobody runs twice with one key here"),

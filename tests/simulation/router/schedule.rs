@@ -296,7 +296,7 @@ impl Simulation {
                     self.up.insert((number, self.world.number(*peer)));
                     self.tell_members(number, *peer);
                 }
-                Event::NeighborDown(peer) => {
+                Event::NeighborDown(peer, _) => {
                     self.up.remove(&(number, self.world.number(*peer)));
                 }
                 _ => {}
