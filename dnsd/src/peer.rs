@@ -10,46 +10,35 @@
 //! one message, one batch for the disk and one set of zones to serve. What takes long (folding a
 //! long log, writing a checkpoint) goes on in slices.
 
+mod checkpoints;
+mod imports;
+mod updates;
+
+pub use checkpoints::Checkpoint;
+
 use crate::body::Body;
 use crate::durable::LoadError;
-use crate::fold::{Fold, Lifted};
+use crate::fold::Fold;
 use crate::imports::Imports;
-use crate::prefix::any_contains;
 use crate::publish::{Publisher, ZoneNews};
-use crate::rebase::{self, Carrier, Rebased};
-use crate::requests::{
-    Answer, ClientId, CommandRefused, Request, Requests, UpdateRequest, Waits, command_digest,
-    unsigned_digest,
-};
+use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
-use crate::state::{Effect as Change, Outcome, State, is_remembered};
+use crate::state::{Outcome, State, is_remembered};
 use bytes::Bytes;
+use checkpoints::{CHECKPOINT_PERIOD, Checkpointing};
+use imports::{IMPORT_PATIENCE, Import, OFFER_AGAIN};
 use overlay::{Admit, Incarnation, PeerId, Pressure, View};
 use replication::{
-    Batch, BatchId, BlobHash, Class, Digest, Event, Majority, MemberSet, NotNow, Output, Phase,
-    Publish, Refused, Replica, Stamp, Submitted,
+    Batch, BatchId, BlobHash, Class, Event, Majority, MemberSet, NotNow, Output, Publish, Replica,
+    Stamp,
 };
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use zones::{Name, Rcode, Serial, Update, Version};
+use zones::{Name, Version};
 
 /// Entries folded in one call: about a millisecond, far below the 5 ms after which neighbors
 /// would notice that the peer's tick stands still.
 const FOLD_BUDGET: usize = 1_000;
-/// A checkpoint is written when the log since the last one has grown to this.
-const CHECKPOINT_SIZE: usize = 8 << 20;
-/// And at the latest this long after the last one.
-const CHECKPOINT_PERIOD: Duration = Duration::from_secs(30);
-/// An import that the members have not fetched by then is given up.
-const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
-/// A request that could not be looked at for so long makes no entry any more: an unsigned one is
-/// remembered for 15 s, in stamps of clocks that may differ a little.
-const SUBMIT_WITHIN: Duration = Duration::from_secs(8);
-/// How often the data of an import is offered to those who lack it.
-const OFFER_AGAIN: Duration = Duration::from_secs(1);
-/// Most imports under way at once: each holds a zone in memory.
-const IMPORTS_MAX: usize = 16;
 
 /// All that a peer does to the world.
 pub enum Effect {
@@ -67,7 +56,7 @@ pub enum Effect {
     Members(MemberSet),
     /// Write rows of the log, flush once, then `handle_durable`.
     Write(Batch),
-    /// Make new bases for these zones aside by [`rebase::run`], then `handle_rebased`.
+    /// Make new bases for these zones aside by [`crate::rebase::run`], then `handle_rebased`.
     Rebase(Vec<Version>),
     /// Write a checkpoint, then `handle_checkpoint`.
     Checkpoint(Box<Checkpoint>),
@@ -87,44 +76,6 @@ pub enum Effect {
     NotEvicted,
     /// Something for the operator's log.
     Log(Event),
-}
-
-/// What a checkpoint stores: the zones of `state`, and what the replica needs with them.
-#[derive(Clone, Debug)]
-pub struct Checkpoint {
-    /// The state of the checkpoint before: what did not change since need not be written.
-    pub previous: State,
-    /// The state at the mark.
-    pub state: State,
-    /// The replica's part.
-    pub meta: Bytes,
-}
-
-/// An import whose data is being spread.
-#[derive(Debug)]
-struct Import {
-    client: ClientId,
-    origin: Name,
-    serial: Serial,
-    size: u64,
-    majority: Majority,
-    unchanged_since: Option<Stamp>,
-    since: Instant,
-    offered: Instant,
-}
-
-enum Checkpointing {
-    /// Nothing to do before this.
-    Idle { due: Instant },
-    /// Folding up to the mark.
-    Folding { mark: Stamp, state: Box<State> },
-    /// Zones of it get new bases, aside.
-    Rebasing { mark: Stamp, state: Box<State> },
-    /// The store writes it.
-    Writing {
-        state: Box<State>,
-        rebased: Vec<Rebased>,
-    },
 }
 
 /// The machine.
@@ -207,85 +158,6 @@ impl Peer {
         };
         peer.drain();
         Ok(peer)
-    }
-
-    /// An UPDATE came. It is answered by [`Effect::Answer`].
-    pub fn handle_update(
-        &mut self,
-        client: ClientId,
-        message: Bytes,
-        source: SocketAddr,
-        wall: Duration,
-        now: Instant,
-    ) {
-        if self.is_stopping || self.is_evicted || self.replica.stands_apart() {
-            self.answer(client, Answer::Unavailable);
-            return;
-        }
-        let update = match Update::from_message(&message) {
-            Ok(update) => update,
-            Err(error) => {
-                self.answer(client, Answer::Outcome(Outcome::Rcode(error.rcode())));
-                return;
-            }
-        };
-        let digest = unsigned_digest(&message, source);
-        let request = Request::Update(UpdateRequest {
-            message,
-            update,
-            source,
-        });
-        if self.requests.add(digest, request, client, now).is_err() {
-            self.refused += 1;
-            self.answer(client, Answer::Unavailable);
-        }
-        self.called = Some((wall, now));
-    }
-
-    /// An operator imports a zone: its data is durable here as a blob.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a different fact of one command"
-    )]
-    pub fn handle_import(
-        &mut self,
-        client: ClientId,
-        origin: Name,
-        serial: Serial,
-        blob: BlobHash,
-        size: u64,
-        version: Version,
-        majority: Majority,
-        wall: Duration,
-        now: Instant,
-    ) -> Result<(), CommandRefused> {
-        if self.fold.now().version(&origin).is_some() {
-            return Err(CommandRefused::ZoneExists);
-        }
-        if self.spreading.len() == IMPORTS_MAX {
-            return Err(CommandRefused::Busy);
-        }
-        let unchanged_since = self
-            .fold
-            .now()
-            .zones()
-            .get(&origin)
-            .and_then(|zone| zone.changed);
-        self.imports.insert(blob, version);
-        self.replica.offer_blob(blob, size, now);
-        let import = Import {
-            client,
-            origin,
-            serial,
-            size,
-            majority,
-            unchanged_since,
-            since: now,
-            offered: now,
-        };
-        self.spreading.insert(blob, import);
-        self.called = Some((wall, now));
-        Ok(())
     }
 
     /// An operator removes a zone.
@@ -416,43 +288,6 @@ impl Peer {
         now: Instant,
     ) {
         self.replica.handle_blob_failed(blob, from, now);
-        self.called = Some((wall, now));
-    }
-
-    /// The new bases that were asked for are made.
-    pub fn handle_rebased(&mut self, rebased: Vec<Rebased>, wall: Duration, now: Instant) {
-        let idle = Checkpointing::Idle { due: now };
-        let Checkpointing::Rebasing { mark, mut state } =
-            std::mem::replace(&mut self.checkpointing, idle)
-        else {
-            panic!("only bases that were asked for come back");
-        };
-        for one in &rebased {
-            Carrier::new(one).carry(&mut state);
-        }
-        self.carry(&rebased);
-        self.ask_for_checkpoint(mark, state, rebased);
-        self.called = Some((wall, now));
-    }
-
-    /// The checkpoint that was asked for is on disk.
-    pub fn handle_checkpoint(&mut self, wall: Duration, now: Instant) {
-        let idle = Checkpointing::Idle {
-            due: now + CHECKPOINT_PERIOD,
-        };
-        let Checkpointing::Writing { state, rebased } =
-            std::mem::replace(&mut self.checkpointing, idle)
-        else {
-            panic!("only a checkpoint that was asked for comes back");
-        };
-        let mark = state.at();
-        self.log_size = 0;
-        if self.fold.handle_checkpoint(*state) == Lifted::Yes {
-            self.requests.handle_log_changed();
-        }
-        // A change of the log meanwhile made the fold begin again at the checkpoint before.
-        self.carry(&rebased);
-        self.replica.handle_checkpoint(mark, wall, now);
         self.called = Some((wall, now));
     }
 
@@ -595,12 +430,6 @@ impl Peer {
         (self.requests.len(), self.refused)
     }
 
-    /// How many members still lack the data of an import.
-    #[must_use]
-    pub fn import_lackers(&self, blob: BlobHash) -> Vec<PeerId> {
-        self.replica.blob_lackers(blob)
-    }
-
     fn go_on(&mut self, wall: Duration, now: Instant) {
         loop {
             self.drain();
@@ -654,30 +483,6 @@ impl Peer {
             }
         }
         has_settled
-    }
-
-    /// Answers operators: what a command did is seen by queries when it is said to be done. A side
-    /// that may not publish has nothing to wait for.
-    fn answer_commands(&mut self) {
-        let published = self.publisher.published().map(State::at);
-        let may_publish = self.replica.may_publish();
-        for (stamp, client, outcome) in std::mem::take(&mut self.unpublished) {
-            if may_publish && published < Some(stamp) {
-                self.unpublished.push((stamp, client, outcome));
-            } else {
-                self.answer(client, Answer::Outcome(outcome));
-            }
-        }
-    }
-
-    /// Whether requests may be looked at: while the disk hangs nothing can be stamped, and looking
-    /// at all of them at every event would stop this thread.
-    fn is_taking(&mut self) -> bool {
-        let is_away = matches!(self.replica.phase(), Phase::Withdrawn | Phase::Starting);
-        if !is_away {
-            self.requests.handle_disk_returned();
-        }
-        !is_away
     }
 
     /// Takes what the replica has to say. True if it said anything that the fold must follow.
@@ -749,105 +554,6 @@ impl Peer {
         changed
     }
 
-    /// Decides what a request waits for, or answers it (replication protocol section 8). True if
-    /// anything settled on the way.
-    fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) -> bool {
-        let Some(waiting) = self.requests.get(&digest) else {
-            return false;
-        };
-        let Request::Update(request) = &waiting.request else {
-            return false;
-        };
-        let next = self.replica.next_stamp(wall);
-        if let Some(outcome) = self.fold.answered(digest, next) {
-            self.finish(&digest, outcome);
-            return false;
-        }
-        if self.fold.now().answered(digest, next).is_some() {
-            self.requests.wait(digest, Waits::Entry(next));
-            return false;
-        }
-        // Authorisation is decided here and never again; this and NOTAUTH are the only answers
-        // that do not wait for settled state.
-        let now_state = self.fold.now();
-        if !any_contains(&now_state.policy().update, request.source.ip()) {
-            self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
-            return false;
-        }
-        let origin = request.update.zone().clone();
-        if now_state.version(&origin).is_none() {
-            self.finish(&digest, Outcome::Rcode(Rcode::NOTAUTH));
-            return false;
-        }
-        match now_state.consider(&origin, &request.update) {
-            // Its first answer may be forgotten by now, and it must not be done twice.
-            Change::Changes(_) if waiting.is_older_than(SUBMIT_WITHIN, now) => {
-                self.give_up(&digest);
-            }
-            Change::Changes(_) if self.pressure == Pressure::High => self.give_up(&digest),
-            Change::Changes(offset) => {
-                let body = Body::Update {
-                    origin,
-                    offset,
-                    source: request.source.ip(),
-                    message: request.message.clone(),
-                };
-                match self.submit(digest, &body, Vec::new(), wall, now) {
-                    Ok(()) => {
-                        self.requests.wait(digest, Waits::Entry(next));
-                        // The next request must see what this one does.
-                        return self.fold_on();
-                    }
-                    Err(Refused::Withdrawn) => self.requests.wait(digest, Waits::Disk),
-                    Err(
-                        Refused::Full | Refused::Evicted | Refused::TooLarge | Refused::BlobMissing,
-                    ) => {
-                        self.give_up(&digest);
-                    }
-                }
-            }
-            Change::Nothing(_) => {
-                let (read, stamp) = self.replica.read_stamp(wall, now);
-                self.requests.wait(digest, Waits::Read(read, stamp));
-            }
-        }
-        false
-    }
-
-    /// Answers requests whose read stamp is settled: nothing can come before it any more.
-    fn answer_reads(&mut self) {
-        let Some(settled) = self.fold.settled() else {
-            return;
-        };
-        let mut answers = Vec::new();
-        let mut again = Vec::new();
-        for digest in self.requests.reads_up_to(settled.at()) {
-            let Some(waiting) = self.requests.get(&digest) else {
-                continue;
-            };
-            let (Request::Update(request), Waits::Read(read, stamp)) =
-                (&waiting.request, waiting.waits)
-            else {
-                continue;
-            };
-            self.replica.release_read(read);
-            if let Some(outcome) = settled.answered(digest, stamp) {
-                answers.push((digest, outcome));
-                continue;
-            }
-            match settled.consider(request.update.zone(), &request.update) {
-                Change::Nothing(rcode) => answers.push((digest, Outcome::Rcode(rcode))),
-                Change::Changes(_) => again.push(digest),
-            }
-        }
-        for (digest, outcome) in answers {
-            self.finish(&digest, outcome);
-        }
-        for digest in again {
-            self.requests.wait(digest, Waits::Turn);
-        }
-    }
-
     /// Publishes what is settled, where this side may (replication protocol section 10).
     fn publish(&mut self, wall: Duration, now: Instant) {
         let Some(settled) = self.fold.settled() else {
@@ -890,83 +596,6 @@ impl Peer {
         }
     }
 
-    /// A peer that was starting, or out of reach, has not heard of an import.
-    fn offer_again(&mut self, now: Instant) {
-        for (blob, import) in &mut self.spreading {
-            if import.offered + OFFER_AGAIN > now {
-                continue;
-            }
-            import.offered = now;
-            if !self.replica.blob_lackers(*blob).is_empty() {
-                self.replica.offer_blob(*blob, import.size, now);
-            }
-        }
-    }
-
-    /// Writes the one commit entry of an import when everybody holds its data.
-    fn commit_imports(&mut self, wall: Duration, now: Instant) {
-        let due: Vec<BlobHash> = self
-            .spreading
-            .iter()
-            .filter(|(blob, import)| {
-                self.replica.blob_lackers(**blob).is_empty()
-                    || import.since + IMPORT_PATIENCE <= now
-            })
-            .map(|(blob, _)| *blob)
-            .collect();
-        for blob in due {
-            if !self.replica.is_settling() && self.spreading[&blob].since + IMPORT_PATIENCE > now {
-                continue;
-            }
-            let import = self.spreading.remove(&blob).expect("it was just found");
-            if let Err(refused) = self.commit_import(blob, &import, wall, now) {
-                self.give_up_blob(blob);
-                self.answer(import.client, Answer::Refused(refused));
-            }
-        }
-    }
-
-    /// The data of an import that will not be: it goes, unless something else needs it.
-    pub fn give_up_blob(&mut self, blob: BlobHash) {
-        if self.replica.needs_blob(blob) || self.spreading.contains_key(&blob) {
-            return;
-        }
-        self.imports.remove(&blob);
-        self.replica.forget_blob(blob);
-        self.effects.push_back(Effect::DropBlob(blob));
-    }
-
-    fn commit_import(
-        &mut self,
-        blob: BlobHash,
-        import: &Import,
-        wall: Duration,
-        now: Instant,
-    ) -> Result<(), CommandRefused> {
-        if !self.replica.blob_lackers(blob).is_empty() {
-            return Err(CommandRefused::NotSpread);
-        }
-        if import.majority == Majority::Needed && !self.replica.may_publish() {
-            return Err(CommandRefused::NoMajority);
-        }
-        let state = self.fold.now();
-        let changed = state
-            .zones()
-            .get(&import.origin)
-            .and_then(|zone| zone.changed);
-        if changed != import.unchanged_since {
-            return Err(CommandRefused::ZoneChanged);
-        }
-        let body = Body::Import {
-            origin: import.origin.clone(),
-            offset: state.offset(&import.origin, import.serial),
-            unchanged_since: import.unchanged_since,
-            blob,
-        };
-        let origin = Some(import.origin.clone());
-        self.command(import.client, origin, &body, vec![blob], wall, now)
-    }
-
     fn command(
         &mut self,
         client: ClientId,
@@ -988,109 +617,6 @@ impl Peer {
         self.called = Some((wall, now));
         self.requests.wait(digest, Waits::Entry(Stamp::ZERO));
         Ok(())
-    }
-
-    fn submit(
-        &mut self,
-        digest: Digest,
-        body: &Body,
-        blobs: Vec<BlobHash>,
-        wall: Duration,
-        now: Instant,
-    ) -> Result<(), Refused> {
-        let submitted = self
-            .replica
-            .submit(Some(digest), body.encode(), blobs, wall, now)?;
-        self.note_authored(submitted);
-        Ok(())
-    }
-
-    fn note_authored(&mut self, submitted: Submitted) {
-        if let Submitted::Stamped(stamp) = submitted {
-            self.fold.handle_arrived(stamp);
-        }
-    }
-
-    /// Takes a checkpoint when the log has grown or time has passed, in slices.
-    fn write_checkpoint(&mut self, now: Instant) {
-        if let Checkpointing::Idle { due } = self.checkpointing {
-            if due > now && self.log_size < CHECKPOINT_SIZE {
-                return;
-            }
-            let Some(mark) = self.replica.checkpoint_mark() else {
-                return;
-            };
-            let state = Box::new(self.fold.checkpoint().clone());
-            self.checkpointing = Checkpointing::Folding { mark, state };
-        }
-        let Checkpointing::Folding { mark, state } = &mut self.checkpointing else {
-            return;
-        };
-        let mark = *mark;
-        for (folded, entry) in self.replica.log_after(state.at()).enumerate() {
-            if entry.stamp() > mark {
-                break;
-            }
-            if folded == FOLD_BUDGET {
-                return;
-            }
-            state.apply(entry, &self.imports);
-        }
-        state.reach(mark);
-        let state = state.clone();
-        let due = rebase::due(self.fold.checkpoint(), &state);
-        if due.is_empty() {
-            self.ask_for_checkpoint(mark, state, Vec::new());
-        } else {
-            self.checkpointing = Checkpointing::Rebasing { mark, state };
-            self.effects.push_back(Effect::Rebase(due));
-        }
-    }
-
-    fn ask_for_checkpoint(&mut self, mark: Stamp, state: Box<State>, rebased: Vec<Rebased>) {
-        let checkpoint = Checkpoint {
-            previous: self.fold.checkpoint().clone(),
-            state: (*state).clone(),
-            meta: self.replica.checkpoint_meta(mark),
-        };
-        self.checkpointing = Checkpointing::Writing { state, rebased };
-        self.effects
-            .push_back(Effect::Checkpoint(Box::new(checkpoint)));
-    }
-
-    /// Takes over to new bases what newer states have changed since. Some microseconds for each
-    /// name changed while the bases were made.
-    fn carry(&mut self, rebased: &[Rebased]) {
-        for one in rebased {
-            let mut carrier = Carrier::new(one);
-            self.publisher.carry(&mut carrier);
-            for (_, state) in &mut self.publishing {
-                carrier.carry(state);
-            }
-            self.fold.carry(&mut carrier);
-        }
-    }
-
-    fn finish(&mut self, digest: &Digest, outcome: Outcome) {
-        let Some(waiting) = self.requests.remove(digest) else {
-            return;
-        };
-        if let Waits::Read(read, _) = waiting.waits {
-            self.replica.release_read(read);
-        }
-        for client in waiting.clients {
-            self.answer(client, Answer::Outcome(outcome));
-        }
-    }
-
-    fn give_up(&mut self, digest: &Digest) {
-        let Some(waiting) = self.requests.remove(digest) else {
-            return;
-        };
-        self.refused += 1;
-        for client in waiting.clients {
-            self.answer(client, Answer::Unavailable);
-        }
     }
 
     fn answer(&mut self, client: ClientId, answer: Answer) {

@@ -12,7 +12,10 @@ mod agree;
 mod beat;
 mod bulk;
 mod carry;
+mod companions;
 mod connect;
+mod hello;
+mod joins;
 
 use crate::admit::ADDRESSES_MAX;
 use crate::config::{Config, Faults};

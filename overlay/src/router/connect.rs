@@ -1,22 +1,19 @@
-//! Connections: who may open which, LINK_HELLO, which one stays, beat and canary beside it
-//! (overlay protocol section 1).
+//! Connections: who may open which, and what comes on them (overlay protocol section 1).
 
 use super::Router;
 use super::agree::Issue;
-use crate::dialing::{Candidate, Kept, Silence, Target, keep};
+use super::hello::HELLO_STREAM;
+use crate::dialing::Target;
 use crate::event::{Event, Output, Why};
-use crate::hello::{HELLO_SIZE_MAX, Hello};
-use crate::link::{Companion, Link, Side, Triple};
+use crate::hello::HELLO_SIZE_MAX;
+use crate::link::{Link, Triple};
 use crate::link_event::{
-    CloseCode, DialFailed, DialId, Direction, Expected, LinkEvent, LinkId, LinkOutput, Protocol,
-    StreamId,
+    CloseCode, DialFailed, DialId, Expected, LinkEvent, LinkId, LinkOutput, Protocol, StreamId,
 };
-use crate::members::{KeyClass, Shown};
+use crate::members::KeyClass;
 use crate::peer_id::{PeerId, PublicKey};
-use crate::signed::LINK_STATE;
 use crate::status::LinkStage;
-use crate::stream::{KIND_FETCH, KIND_HELLO, STREAM_FRAME_SIZE_MAX, StreamReader, frame};
-use bytes::Bytes;
+use crate::stream::{KIND_FETCH, KIND_HELLO, STREAM_FRAME_SIZE_MAX, StreamReader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -29,28 +26,27 @@ const UNKNOWN_MAX: usize = 16;
 const UNNAMED_CANARIES_MAX: usize = 64;
 /// Streams of one connection that have begun and say nothing whole yet.
 const STREAMS_MAX: usize = 64;
-/// The router's number for the stream of its LINK_HELLO; fetches number theirs from 1.
-const HELLO_STREAM: u64 = 0;
 
 /// A connection, until it is closed.
 pub(super) struct Connection {
-    protocol: Protocol,
+    pub(super) protocol: Protocol,
     /// None for a canary: its nonce says whose it is.
-    peer: Option<PeerId>,
-    dialed: Option<Target>,
-    remote: SocketAddr,
+    pub(super) peer: Option<PeerId>,
+    pub(super) dialed: Option<Target>,
+    pub(super) remote: SocketAddr,
     /// By which this end knows a `zc-link`.
-    nonce: [u8; 16],
+    pub(super) nonce: [u8; 16],
     /// The nonce that a canary brought before its link's LINK_HELLO.
-    claim: Option<[u8; 16]>,
-    stage: ConnectionStage,
+    pub(super) claim: Option<[u8; 16]>,
+    pub(super) stage: ConnectionStage,
     /// This end has accepted it and says its LINK_HELLO.
-    is_greeted: bool,
+    pub(super) is_greeted: bool,
     streams: BTreeMap<StreamId, StreamReader>,
 }
 
+/// Whether a connection has said what it is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ConnectionStage {
+pub(super) enum ConnectionStage {
     /// Closed at this time unless it says what it is for.
     Mute {
         until: Instant,
@@ -152,7 +148,7 @@ impl Router {
         }
     }
 
-    /// Dials wanted links that are down, and the beats and canaries that are absent.
+    /// Dials wanted links that are down, and what is absent beside those that are up.
     pub(super) fn dial_due(&mut self, now: Instant) {
         for peer in self.dialing.take_due(now, &mut self.random) {
             let is_alive = self.links.get(&peer).is_some_and(|link| {
@@ -162,34 +158,7 @@ impl Router {
                 self.dial_peer(peer);
             }
         }
-        let mut companions = Vec::new();
-        for (peer, link) in &mut self.links {
-            let Some(triple) = &mut link.connection else {
-                continue;
-            };
-            if triple.side == Side::Acceptor {
-                continue;
-            }
-            let (link, remote) = (triple.link, triple.remote);
-            for (protocol, companion) in [
-                (Protocol::Beat, &mut triple.beat),
-                (Protocol::Canary, &mut triple.canary),
-            ] {
-                if let Companion::Absent { dial_at } = *companion
-                    && dial_at <= now
-                {
-                    *companion = Companion::Dialing;
-                    companions.push((Target::Companion(*peer, link, protocol), protocol, remote));
-                }
-            }
-        }
-        for (target, protocol, address) in companions {
-            if self.dial(target, protocol, address).is_none()
-                && let Target::Companion(peer, link, protocol) = target
-            {
-                self.set_companion(peer, link, protocol, None, now);
-            }
-        }
+        self.dial_companions(now);
     }
 
     pub(super) fn close_mute_connections(&mut self, now: Instant) {
@@ -266,62 +235,6 @@ impl Router {
             .retain(|peer| members.class(peer) != KeyClass::Evicted);
     }
 
-    pub(super) fn pass_join_output(&mut self, output: LinkOutput) {
-        let output = match output {
-            LinkOutput::Dial {
-                dial,
-                address,
-                protocol,
-                expected,
-            } => {
-                // `Join` numbers its dials by itself; on the way they get numbers of their own.
-                let Some(dial) = self.dialing.start(Target::Join(dial)) else {
-                    return;
-                };
-                LinkOutput::Dial {
-                    dial,
-                    address,
-                    protocol,
-                    expected,
-                }
-            }
-            LinkOutput::Close { link, code } => {
-                self.connections.remove(&link);
-                LinkOutput::Close { link, code }
-            }
-            other => other,
-        };
-        self.link_output(output);
-    }
-
-    fn pass_join_opened(&mut self, link: LinkId, event: &LinkEvent, target: Option<Target>) {
-        let LinkEvent::Opened {
-            key,
-            protocol,
-            exporter,
-            remote,
-            ..
-        } = *event
-        else {
-            return;
-        };
-        let dialed = match target {
-            Some(Target::Join(dial)) => Some(dial),
-            _ => None,
-        };
-        let peer = key.map(|key| key.peer_id());
-        let known = ConnectionStage::Known;
-        self.remember(link, protocol, peer, target, remote, known);
-        let event = LinkEvent::Opened {
-            key,
-            protocol,
-            dialed,
-            exporter,
-            remote,
-        };
-        self.event(Event::JoinLink { link, event });
-    }
-
     fn handle_opened(
         &mut self,
         id: LinkId,
@@ -364,7 +277,7 @@ impl Router {
 
     /// Why a connection is closed at once; none: it may go on. The table (protocol × class of the
     /// key) of overlay protocol section 1.
-    fn refuses(
+    pub(super) fn refuses(
         &self,
         protocol: Protocol,
         peer: Option<PeerId>,
@@ -414,7 +327,7 @@ impl Router {
         }
     }
 
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         id: LinkId,
         protocol: Protocol,
@@ -437,42 +350,6 @@ impl Router {
             streams: BTreeMap::new(),
         };
         self.connections.insert(id, connection);
-    }
-
-    /// Accepts a connection of a member and opens the stream of the LINK_HELLO, once.
-    fn greet(&mut self, link: LinkId) {
-        match self.connections.get_mut(&link) {
-            Some(connection) if !connection.is_greeted => connection.is_greeted = true,
-            _ => return,
-        }
-        self.link_output(LinkOutput::Accept(link));
-        self.link_output(LinkOutput::OpenStream {
-            link,
-            number: HELLO_STREAM,
-            direction: Direction::One,
-        });
-    }
-
-    fn send_hello(&mut self, id: LinkId, stream: StreamId) {
-        let Some(connection) = self.connections.get(&id) else {
-            return;
-        };
-        let known = connection.peer.map(|peer| self.states.newest(peer));
-        let hello = Hello {
-            cluster: self.config.cluster,
-            incarnation: self.signer.incarnation(),
-            name: self.config.name.clone(),
-            nonce: connection.nonce,
-            addresses: self.config.addresses.clone(),
-            known: known.unwrap_or_default(),
-            admit: self.config.admit.clone(),
-        };
-        self.link_output(LinkOutput::StreamData {
-            link: id,
-            stream,
-            data: frame(KIND_HELLO, &hello.encode()),
-            finish: true,
-        });
     }
 
     fn handle_stream(
@@ -514,105 +391,6 @@ impl Router {
             (Err(_), _) => {
                 self.counters.malformed += 1;
                 self.close(id, CloseCode::Protocol);
-            }
-        }
-    }
-
-    fn handle_hello(&mut self, id: LinkId, peer: PeerId, body: &Bytes, now: Instant) {
-        let hello = Hello::decode(body).filter(|hello| hello.cluster == self.config.cluster);
-        let Some(hello) = hello else {
-            self.counters.malformed += 1;
-            return self.close(id, CloseCode::Protocol);
-        };
-        if self.members.class(peer) == KeyClass::Unknown {
-            let admit = hello.admit.as_ref().filter(|admit| admit.peer() == peer);
-            let shown = admit.map(|admit| self.members.show(admit));
-            if shown != Some(Shown::Accepted) {
-                return self.close(id, CloseCode::Unknown);
-            }
-            self.dialing.want(&self.wanted(), now);
-        }
-        if !self.may_link(peer) {
-            return self.close(id, CloseCode::NotWanted);
-        }
-        self.greet(id);
-        let own = (self.signer.incarnation(), self.states.edition(LINK_STATE));
-        if hello.known > own {
-            self.event(Event::OwnIncarnationSeen(hello.known.0));
-        }
-        self.establish(id, peer, &hello, now);
-    }
-
-    /// Both ends of a connection are known: it carries the link, unless another one stays.
-    fn establish(&mut self, id: LinkId, peer: PeerId, hello: &Hello, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        if connection.stage == ConnectionStage::Known {
-            return;
-        }
-        connection.stage = ConnectionStage::Known;
-        let (remote, my_nonce) = (connection.remote, connection.nonce);
-        let side = match connection.dialed {
-            Some(_) => Side::Dialer,
-            None => Side::Acceptor,
-        };
-        let timing = self.timing;
-        let link = self
-            .links
-            .entry(peer)
-            .or_insert_with(|| Link::new(timing, now));
-        let known = link.neighbor.incarnation();
-        if known > Some(hello.incarnation) {
-            return self.close(id, CloseCode::Superseded);
-        }
-        let triple = Triple {
-            link: id,
-            since: now,
-            remote,
-            side,
-            my_nonce,
-            their_nonce: hello.nonce,
-            beat: Companion::Absent { dial_at: now },
-            canary: Companion::Absent { dial_at: now },
-        };
-        let me = self.signer.me();
-        let mut silence = Silence::Heard;
-        if known < Some(hello.incarnation) {
-            link.forget_receiver(now);
-            self.multicasts.forget_neighbor(peer);
-            let change = link.neighbor.note_incarnation(hello.incarnation, now);
-            self.apply(peer, change, now);
-            silence = Silence::Silent;
-        }
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        if let Some(old) = &link.connection {
-            // One that has just been opened had no time to be heard.
-            if link.neighbor.is_silent(old.since, now) {
-                silence = Silence::Silent;
-            }
-            let old = candidate(old, me, peer, hello.incarnation, silence);
-            let new = candidate(&triple, me, peer, hello.incarnation, Silence::Heard);
-            if keep(&old, &new) == Kept::Old {
-                return self.close(id, CloseCode::Superseded);
-            }
-        }
-        if let Some(old) = link.connect(triple) {
-            self.close_triple(&old, CloseCode::Superseded);
-        }
-        match side {
-            Side::Dialer => {
-                self.members.learn_good(peer, remote);
-                self.dial_due(now);
-            }
-            Side::Acceptor => {
-                let mut connections = self.connections.iter();
-                let claimant = connections.find(|(_, canary)| canary.claim == Some(my_nonce));
-                if let Some(canary) = claimant.map(|(canary, _)| *canary) {
-                    self.name_canary(canary, my_nonce);
-                }
             }
         }
     }
@@ -670,81 +448,6 @@ impl Router {
         }
     }
 
-    /// A beat or canary of a link has opened, or come to nothing.
-    fn set_companion(
-        &mut self,
-        peer: PeerId,
-        of: LinkId,
-        protocol: Protocol,
-        opened: Option<LinkId>,
-        now: Instant,
-    ) {
-        let link = self.links.get_mut(&peer);
-        let Some(triple) = link.and_then(|link| link.connection.as_mut()) else {
-            return;
-        };
-        if triple.link != of {
-            return;
-        }
-        let their_nonce = triple.their_nonce;
-        match protocol {
-            Protocol::Beat => {
-                triple.beat = opened.map_or_else(|| Companion::beat_again(now), Companion::Open);
-            }
-            _ => {
-                triple.canary =
-                    opened.map_or_else(|| Companion::canary_again(now), Companion::Open);
-                if let Some(link) = opened {
-                    let nonce = their_nonce;
-                    self.link_output(LinkOutput::CanaryNonce { link, nonce });
-                }
-            }
-        }
-        if let Some(connection) = opened.and_then(|id| self.connections.get_mut(&id)) {
-            connection.stage = ConnectionStage::Known;
-        }
-    }
-
-    /// The acceptor finds the link by the nonce that it gave in its LINK_HELLO, and answers with
-    /// the one it got; the dialer checks that.
-    fn name_canary(&mut self, id: LinkId, nonce: [u8; 16]) {
-        let links = self.links.values_mut();
-        let mut triples = links.filter_map(|link| link.connection.as_mut());
-        let Some(triple) = triples.find(|triple| triple.my_nonce == nonce) else {
-            return self.claim_link(id, nonce);
-        };
-        match triple.side {
-            Side::Dialer if triple.canary.id() == Some(id) => {}
-            Side::Dialer => self.close(id, CloseCode::Protocol),
-            Side::Acceptor => {
-                let old = std::mem::replace(&mut triple.canary, Companion::Open(id)).id();
-                let nonce = triple.their_nonce;
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.stage = ConnectionStage::Known;
-                }
-                self.link_output(LinkOutput::Accept(id));
-                self.link_output(LinkOutput::CanaryNonce { link: id, nonce });
-                if let Some(old) = old.filter(|old| *old != id) {
-                    self.close(old, CloseCode::Superseded);
-                }
-            }
-        }
-    }
-
-    /// The dialer opens its canary as soon as it has this end's LINK_HELLO: its own may come later
-    /// than the canary, which is another connection. Until then the canary is as mute as the link.
-    fn claim_link(&mut self, id: LinkId, nonce: [u8; 16]) {
-        let mut connections = self.connections.values();
-        let is_awaited = connections.any(|link| {
-            let is_mute = link.stage != ConnectionStage::Known;
-            link.protocol == Protocol::Link && is_mute && link.nonce == nonce
-        });
-        match self.connections.get_mut(&id) {
-            Some(canary) if is_awaited => canary.claim = Some(nonce),
-            _ => self.close(id, CloseCode::Protocol),
-        }
-    }
-
     fn dial_peer(&mut self, peer: PeerId) {
         let mut addresses = self.members.addresses(peer);
         for address in &self.config.extra_addresses {
@@ -757,7 +460,12 @@ impl Router {
         }
     }
 
-    fn dial(&mut self, target: Target, protocol: Protocol, address: SocketAddr) -> Option<DialId> {
+    pub(super) fn dial(
+        &mut self,
+        target: Target,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Option<DialId> {
         let (Target::Link(peer, _) | Target::Companion(peer, ..)) = target else {
             return None;
         };
@@ -776,7 +484,7 @@ impl Router {
         Some(dial)
     }
 
-    fn close(&mut self, id: LinkId, code: CloseCode) {
+    pub(super) fn close(&mut self, id: LinkId, code: CloseCode) {
         let closed = self.connections.remove(&id);
         if closed.is_some_and(|closed| closed.protocol == Protocol::Join) {
             let event = LinkEvent::Closed { code: None };
@@ -789,7 +497,7 @@ impl Router {
             .push_back(Output::Link(LinkOutput::Close { link: id, code }));
     }
 
-    fn close_triple(&mut self, triple: &Triple, code: CloseCode) {
+    pub(super) fn close_triple(&mut self, triple: &Triple, code: CloseCode) {
         let ids = [Some(triple.link), triple.beat.id(), triple.canary.id()];
         for id in ids.into_iter().flatten() {
             if self.connections.contains_key(&id) {
@@ -798,14 +506,14 @@ impl Router {
         }
     }
 
-    fn may_link(&self, peer: PeerId) -> bool {
+    pub(super) fn may_link(&self, peer: PeerId) -> bool {
         let name = self.members.name(peer);
         let specs = self.config.links.as_ref();
         specs.is_none_or(|specs| specs.iter().any(|spec| spec.names(peer, name)))
     }
 
     /// True if this connection is the one that carries the link to the peer.
-    fn carries(&self, peer: PeerId, id: LinkId) -> bool {
+    pub(super) fn carries(&self, peer: PeerId, id: LinkId) -> bool {
         let link = self.links.get(&peer);
         let triple = link.and_then(|link| link.connection.as_ref());
         triple.is_some_and(|triple| triple.link == id)
@@ -825,32 +533,15 @@ fn close_code(class: KeyClass) -> Option<CloseCode> {
     }
 }
 
-fn candidate(
-    triple: &Triple,
-    me: PeerId,
-    peer: PeerId,
-    incarnation: crate::peer_id::Incarnation,
-    silence: Silence,
-) -> Candidate {
-    let (dialer, acceptor_nonce) = match triple.side {
-        Side::Dialer => (me, triple.their_nonce),
-        Side::Acceptor => (peer, triple.my_nonce),
-    };
-    Candidate {
-        incarnation,
-        silence,
-        dialer,
-        acceptor_nonce,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admit::ClusterId;
     use crate::config::Config;
+    use crate::hello::Hello;
     use crate::members::{Member, MemberSet};
     use crate::peer_id::Incarnation;
+    use crate::stream::frame;
     use crate::timing::Profile;
     use ring::signature::{Ed25519KeyPair, KeyPair};
 

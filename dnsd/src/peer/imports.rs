@@ -1,0 +1,160 @@
+//! Imports: a zone's data is spread to the members as a blob, and one entry then makes it a zone.
+
+use super::{Effect, Peer};
+use crate::body::Body;
+use crate::requests::{Answer, ClientId, CommandRefused};
+use overlay::PeerId;
+use replication::{BlobHash, Majority, Stamp};
+use std::time::{Duration, Instant};
+use zones::{Name, Serial, Version};
+
+/// An import that the members have not fetched by then is given up.
+pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
+/// How often the data of an import is offered to those who lack it.
+pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(1);
+/// Most imports under way at once: each holds a zone in memory.
+const IMPORTS_MAX: usize = 16;
+
+/// An import whose data is being spread.
+#[derive(Debug)]
+pub(super) struct Import {
+    pub(super) client: ClientId,
+    pub(super) origin: Name,
+    pub(super) serial: Serial,
+    pub(super) size: u64,
+    pub(super) majority: Majority,
+    pub(super) unchanged_since: Option<Stamp>,
+    pub(super) since: Instant,
+    pub(super) offered: Instant,
+}
+
+impl Peer {
+    /// An operator imports a zone: its data is durable here as a blob.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different fact of one command"
+    )]
+    pub fn handle_import(
+        &mut self,
+        client: ClientId,
+        origin: Name,
+        serial: Serial,
+        blob: BlobHash,
+        size: u64,
+        version: Version,
+        majority: Majority,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if self.fold.now().version(&origin).is_some() {
+            return Err(CommandRefused::ZoneExists);
+        }
+        if self.spreading.len() == IMPORTS_MAX {
+            return Err(CommandRefused::Busy);
+        }
+        let unchanged_since = self
+            .fold
+            .now()
+            .zones()
+            .get(&origin)
+            .and_then(|zone| zone.changed);
+        self.imports.insert(blob, version);
+        self.replica.offer_blob(blob, size, now);
+        let import = Import {
+            client,
+            origin,
+            serial,
+            size,
+            majority,
+            unchanged_since,
+            since: now,
+            offered: now,
+        };
+        self.spreading.insert(blob, import);
+        self.called = Some((wall, now));
+        Ok(())
+    }
+
+    /// How many members still lack the data of an import.
+    #[must_use]
+    pub fn import_lackers(&self, blob: BlobHash) -> Vec<PeerId> {
+        self.replica.blob_lackers(blob)
+    }
+
+    /// A peer that was starting, or out of reach, has not heard of an import.
+    pub(super) fn offer_again(&mut self, now: Instant) {
+        for (blob, import) in &mut self.spreading {
+            if import.offered + OFFER_AGAIN > now {
+                continue;
+            }
+            import.offered = now;
+            if !self.replica.blob_lackers(*blob).is_empty() {
+                self.replica.offer_blob(*blob, import.size, now);
+            }
+        }
+    }
+
+    /// Writes the one commit entry of an import when everybody holds its data.
+    pub(super) fn commit_imports(&mut self, wall: Duration, now: Instant) {
+        let due: Vec<BlobHash> = self
+            .spreading
+            .iter()
+            .filter(|(blob, import)| {
+                self.replica.blob_lackers(**blob).is_empty()
+                    || import.since + IMPORT_PATIENCE <= now
+            })
+            .map(|(blob, _)| *blob)
+            .collect();
+        for blob in due {
+            if !self.replica.is_settling() && self.spreading[&blob].since + IMPORT_PATIENCE > now {
+                continue;
+            }
+            let import = self.spreading.remove(&blob).expect("it was just found");
+            if let Err(refused) = self.commit_import(blob, &import, wall, now) {
+                self.give_up_blob(blob);
+                self.answer(import.client, Answer::Refused(refused));
+            }
+        }
+    }
+
+    /// The data of an import that will not be: it goes, unless something else needs it.
+    pub fn give_up_blob(&mut self, blob: BlobHash) {
+        if self.replica.needs_blob(blob) || self.spreading.contains_key(&blob) {
+            return;
+        }
+        self.imports.remove(&blob);
+        self.replica.forget_blob(blob);
+        self.effects.push_back(Effect::DropBlob(blob));
+    }
+
+    pub(super) fn commit_import(
+        &mut self,
+        blob: BlobHash,
+        import: &Import,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if !self.replica.blob_lackers(blob).is_empty() {
+            return Err(CommandRefused::NotSpread);
+        }
+        if import.majority == Majority::Needed && !self.replica.may_publish() {
+            return Err(CommandRefused::NoMajority);
+        }
+        let state = self.fold.now();
+        let changed = state
+            .zones()
+            .get(&import.origin)
+            .and_then(|zone| zone.changed);
+        if changed != import.unchanged_since {
+            return Err(CommandRefused::ZoneChanged);
+        }
+        let body = Body::Import {
+            origin: import.origin.clone(),
+            offset: state.offset(&import.origin, import.serial),
+            unchanged_since: import.unchanged_since,
+            blob,
+        };
+        let origin = Some(import.origin.clone());
+        self.command(import.client, origin, &body, vec![blob], wall, now)
+    }
+}
