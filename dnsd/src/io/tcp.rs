@@ -6,8 +6,8 @@
 //!      │                       ├─ update ─→ peer ─→ response, later ───┤ queue ─→ write_responses
 //!      └ waits while no place  └─ zone transfer ─→ message by message ─┘
 //! ```
-//! The queue of responses is the one bound of a connection: a place in it is taken before a
-//! request is served, so a client that does not read is not read from either.
+//! The queue of responses is the one bound of a connection, in number and bytes: a place in it is
+//! taken before a request is served, so a client that does not read is not read from either.
 
 use super::listeners::Shared;
 use crate::message::Header;
@@ -49,7 +49,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Some 20 KiB each.
+            // Some 20 KiB each, and up to 256 KiB if its client does not read what it asks for.
             connections_max: 1_000,
             // Many clients may share the address of their router.
             connections_per_address_max: 200,
@@ -64,6 +64,8 @@ impl Default for Limits {
 
 /// Requests of one connection whose responses are not written yet.
 const IN_FLIGHT_MAX: usize = 64;
+/// Bytes of responses of one connection that are not written yet. One more is made meanwhile.
+const RESPONSES_SIZE_MAX: usize = 128 * 1024;
 /// Zone transfers of one connection at the same time.
 const TRANSFERS_PER_CONNECTION_MAX: usize = 1;
 /// A transfer waits no longer for what is settled to be published.
@@ -251,7 +253,44 @@ struct Connection {
     address: SocketAddr,
 }
 
-type Responses = mpsc::Sender<Vec<u8>>;
+/// Where responses of one connection wait to be written.
+#[derive(Clone)]
+struct Responses {
+    queue: mpsc::Sender<Response>,
+    room: Arc<Semaphore>,
+}
+
+struct Response {
+    message: Vec<u8>,
+    /// Its share of the bytes that may wait; the answers to updates are small and have none.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Responses {
+    fn new() -> (Self, mpsc::Receiver<Response>) {
+        let (sender, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        let responses = Self {
+            queue: sender,
+            room: Arc::new(Semaphore::new(RESPONSES_SIZE_MAX)),
+        };
+        (responses, queue)
+    }
+
+    /// Waits until the message may wait.
+    async fn admit(&self, message: Vec<u8>) -> Response {
+        let size = u32::try_from(message.len()).expect("responses are bounded");
+        let room = Arc::clone(&self.room).acquire_many_owned(size).await;
+        Response {
+            message,
+            _room: Some(room.expect("the semaphore is never closed")),
+        }
+    }
+
+    /// True if a client waits for something.
+    fn is_under_way(&self) -> bool {
+        self.queue.capacity() < self.queue.max_capacity()
+    }
+}
 
 impl Connection {
     async fn run(self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
@@ -260,7 +299,7 @@ impl Connection {
             return;
         }
         let (read, write) = stream.into_split();
-        let (responses, queue) = mpsc::channel(IN_FLIGHT_MAX);
+        let (responses, queue) = Responses::new();
         let server = &*self.place.server;
         let writing = write_responses(server, write, queue);
         let reading = async {
@@ -288,7 +327,7 @@ impl Connection {
                 Next::End => return,
                 Next::Idle(partial) => {
                     // While something is under way the client waits for us, not we for it.
-                    let is_waited_for = responses.capacity() < responses.max_capacity()
+                    let is_waited_for = responses.is_under_way()
                         || transfers.available_permits() < TRANSFERS_PER_CONNECTION_MAX;
                     if is_waited_for && partial == Partial::No {
                         continue;
@@ -297,7 +336,7 @@ impl Connection {
                     return;
                 }
             };
-            let Ok(place) = responses.clone().reserve_owned().await else {
+            let Ok(place) = responses.queue.clone().reserve_owned().await else {
                 return;
             };
             let client = Client {
@@ -313,7 +352,7 @@ impl Connection {
             server.counters.take(&mut tally);
             match outcome {
                 Outcome::Respond(_) => {
-                    place.send(response);
+                    place.send(responses.admit(response).await);
                 }
                 // Who sends what is no request does not get a second try.
                 Outcome::Drop => return,
@@ -321,7 +360,7 @@ impl Connection {
                 Outcome::Transfer => {
                     let Some(permits) = server.admit_transfer(&transfers) else {
                         server.counters.add(Count::TransfersOverflowed);
-                        place.send(servfail(&message));
+                        place.send(responses.admit(servfail(&message)).await);
                         continue;
                     };
                     let (server, responses) = (Arc::clone(server), responses.clone());
@@ -337,7 +376,7 @@ impl Connection {
 
     /// Gives an update to the peer, or says that too many wait. The answer has its place in the
     /// queue, so whoever gives it does not wait.
-    fn hand_on(&self, message: Bytes, place: mpsc::OwnedPermit<Vec<u8>>) {
+    fn hand_on(&self, message: Bytes, place: mpsc::OwnedPermit<Response>) {
         let server = Arc::clone(&self.place.server);
         let reply = {
             let message = message.clone();
@@ -347,7 +386,10 @@ impl Connection {
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 server.counters.take(&mut tally);
-                place.send(response);
+                place.send(Response {
+                    message: response,
+                    _room: None,
+                });
             })
         };
         let request = UpdateRequest {
@@ -381,12 +423,7 @@ async fn when_published(server: &Server, request: &Bytes, asked: Arc<Served>) ->
 }
 
 /// Sends a zone message by message, as fast as the client takes them.
-async fn send_transfer(
-    server: &Server,
-    request: &Bytes,
-    served: &Served,
-    responses: &mpsc::Sender<Vec<u8>>,
-) {
+async fn send_transfer(server: &Server, request: &Bytes, served: &Served, responses: &Responses) {
     let messages = transfer::messages(request, served, &server.answer_limits)
         .expect("the request was found to be a zone transfer, in the same state of the zones");
     server.counters.add(Count::TransfersStarted);
@@ -396,7 +433,8 @@ async fn send_transfer(
             // An error code in the middle tells the client to throw away what it has.
             Err(TooLarge) => (servfail(request), false),
         };
-        if responses.send(message).await.is_err() || !is_whole {
+        let response = responses.admit(message).await;
+        if responses.queue.send(response).await.is_err() || !is_whole {
             return;
         }
     }
@@ -458,18 +496,22 @@ fn take_message(buffer: &mut BytesMut) -> Option<Bytes> {
 async fn write_responses(
     server: &Server,
     mut write: OwnedWriteHalf,
-    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut queue: mpsc::Receiver<Response>,
 ) {
     let mut bytes = Vec::new();
     while let Some(response) = queue.recv().await {
-        frame(&response, &mut bytes);
+        frame(&response.message, &mut bytes);
+        drop(response);
         while bytes.len() < WRITE_SIZE
             && let Ok(response) = queue.try_recv()
         {
-            frame(&response, &mut bytes);
+            frame(&response.message, &mut bytes);
         }
         match timeout(server.limits.timeout_write, write.write_all(&bytes)).await {
-            Ok(Ok(())) => bytes.clear(),
+            Ok(Ok(())) => {
+                bytes.clear();
+                bytes.shrink_to(WRITE_SIZE);
+            }
             Ok(Err(_)) => return,
             Err(_) => {
                 server.counters.add(Count::TcpSlow);
