@@ -14,6 +14,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 
@@ -371,7 +373,7 @@ impl OpenDatabase {
             cause,
         };
         // sled meets some kinds of damage with a panic; for us they are a corrupt store as well.
-        let sled = catch_unwind(AssertUnwindSafe(|| config.open()))
+        let sled = catch_unwind(AssertUnwindSafe(|| open_sled(&config)))
             .map_err(|_| corrupt("sled cannot read it".to_owned()))?
             .map_err(|e| sled_error("open", &path.display().to_string(), e))?;
         let file_path = path.join("db");
@@ -462,6 +464,23 @@ fn remove_unfinished_snapshots(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// sled's threads let go of its own lock a moment after a handle was dropped, perhaps by an earlier
+/// life of this peer in this process. Other processes are kept out by the lock of the store.
+fn open_sled(config: &sled::Config) -> sled::Result<sled::Db> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock")
+                    && Instant::now() < deadline =>
+            {
+                sleep(LOCK_LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn sled_error(doing: &str, place: &str, error: sled::Error) -> StoreError {
     use sled::Error::{CollectionNotFound, Corruption, Io, ReportableBug, Unsupported};
     match error {
@@ -539,6 +558,9 @@ const FORMAT_KEY: &[u8] = b"format";
 /// Zones are served from memory; the cache only has to hold what is being written.
 const CACHE_SIZE: u64 = 16 * 1024 * 1024;
 const SEGMENT_SIZE: usize = 512 * 1024;
+/// How long the lock of a database that is being closed is waited for, and how often looked at.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_LOOK: Duration = Duration::from_millis(1);
 /// A net below our own flushes; in it sled also collects its garbage.
 const FLUSH_EVERY_MS: u64 = 200;
 const UNFINISHED: &str = "new";
