@@ -540,9 +540,11 @@ mod tests {
     use crate::config::Config;
     use crate::hello::Hello;
     use crate::members::{Member, MemberSet};
+    use crate::packet::{BeatPacket, Heartbeat};
     use crate::peer_id::Incarnation;
     use crate::stream::frame;
     use crate::timing::Profile;
+    use crate::view::ViewId;
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     const JOIN: LinkId = LinkId(1);
@@ -709,6 +711,54 @@ mod tests {
         };
         router.set_members(&evicted, now);
         assert!(router.links.is_empty(), "it never comes back");
+    }
+
+    #[test]
+    fn a_peer_whose_main_loop_hangs_answers_no_ping() {
+        const BEAT: LinkId = LinkId(3);
+        let start = crate::testing::start();
+        let peer = key(2).1.peer_id();
+        let mut router = router(&admitted(), start);
+        open_link(&mut router, start);
+        say_hello(&mut router, start);
+        let opened = LinkEvent::Opened {
+            key: Some(key(2).1),
+            protocol: Protocol::Beat,
+            dialed: None,
+            exporter: [0; 32],
+            remote: SocketAddr::from(([127, 0, 0, 1], 1)),
+        };
+        router.handle_link(BEAT, opened, Duration::ZERO, start);
+        let triple = router.links[&peer].connection.as_ref().unwrap();
+        let beat = BeatPacket::Heartbeat(Heartbeat {
+            nonce: triple.my_nonce,
+            incarnation: Incarnation(5),
+            hears: Incarnation(1),
+            sequence: 1,
+            echo: 0,
+            waited: Duration::ZERO,
+            view: ViewId(0),
+            view_size: 1,
+            tick: 0,
+        });
+        let datagram = LinkEvent::Datagram(beat.encode());
+        router.handle_link(BEAT, datagram, Duration::ZERO, start);
+        let pong = Output::Link(LinkOutput::Datagram {
+            link: BEAT,
+            data: BeatPacket::Pong(7).encode(),
+        });
+        let mut now = start;
+        for (tick, lasts, is_answered) in [(1, 50, true), (2, 250, false), (3, 50, true)] {
+            router.set_tick(tick, now);
+            for _ in 0..lasts / 10 {
+                now += Duration::from_millis(10);
+                router.handle_timeout(Duration::ZERO, now);
+                outputs(&mut router);
+            }
+            let ping = LinkEvent::Datagram(BeatPacket::Ping(7).encode());
+            router.handle_link(BEAT, ping, Duration::ZERO, now);
+            assert_eq!(outputs(&mut router).contains(&pong), is_answered, "{tick}");
+        }
     }
 
     #[test]
