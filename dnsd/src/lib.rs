@@ -32,4 +32,5 @@ pub mod status;
 mod testing;
 mod text;
 pub mod time_text;
+pub mod vip;
 pub mod zone_data;

@@ -1,0 +1,4 @@
+//! Virtual addresses: which peer announces which.
+
+pub mod address;
+pub mod kernel;
