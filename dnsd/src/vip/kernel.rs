@@ -45,7 +45,14 @@ pub enum Report {
     /// somebody by hand.
     Lost(VipId, Kernel),
     /// Another station says that an announced VIP is its own.
-    Foreign(VipId, Mac),
+    Foreign {
+        /// The VIP.
+        vip: VipId,
+        /// The Ethernet address of that station.
+        theirs: Mac,
+        /// That of the interface on which the VIP is announced here.
+        mine: Mac,
+    },
     /// What the segment said.
     Segment(VipId, Heard),
     /// Which VIPs can be held here, and why not the others. All of them, whenever one changes.

@@ -4,6 +4,7 @@ pub mod address;
 pub mod assign;
 pub mod claim;
 mod codec;
+pub mod failover;
 pub mod kernel;
 pub mod map;
 pub mod timing;

@@ -1,0 +1,739 @@
+//! Which VIPs this peer announces (overlay protocol section 6).
+//!
+//! ```text
+//!            agreed view, or epoch + 1
+//!  Idle ────────────▶ Gather ── no change of an announced VIP under way ──▶ frozen: claim flooded
+//!                        ▲                                                        │
+//!                        │ view; rank, can, map, maturity changed; higher epoch   │ claims of all
+//!                        └───────────────────────── Run ◀── plan = assign(claims) ┘ members here
+//! ```
+//! In Gather own holdings only shrink: of two that announce one VIP the loser lets go. In Run holes
+//! are filled, and everything else is a move: the next holder gets ready, the holder lets go, the
+//! next one announces. All members have the same claims, so the same plan; there is no
+//! representative and no order of messages to rely on.
+//!
+//! A machine: `handle_*` for what happened, then [`Failover::poll_action`] until none is left.
+
+mod gather;
+mod kernel_changes;
+mod quarantine;
+mod run;
+
+use super::address::{VipAddress, VipId};
+use super::assign::Plan;
+use super::claim::{Claim, Maturity, Rank};
+use super::kernel::{Heard, Kernel, Mac, Order, Report, Unfit};
+use super::map::VipMap;
+use super::timing::VipTiming;
+use bytes::Bytes;
+use overlay::{Incarnation, PeerId, View, ViewId};
+use quarantine::Quarantine;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// What does not change during a life.
+#[derive(Clone, Debug)]
+pub struct VipConfig {
+    /// This peer.
+    pub me: PeerId,
+    /// Its name, by which VIPs prefer it.
+    pub name: String,
+    /// How much weight it is to carry, compared with others; at least 1.
+    pub capacity: u16,
+    /// How much longer than netlink the driver may take for a change.
+    pub patience: Duration,
+    /// The timers.
+    pub timing: VipTiming,
+}
+
+/// What the machine wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// By the driver of addresses.
+    Order(Order),
+    /// Say this as the newest claim of this peer.
+    Claim(Bytes),
+    /// Say this as the newest map of this peer.
+    Config(Bytes),
+    /// Complain of a member to the overlay: its claim is missing for too long.
+    Complain(PeerId),
+    /// Tell the neighbors whether this peer may hold VIPs.
+    Standing(Standing),
+    /// Something for the operator's log.
+    Notice(Notice),
+}
+
+/// Something worth a line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// This peer announces the VIP now.
+    Taken(VipId, Taking),
+    /// It does no more.
+    Released(VipId),
+    /// Two sides of a partition both announced it; this peer keeps it, or does not.
+    Conflict(VipId, PeerId),
+    /// A station that is no member of the view says that the VIP is its own.
+    Foreign(VipId, Mac),
+    /// The kernel refuses the VIP.
+    Failed(VipId, String),
+    /// Somebody took the VIP away by hand, or the guard did.
+    Lost(VipId),
+    /// A peer comes and goes too often.
+    Quarantined(PeerId, Duration),
+    /// This peer cannot hold the VIP, and why, or can again.
+    Fitness(VipId, Option<Unfit>),
+    /// No member can hold the VIP, so nobody announces it.
+    Uncovered(VipId),
+}
+
+/// How a VIP came to this peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taking {
+    /// Nobody announced it.
+    Takeover,
+    /// Its holder handed it over.
+    HandOver,
+}
+
+/// Whether a peer may hold VIPs at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It may.
+    Yes,
+    /// It hears others that do not hear it, or it is no member any more.
+    No,
+}
+
+/// How well this peer serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Condition {
+    /// Its own listener does not answer its own questions.
+    pub is_sick: bool,
+    /// It lacks what it knows of and does not catch up, or a zone, or its disk.
+    pub is_stale: bool,
+}
+
+/// What happened so far, for the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VipCounters {
+    /// VIPs taken that nobody announced.
+    pub takeovers: u64,
+    /// VIPs taken from a holder that handed them over.
+    pub handovers: u64,
+    /// Times two peers announced one VIP, seen at one of them.
+    pub conflicts: u64,
+    /// Times a station that is no member of the view claimed a VIP announced here.
+    pub foreign: u64,
+    /// Kernel changes that failed.
+    pub failed: u64,
+}
+
+/// The machine.
+pub struct Failover {
+    config: VipConfig,
+    view: Option<View>,
+    epoch: u64,
+    phase: Phase,
+    vips: BTreeMap<VipId, Local>,
+    /// The change that the driver is doing.
+    changing: Option<(VipId, Kernel)>,
+    map: VipMap,
+    map_digest: u64,
+    condition: Condition,
+    /// What the driver says can be held here.
+    fitness: BTreeMap<VipId, Result<(), Unfit>>,
+    macs: BTreeSet<Mac>,
+    standing: Standing,
+    is_barred: bool,
+    is_unheard: bool,
+    maturity: Maturity,
+    mature_at: Instant,
+    is_lone_member: bool,
+    is_stopping: bool,
+    claims: BTreeMap<PeerId, (Incarnation, Claim)>,
+    configs: BTreeMap<PeerId, (u64, VipMap)>,
+    /// Who last announced each VIP, as far as this peer knows.
+    last_held: BTreeMap<VipId, LastHeld>,
+    asked: BTreeMap<VipId, Asked>,
+    /// Peers, in their lives, that stopped cleanly.
+    stopped: BTreeSet<(PeerId, Incarnation)>,
+    quarantine: Quarantine,
+    /// Who announces each VIP by the plan, and since when.
+    since: BTreeMap<VipId, (PeerId, Instant)>,
+    /// VIPs that nobody can hold.
+    uncovered: BTreeSet<VipId>,
+    counters: VipCounters,
+    called: Option<Instant>,
+    actions: VecDeque<Action>,
+    faults: VipFaults,
+}
+
+/// Breaks a rule, so that a test can show that it is needed.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum VipFaults {
+    /// None.
+    #[default]
+    None,
+    /// The claim is stated while the kernel still changes.
+    FreezeAtOnce,
+    /// Holes are filled before all claims are here.
+    FillEarly,
+    /// The next holder does not wait until the VIP is given.
+    TakeBeforeGiven,
+    /// Of two that announce one VIP both keep it.
+    KeepConflict,
+    /// A stopping peer does not close before it leaves.
+    StayOpen,
+    /// The members' maps are not merged.
+    OwnMapOnly,
+    /// A sick or stale peer holds nothing, whoever else is sick.
+    Veto,
+    /// Epochs of the same view are mixed.
+    MixEpochs,
+    /// A peer that overslept goes on at once.
+    NoConvalescence,
+}
+
+/// What the machine is doing about the view.
+enum Phase {
+    /// No view yet.
+    Idle,
+    /// Claims are collected.
+    Gather(Gather),
+    /// All members have the same plan.
+    Run(Run),
+    /// It gives everything up, as the peer stops.
+    Closing,
+    /// Nothing is held, and nothing will be.
+    Closed,
+}
+
+struct Gather {
+    began: Instant,
+    /// When the next complaint of those whose claim is missing is due.
+    complain_at: Instant,
+    frozen: Option<Frozen>,
+}
+
+struct Run {
+    frozen: Frozen,
+    plan: Plan,
+    began: Instant,
+    /// Peers that count as quarantined in this plan.
+    quarantined: BTreeSet<PeerId>,
+    /// What this peer is to take and has not begun to.
+    filling: BTreeMap<VipId, Doubt>,
+}
+
+/// Whether somebody out of reach may announce a VIP still.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Doubt {
+    /// The segment is asked first.
+    Yes,
+    /// Its last holder let go, or is a member that says it does not announce it.
+    No,
+}
+
+/// What this peer stated for this view and epoch.
+struct Frozen {
+    claim: Claim,
+    /// Conflicts that this peer has won, to be announced anew.
+    won: BTreeSet<VipId>,
+    /// Who lost them, so that each is counted once.
+    met: BTreeSet<(VipId, PeerId)>,
+    is_map_said: bool,
+}
+
+/// One VIP here.
+struct Local {
+    want: Kernel,
+    is: Kernel,
+    /// Until when it stays ready after it was given.
+    linger: Option<Instant>,
+    failures: u32,
+    failed: Option<Instant>,
+    blocked_until: Option<Instant>,
+    /// Until when another DNS server's hold on it is respected.
+    foreign_until: Option<Instant>,
+}
+
+impl Local {
+    const fn new() -> Self {
+        Self {
+            want: Kernel::Absent,
+            is: Kernel::Absent,
+            linger: None,
+            failures: 0,
+            failed: None,
+            blocked_until: None,
+            foreign_until: None,
+        }
+    }
+}
+
+/// Who announced a VIP last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LastHeld {
+    /// This peer, and it has not said that it let go.
+    By(PeerId),
+    /// Its holder let go.
+    Given,
+}
+
+/// A question to the segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Since(Instant),
+    Answered(Heard, Instant),
+}
+
+impl Failover {
+    /// A machine that knows no view and holds nothing.
+    #[must_use]
+    pub fn new(config: VipConfig, map: VipMap, now: Instant) -> Self {
+        assert!(
+            config.capacity > 0,
+            "a capacity of zero is refused at the door"
+        );
+        let mut failover = Self {
+            mature_at: now + config.timing.maturity,
+            config,
+            view: None,
+            epoch: 0,
+            phase: Phase::Idle,
+            vips: BTreeMap::new(),
+            changing: None,
+            map: VipMap::default(),
+            map_digest: 0,
+            condition: Condition::default(),
+            fitness: BTreeMap::new(),
+            macs: BTreeSet::new(),
+            standing: Standing::Yes,
+            is_barred: false,
+            is_unheard: false,
+            maturity: Maturity::Immature,
+            is_lone_member: false,
+            is_stopping: false,
+            claims: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            last_held: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            quarantine: Quarantine::default(),
+            since: BTreeMap::new(),
+            uncovered: BTreeSet::new(),
+            counters: VipCounters::default(),
+            called: None,
+            actions: VecDeque::new(),
+            faults: VipFaults::None,
+        };
+        failover.take_map(map);
+        failover.called = Some(now);
+        failover
+    }
+
+    /// The overlay agreed on another view.
+    pub fn handle_view(&mut self, view: &View, now: Instant) {
+        if let Some(old) = &self.view {
+            let gone = old.members.iter().filter(|(peer, incarnation)| {
+                !view.holds(*peer, *incarnation) && !self.stopped.contains(&(*peer, *incarnation))
+            });
+            for (peer, _) in gone.copied().collect::<Vec<_>>() {
+                if let Some(lasts) = self.quarantine.note_departure(peer, now) {
+                    self.notice(Notice::Quarantined(peer, lasts));
+                }
+            }
+        }
+        self.stopped.clear();
+        self.view = Some(view.clone());
+        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+            return;
+        }
+        let stored = self.claims_of_view();
+        let highest = stored.values().map(|claim| claim.epoch).max();
+        self.epoch = highest.unwrap_or(0).max(1);
+        self.gather(now);
+    }
+
+    /// A peer says that it stops: it has given up all its VIPs before.
+    pub fn handle_stopping(&mut self, peer: PeerId, incarnation: Incarnation) {
+        self.stopped.insert((peer, incarnation));
+        for held in self.last_held.values_mut() {
+            if *held == LastHeld::By(peer) {
+                *held = LastHeld::Given;
+            }
+        }
+    }
+
+    /// The link to a neighbor went down: perhaps it is dead, and its VIPs are taken soon.
+    pub fn handle_suspected(&mut self, peer: PeerId, now: Instant) {
+        if self.config.timing.asks == super::timing::Asks::No {
+            return;
+        }
+        let held = self.last_held.iter();
+        let held = held.filter(|(_, held)| **held == LastHeld::By(peer));
+        let vips: Vec<VipId> = held.map(|(vip, _)| *vip).collect();
+        for vip in vips {
+            if self.can(vip, now) && self.local(vip).is != Kernel::Announced {
+                self.ask(vip, now);
+            }
+        }
+        self.called = Some(now);
+    }
+
+    /// A peer's newest claim.
+    pub fn handle_claim(
+        &mut self,
+        of: PeerId,
+        incarnation: Incarnation,
+        body: &[u8],
+        now: Instant,
+    ) {
+        let Some(claim) = Claim::decode(body) else {
+            return;
+        };
+        if of == self.config.me {
+            return;
+        }
+        self.note_held(of, &claim);
+        self.claims.insert(of, (incarnation, claim));
+        self.called = Some(now);
+        let newest = self
+            .claims_of_view()
+            .values()
+            .map(|claim| claim.epoch)
+            .max();
+        let is_behind = newest.is_some_and(|epoch| epoch > self.epoch);
+        if is_behind && matches!(self.phase, Phase::Gather(_) | Phase::Run(_)) {
+            self.epoch = newest.expect("it was just seen");
+            self.gather(now);
+        }
+    }
+
+    /// A peer's newest map.
+    pub fn handle_config(&mut self, of: PeerId, body: &[u8], now: Instant) {
+        let Some(map) = VipMap::decode(&mut &body[..]) else {
+            return;
+        };
+        self.configs.insert(of, (map.digest(), map));
+        self.called = Some(now);
+    }
+
+    /// The driver tells something.
+    pub fn handle_report(&mut self, report: Report, now: Instant) {
+        self.called = Some(now);
+        match report {
+            Report::Is(vip, state) => self.handle_is(vip, state, now),
+            Report::Failed(vip, state, why) => self.handle_failed(vip, state, why, now),
+            Report::Lost(vip, state) => self.handle_lost(vip, state, now),
+            Report::Foreign { vip, theirs, mine } => self.handle_foreign(vip, theirs, mine, now),
+            Report::Segment(vip, heard) => {
+                self.asked.insert(vip, Asked::Answered(heard, now));
+            }
+            Report::Can(fitness) => self.handle_fitness(fitness),
+            Report::Macs(macs) => self.macs = macs,
+        }
+    }
+
+    /// The log says that these are the VIPs now.
+    pub fn set_map(&mut self, map: VipMap, now: Instant) {
+        if map != self.map {
+            self.take_map(map);
+            self.called = Some(now);
+        }
+    }
+
+    /// How well this peer serves, as its own questions show.
+    pub fn set_condition(&mut self, condition: Condition, now: Instant) {
+        self.condition = condition;
+        self.called = Some(now);
+    }
+
+    /// Whether the log names this peer as the only member: then nobody else can hold anything.
+    pub fn set_lone_member(&mut self, is_lone: bool, now: Instant) {
+        self.is_lone_member = is_lone;
+        if is_lone {
+            self.maturity = Maturity::Mature;
+        }
+        self.called = Some(now);
+    }
+
+    /// Whether this peer hears a standing peer outside its view that does not hear it.
+    pub fn set_unheard(&mut self, is_unheard: bool, now: Instant) {
+        self.is_unheard = is_unheard;
+        self.called = Some(now);
+    }
+
+    /// This peer is no member any more, or is one again.
+    pub fn set_barred(&mut self, is_barred: bool, now: Instant) {
+        self.is_barred = is_barred;
+        self.called = Some(now);
+    }
+
+    /// The main loop, or the link thread, was late by more than a lease: others may have taken
+    /// what this peer announces.
+    pub fn handle_stall(&mut self, now: Instant) {
+        for local in self.vips.values_mut() {
+            local.want = Kernel::Absent;
+            local.linger = None;
+        }
+        if !self.is_lone_member && self.faults != VipFaults::NoConvalescence {
+            self.maturity = Maturity::Immature;
+            self.mature_at = self.mature_at.max(now + self.config.timing.convalescence);
+        }
+        self.gather_anew(now);
+    }
+
+    /// The peer stops: what others can hold is handed over, then everything is given up.
+    pub fn stop(&mut self, now: Instant) {
+        if self.is_stopping {
+            return;
+        }
+        self.is_stopping = true;
+        match self.phase {
+            Phase::Idle => self.close(),
+            _ if self.faults == VipFaults::StayOpen => {}
+            _ => self.gather_anew(now),
+        }
+        self.called = Some(now);
+    }
+
+    /// True once everything is given up after a stop: the peer may leave its view.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed) || self.faults == VipFaults::StayOpen
+    }
+
+    /// The time of [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.called = Some(now);
+        let limit = match &self.phase {
+            Phase::Gather(gather) => gather.complain_at <= now,
+            _ => false,
+        };
+        if limit {
+            self.complain_of_missing(now);
+        }
+    }
+
+    /// The next thing to do; none: wait.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty()
+            && let Some(now) = self.called.take()
+        {
+            self.go_on(now);
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`], once [`Self::poll_action`] has no more to say.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let mut dues: Vec<Instant> = Vec::new();
+        for (vip, local) in &self.vips {
+            let is_ready = local.want == Kernel::Ready;
+            dues.extend(local.linger.filter(|_| is_ready));
+            dues.extend(local.blocked_until);
+            if let Phase::Run(run) = &self.phase
+                && run.filling.contains_key(vip)
+            {
+                dues.extend(local.foreign_until);
+            }
+        }
+        if self.maturity == Maturity::Immature {
+            dues.push(self.mature_at);
+        }
+        match &self.phase {
+            Phase::Gather(gather) => dues.push(gather.complain_at),
+            Phase::Run(run) => self.run_dues(run, &mut dues),
+            Phase::Idle | Phase::Closing | Phase::Closed => {}
+        }
+        dues.into_iter().filter(|due| *due > now).min()
+    }
+
+    /// Breaks a rule, right after [`Self::new`].
+    #[doc(hidden)]
+    pub fn plant(&mut self, faults: VipFaults) {
+        self.faults = faults;
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> VipCounters {
+        self.counters
+    }
+
+    /// The VIPs that the kernel announces here.
+    pub fn announced(&self) -> impl Iterator<Item = VipId> + '_ {
+        let vips = self.vips.iter();
+        vips.filter(|(_, local)| local.is == Kernel::Announced)
+            .map(|(vip, _)| *vip)
+    }
+
+    /// What the kernel does for a VIP here.
+    #[must_use]
+    pub fn state(&self, vip: VipId) -> Kernel {
+        self.vips.get(&vip).map_or(Kernel::Absent, |local| local.is)
+    }
+
+    /// The plan in force, with the view and epoch that it is for; none while claims are gathered.
+    #[must_use]
+    pub fn plan(&self) -> Option<(ViewId, u64, &Plan)> {
+        match &self.phase {
+            Phase::Run(run) => Some((self.view.as_ref()?.id, self.epoch, &run.plan)),
+            _ => None,
+        }
+    }
+
+    /// Works out what follows from all that has happened.
+    fn go_on(&mut self, now: Instant) {
+        self.mature(now);
+        self.expire(now);
+        self.judge_standing();
+        if self.has_changed_since_frozen(now) {
+            self.gather_anew(now);
+        }
+        self.withhold(now);
+        self.try_freeze(now);
+        self.meet_claims(now);
+        self.try_run(now);
+        self.run(now);
+        self.try_close();
+        self.change_next(now);
+    }
+
+    fn take_map(&mut self, map: VipMap) {
+        let vips = map.vips().into_iter();
+        let vips: BTreeMap<VipId, BTreeSet<VipAddress>> =
+            vips.map(|(id, vip)| (id, vip.addresses.clone())).collect();
+        for vip in vips.keys() {
+            self.vips.entry(*vip).or_insert_with(Local::new);
+        }
+        self.fitness.retain(|vip, _| vips.contains_key(vip));
+        self.order(Order::Vips(vips));
+        self.map_digest = map.digest();
+        self.map = map;
+    }
+
+    fn mature(&mut self, now: Instant) {
+        if self.is_lone_member || now >= self.mature_at {
+            self.maturity = Maturity::Mature;
+        }
+    }
+
+    /// Ends what has lasted long enough.
+    fn expire(&mut self, now: Instant) {
+        for local in self.vips.values_mut() {
+            if local.want == Kernel::Ready && local.linger.is_some_and(|until| until <= now) {
+                local.want = Kernel::Absent;
+                local.linger = None;
+            }
+            local.blocked_until = local.blocked_until.filter(|until| *until > now);
+        }
+        self.quarantine.expire(now);
+    }
+
+    fn judge_standing(&mut self) {
+        let standing = match self.is_barred || self.is_unheard {
+            true => Standing::No,
+            false => Standing::Yes,
+        };
+        if standing != self.standing {
+            self.standing = standing;
+            self.actions.push_back(Action::Standing(standing));
+        }
+    }
+
+    /// Whether this peer can hold the VIP now.
+    fn can(&self, vip: VipId, now: Instant) -> bool {
+        let is_vetoed =
+            self.faults == VipFaults::Veto && (self.condition.is_sick || self.condition.is_stale);
+        let local = self.vips.get(&vip);
+        let is_blocked = local
+            .and_then(|local| local.blocked_until)
+            .is_some_and(|until| until > now);
+        let is_fit = matches!(self.fitness.get(&vip), Some(Ok(())));
+        self.standing == Standing::Yes && is_fit && !is_blocked && !is_vetoed
+    }
+
+    fn rank(&self) -> Rank {
+        if self.condition.is_sick {
+            Rank::Sick
+        } else if self.is_stopping || self.map.is_drained(self.config.me) {
+            Rank::Drained
+        } else if self.condition.is_stale {
+            Rank::Stale
+        } else {
+            Rank::Well
+        }
+    }
+
+    fn local(&mut self, vip: VipId) -> &mut Local {
+        self.vips.entry(vip).or_insert_with(Local::new)
+    }
+
+    /// The claims of the members of the current view, made in it.
+    fn claims_of_view(&self) -> BTreeMap<PeerId, &Claim> {
+        let Some(view) = &self.view else {
+            return BTreeMap::new();
+        };
+        let claims = self.claims.iter();
+        claims
+            .filter(|(peer, (incarnation, claim))| {
+                claim.view == view.id && view.holds(**peer, *incarnation)
+            })
+            .map(|(peer, (_, claim))| (*peer, claim))
+            .collect()
+    }
+
+    /// The claims of the other members of this view and epoch.
+    fn claims_of_epoch(&self) -> BTreeMap<PeerId, &Claim> {
+        let mut claims = self.claims_of_view();
+        if self.faults != VipFaults::MixEpochs {
+            claims.retain(|_, claim| claim.epoch == self.epoch);
+        }
+        claims
+    }
+
+    /// Remembers who announces what, to know later whether it gave it.
+    fn note_held(&mut self, of: PeerId, claim: &Claim) {
+        let held = claim.announced.union(&claim.taken);
+        for vip in held {
+            let held = match claim.given.contains(vip) {
+                true => LastHeld::Given,
+                false => LastHeld::By(of),
+            };
+            // Who gave a VIP says so also after another has taken it.
+            let is_old = held == LastHeld::Given
+                && matches!(self.last_held.get(vip), Some(LastHeld::By(other)) if *other != of);
+            if !is_old {
+                self.last_held.insert(*vip, held);
+            }
+        }
+    }
+
+    fn ask(&mut self, vip: VipId, now: Instant) {
+        let is_asking = matches!(
+            self.asked.get(&vip),
+            Some(Asked::Since(since)) if now < *since + ASK_PATIENCE
+        );
+        if !is_asking {
+            self.asked.insert(vip, Asked::Since(now));
+            self.order(Order::Ask(vip));
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        self.actions.push_back(Action::Order(order));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.actions.push_back(Action::Notice(notice));
+    }
+}
+
+/// A driver that has not answered a question for so long has lost it.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
+/// What the segment said counts for so long.
+const ANSWER_FRESH: Duration = Duration::from_millis(50);

@@ -1,0 +1,389 @@
+//! Run: holes are filled, and what is to change hands does so in three steps.
+
+use super::{
+    ANSWER_FRESH, Asked, Doubt, Failover, Gather, LastHeld, Notice, Phase, Run, VipFaults,
+};
+use crate::vip::address::VipId;
+use crate::vip::assign::{Move, Turn, assign};
+use crate::vip::claim::{Claim, Maturity};
+use crate::vip::kernel::{Heard, Kernel, Order};
+use crate::vip::map::VipMap;
+use crate::vip::timing::Asks;
+use overlay::PeerId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+impl Failover {
+    /// Plans once the claims of all members, and the maps that they were made from, are here.
+    pub(super) fn try_run(&mut self, now: Instant) {
+        let Some(map) = self.merged_map() else { return };
+        let Phase::Gather(Gather { frozen, .. }) = &mut self.phase else {
+            return;
+        };
+        let mut frozen = frozen.take().expect("maps are merged for a frozen claim");
+        let mut claims = self.claims_of_epoch();
+        claims.insert(self.config.me, &frozen.claim);
+        let stated = claims.values().flat_map(|claim| &claim.quarantined);
+        let stated: Vec<(PeerId, Duration)> = stated.map(|(peer, left)| (*peer, *left)).collect();
+        let quarantined = stated.iter().map(|(peer, _)| *peer).collect();
+        let plan = assign(&claims, &map, &quarantined);
+        let is_mature = claims
+            .values()
+            .any(|claim| claim.maturity == Maturity::Mature);
+        for (peer, left) in stated {
+            self.quarantine.merge(peer, now + left);
+        }
+        if is_mature {
+            // The others know it by the same rule.
+            self.maturity = Maturity::Mature;
+            frozen.claim.maturity = Maturity::Mature;
+        }
+        let me = self.config.me;
+        let held: Vec<VipId> = self.vips.keys().copied().collect();
+        for vip in held {
+            if plan.holders.get(&vip) != Some(&me) {
+                self.let_go(vip, now);
+            }
+        }
+        let mut filling = BTreeMap::new();
+        for (vip, holder) in &plan.holders {
+            if *holder == me {
+                if self.local(*vip).want != Kernel::Announced {
+                    filling.insert(*vip, self.doubt(*vip));
+                } else if frozen.won.contains(vip) {
+                    // The loser's Ethernet address is what clients have.
+                    self.order(Order::Announce(*vip));
+                }
+            }
+            self.last_held.insert(*vip, LastHeld::By(*holder));
+        }
+        self.note_uncovered(&map, &plan.holders);
+        self.phase = Phase::Run(Run {
+            frozen,
+            plan,
+            began: now,
+            quarantined,
+            filling,
+        });
+        self.note_holders(now);
+    }
+
+    /// Does what the plan says and has become possible.
+    pub(super) fn run(&mut self, now: Instant) {
+        let Phase::Run(run) = &self.phase else { return };
+        let filling: Vec<(VipId, Doubt)> = run
+            .filling
+            .iter()
+            .map(|(vip, doubt)| (*vip, *doubt))
+            .collect();
+        let moves = run.plan.moves.clone();
+        for (vip, doubt) in filling {
+            self.fill(vip, doubt, now);
+        }
+        self.note_given();
+        for step in moves {
+            if step.from == self.config.me {
+                self.hand_over(step, now);
+            }
+            if step.to == self.config.me {
+                self.take_over(step, now);
+            }
+        }
+        self.note_given();
+        self.note_holders(now);
+    }
+
+    /// True if the plan in force rests on what is over: a quarantine has ended, or a move takes
+    /// longer than it may.
+    pub(super) fn is_plan_out_of_date(&self, now: Instant) -> bool {
+        let Phase::Run(run) = &self.phase else {
+            return false;
+        };
+        let left = self.quarantine.left(now);
+        let has_ended = run.quarantined.iter().any(|peer| !left.contains_key(peer));
+        let moves = run.plan.moves.iter();
+        has_ended
+            || moves
+                .filter(|step| !self.is_taken(run, step))
+                .any(|step| self.limit_of(run, step) <= now)
+    }
+
+    /// When moves begin, and when they have taken too long.
+    pub(super) fn run_dues(&self, run: &Run, dues: &mut Vec<Instant>) {
+        for step in &run.plan.moves {
+            if !self.is_taken(run, step) {
+                dues.push(self.due_of(run, step));
+                dues.push(self.limit_of(run, step));
+            }
+        }
+        let asked = self.asked.values();
+        dues.extend(asked.filter_map(|asked| match asked {
+            Asked::Since(since) if !run.filling.is_empty() => Some(*since + super::ASK_PATIENCE),
+            _ => None,
+        }));
+        for left in self.quarantine.left(run.began).values() {
+            dues.push(run.began + *left);
+        }
+    }
+
+    /// Gives everything up once nothing of this peer's is left to move.
+    pub(super) fn try_close(&mut self) {
+        match &self.phase {
+            Phase::Run(run) if self.is_stopping && self.faults != VipFaults::StayOpen => {
+                let mut moves = run.plan.moves.iter();
+                let is_moving =
+                    moves.any(|step| step.from == self.config.me && !self.is_taken(run, step));
+                if is_moving {
+                    return;
+                }
+                for local in self.vips.values_mut() {
+                    if local.linger.is_none() {
+                        local.want = Kernel::Absent;
+                    }
+                }
+                self.phase = Phase::Closing;
+                self.close_if_absent();
+            }
+            Phase::Closing => self.close_if_absent(),
+            _ => {}
+        }
+    }
+
+    /// Holds nothing, and never will again.
+    pub(super) fn close(&mut self) {
+        self.phase = Phase::Closed;
+    }
+
+    /// A peer says, or this peer sees, that another station has a VIP which is announced here.
+    pub(super) fn refill_after_asking(&mut self, vip: VipId) {
+        self.last_held.remove(&vip);
+        self.asked.remove(&vip);
+        if let Phase::Run(run) = &mut self.phase {
+            run.filling.insert(vip, Doubt::Yes);
+        }
+    }
+
+    fn close_if_absent(&mut self) {
+        let is_absent = self.vips.values().all(|local| local.is == Kernel::Absent);
+        if is_absent && self.changing.is_none() {
+            self.close();
+        }
+    }
+
+    /// All members' maps as one; none while a claim, or the map it was made from, is missing.
+    fn merged_map(&self) -> Option<VipMap> {
+        let Phase::Gather(Gather {
+            frozen: Some(frozen),
+            ..
+        }) = &self.phase
+        else {
+            return None;
+        };
+        let view = self.view.as_ref()?;
+        let claims = self.claims_of_epoch();
+        let others = view.members.iter().map(|(peer, _)| *peer);
+        let mut others = others.filter(|peer| *peer != self.config.me);
+        if self.faults != VipFaults::FillEarly && !others.all(|peer| claims.contains_key(&peer)) {
+            return None;
+        }
+        let mut map = self.map.clone();
+        let digests: BTreeSet<u64> = claims.values().map(|claim| claim.digest).collect();
+        for digest in digests {
+            if digest == frozen.claim.digest || self.faults == VipFaults::OwnMapOnly {
+                continue;
+            }
+            let mut known = self.configs.values();
+            let (_, foreign) = known.find(|(known, _)| *known == digest)?;
+            map = map.merged(foreign);
+        }
+        Some(map)
+    }
+
+    /// Whether somebody out of reach may announce the VIP still.
+    fn doubt(&self, vip: VipId) -> Doubt {
+        if self.config.timing.asks == Asks::No {
+            return Doubt::No;
+        }
+        match self.last_held.get(&vip) {
+            Some(LastHeld::Given) => Doubt::No,
+            Some(LastHeld::By(peer)) if self.is_member(*peer) => Doubt::No,
+            Some(LastHeld::By(_)) | None => Doubt::Yes,
+        }
+    }
+
+    fn is_member(&self, peer: PeerId) -> bool {
+        let members = self.view.iter().flat_map(|view| &view.members);
+        members.into_iter().any(|(member, _)| *member == peer)
+    }
+
+    /// Takes what nobody announces, if the segment says so too.
+    fn fill(&mut self, vip: VipId, doubt: Doubt, now: Instant) {
+        let is_foreign = self
+            .local(vip)
+            .foreign_until
+            .is_some_and(|until| until > now);
+        if !self.can(vip, now) || is_foreign {
+            return;
+        }
+        let is_free = match (doubt, self.asked.get(&vip)) {
+            (Doubt::No, _) => true,
+            (Doubt::Yes, Some(Asked::Answered(heard, at))) if now < *at + ANSWER_FRESH => {
+                match heard {
+                    Heard::Server(mac) if !self.macs.contains(mac) => {
+                        let mac = *mac;
+                        self.respect_foreign(vip, mac, now);
+                        return;
+                    }
+                    Heard::Nobody | Heard::Station(_) | Heard::Server(_) => true,
+                }
+            }
+            (Doubt::Yes, _) => false,
+        };
+        if is_free {
+            self.take(vip);
+        } else {
+            self.ask(vip, now);
+        }
+    }
+
+    fn take(&mut self, vip: VipId) {
+        let local = self.local(vip);
+        local.want = Kernel::Announced;
+        local.linger = None;
+        local.foreign_until = None;
+        self.asked.remove(&vip);
+        if let Phase::Run(run) = &mut self.phase {
+            run.filling.remove(&vip);
+        }
+        self.last_held.insert(vip, LastHeld::By(self.config.me));
+    }
+
+    /// Another DNS server has the VIP: it is asked again soon.
+    fn respect_foreign(&mut self, vip: VipId, mac: crate::vip::kernel::Mac, now: Instant) {
+        let again = now + self.config.timing.ask_again;
+        let local = self.local(vip);
+        let is_news = local.foreign_until.is_none();
+        local.foreign_until = Some(again);
+        self.asked.remove(&vip);
+        if is_news {
+            self.counters.foreign += 1;
+            self.notice(Notice::Foreign(vip, mac));
+        }
+    }
+
+    /// This peer is to give the VIP to another.
+    fn hand_over(&mut self, step: Move, now: Instant) {
+        let Phase::Run(run) = &self.phase else { return };
+        let is_due = self.due_of(run, &step) <= now;
+        let is_ready = self
+            .claim_of(step.to)
+            .is_some_and(|claim| claim.ready.contains(&step.vip));
+        if is_due && is_ready && self.have_losers_given(run, &step) {
+            self.let_go(step.vip, now);
+        }
+    }
+
+    /// This peer is to get the VIP from another.
+    fn take_over(&mut self, step: Move, now: Instant) {
+        let Phase::Run(run) = &self.phase else { return };
+        let vip = step.vip;
+        if !self.can(vip, now) || run.frozen.claim.taken.contains(&vip) {
+            return;
+        }
+        let has_given = self
+            .claim_of(step.from)
+            .is_some_and(|claim| claim.given.contains(&vip));
+        let may_take = (has_given && self.have_losers_given(run, &step))
+            || self.faults == VipFaults::TakeBeforeGiven;
+        let is_ready_said = run.frozen.claim.ready.contains(&vip);
+        let local = self.local(vip);
+        local.linger = None;
+        if local.want == Kernel::Absent {
+            local.want = Kernel::Ready;
+        }
+        if local.is == Kernel::Ready && !is_ready_said {
+            self.frozen_mut().claim.ready.insert(vip);
+            self.say_claim();
+        }
+        if may_take {
+            self.last_held.insert(vip, LastHeld::By(self.config.me));
+            let local = self.local(vip);
+            local.want = Kernel::Announced;
+            if local.is == Kernel::Announced {
+                self.frozen_mut().claim.taken.insert(vip);
+                self.say_claim();
+            }
+        }
+    }
+
+    /// Every other peer that announced the VIP at the freeze has let go.
+    fn have_losers_given(&self, run: &Run, step: &Move) -> bool {
+        let own = (self.config.me, &run.frozen.claim);
+        let claims = self.claims_of_epoch().into_iter().chain([own]);
+        claims
+            .filter(|(peer, claim)| *peer != step.from && claim.announced.contains(&step.vip))
+            .all(|(_, claim)| claim.given.contains(&step.vip))
+    }
+
+    fn claim_of(&self, peer: PeerId) -> Option<&Claim> {
+        if peer == self.config.me {
+            return self.frozen().map(|frozen| &frozen.claim);
+        }
+        self.claims_of_epoch().get(&peer).copied()
+    }
+
+    fn is_taken(&self, run: &Run, step: &Move) -> bool {
+        if step.to == self.config.me {
+            return run.frozen.claim.taken.contains(&step.vip);
+        }
+        self.claim_of(step.to)
+            .is_some_and(|claim| claim.taken.contains(&step.vip))
+    }
+
+    fn due_of(&self, run: &Run, step: &Move) -> Instant {
+        match step.turn {
+            Turn::AtOnce => run.began,
+            Turn::Balance(n) => {
+                run.began + self.config.timing.balance_delay + self.config.timing.pace * n
+            }
+        }
+    }
+
+    fn limit_of(&self, run: &Run, step: &Move) -> Instant {
+        let patience = [step.from, step.to].map(|peer| {
+            let claim = self.claim_of(peer);
+            claim.map_or(Duration::ZERO, |claim| claim.patience)
+        });
+        let patience = patience.into_iter().max().unwrap_or_default();
+        self.due_of(run, step) + self.config.timing.handover_limit + patience * 2
+    }
+
+    /// Remembers since when each VIP is where it is.
+    fn note_holders(&mut self, now: Instant) {
+        let Phase::Run(run) = &self.phase else { return };
+        let holders = run.plan.holders.iter().map(|(vip, holder)| {
+            let mut moves = run.plan.moves.iter();
+            let moved = moves.find(|step| step.vip == *vip && self.is_taken(run, step));
+            (*vip, moved.map_or(*holder, |step| step.to))
+        });
+        let holders: BTreeMap<VipId, PeerId> = holders.collect();
+        self.since.retain(|vip, _| holders.contains_key(vip));
+        for (vip, holder) in holders {
+            match self.since.get(&vip) {
+                Some((known, _)) if *known == holder => {}
+                _ => {
+                    self.since.insert(vip, (holder, now));
+                }
+            }
+        }
+    }
+
+    fn note_uncovered(&mut self, map: &VipMap, holders: &BTreeMap<VipId, PeerId>) {
+        let vips = map.vips().into_keys();
+        let uncovered: BTreeSet<VipId> = vips.filter(|vip| !holders.contains_key(vip)).collect();
+        for vip in uncovered.difference(&self.uncovered.clone()) {
+            self.notice(Notice::Uncovered(*vip));
+        }
+        self.uncovered = uncovered;
+    }
+}
