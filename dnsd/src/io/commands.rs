@@ -2,12 +2,10 @@
 
 use super::admin::{Answer as CallAnswer, Call};
 use super::clock;
-use super::disk::Job;
-use super::driver::{Aside, Client, Driver, Input};
+use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Step};
 use crate::body::Body;
 use crate::config::PeerRef;
-use crate::durable::blob_hash;
 use crate::metrics::Page;
 use crate::prefix::Prefix;
 use crate::report::{self, Life};
@@ -16,20 +14,18 @@ use crate::serve::Tally;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::{Member, MemberState};
-use crate::zone_data::{decode_records, encode_blob};
-use bytes::Bytes;
+use crate::wiring::{ImportStep, Source};
 use overlay::status::RouterStatus;
 use overlay::token::TokenSecret;
 use overlay::{Command, PeerId, Token};
-use replication::{BlobHash, Event, Majority, Members, Refused};
+use replication::{Event, Majority, Members, Refused};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use zones::check::check_records;
-use zones::rdata::{soa_serial, with_soa_serial};
+use zones::rdata::with_soa_serial;
 use zones::zonefile::print_record;
 use zones::{Name, Rcode, Record, Rtype, Serial, Version};
 
@@ -57,15 +53,9 @@ pub struct Commands {
     started: Instant,
     seeds: Option<Seeds>,
     seeds_left: usize,
-    invitations: VecDeque<(CallAnswer, Majority)>,
-    /// Invitations for which an operator vouched: who redeems one needs no majority. As many as
-    /// there are open invitations; after a restart the operator is asked again.
-    forced: Vec<Token>,
+    invitations: VecDeque<CallAnswer>,
     evictions: Vec<(Member, CallAnswer)>,
-    /// Imports whose data is on its way to the disk.
-    storing: BTreeMap<BlobHash, Storing>,
-    /// Imports whose data the members fetch.
-    spreading: BTreeMap<BlobHash, ClientId>,
+    /// When the progress of imports is to be told.
     due: Option<Instant>,
     snapshot: Snapshot,
     tally: TallyOf,
@@ -81,28 +71,6 @@ pub(super) enum Waiter {
     Policy,
 }
 
-/// A zone built aside, for an import.
-pub struct Built {
-    origin: Name,
-    answer: Option<CallAnswer>,
-    zone: Result<BuiltZone, String>,
-}
-
-struct BuiltZone {
-    version: Version,
-    serial: Serial,
-    hash: BlobHash,
-    blob: Bytes,
-}
-
-struct Storing {
-    origin: Name,
-    answer: Option<CallAnswer>,
-    version: Version,
-    serial: Serial,
-    size: u64,
-}
-
 impl Commands {
     /// Starts with what is to be seeded.
     #[must_use]
@@ -114,10 +82,7 @@ impl Commands {
             seeds: Some(seeds),
             seeds_left,
             invitations: VecDeque::new(),
-            forced: Vec::new(),
             evictions: Vec::new(),
-            storing: BTreeMap::new(),
-            spreading: BTreeMap::new(),
             due: None,
             snapshot,
             tally,
@@ -128,16 +93,6 @@ impl Commands {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
-    }
-
-    /// Whether a newcomer with this invitation needs a majority.
-    #[must_use]
-    pub fn join_majority(&self, token: &Token) -> Majority {
-        if self.forced.contains(token) {
-            Majority::Forced
-        } else {
-            Majority::Needed
-        }
     }
 }
 
@@ -151,7 +106,7 @@ impl Driver {
                 | Request::ZoneImport { .. }
                 | Request::ZoneRemove { .. }
         );
-        if is_change && self.peer.is_evicted() {
+        if is_change && self.wiring.peer.is_evicted() {
             call.answer.refuse(
                 "this peer has been evicted: ask another member. To make it one again, stop it and \
                  join with a fresh data directory",
@@ -164,7 +119,9 @@ impl Driver {
             Request::Invite { expires, majority } => {
                 self.invite(call.answer, expires, majority, wall);
             }
-            Request::ZoneList => call.answer.done(Done::Zones(report::zones(&self.peer))),
+            Request::ZoneList => call
+                .answer
+                .done(Done::Zones(report::zones(&self.wiring.peer))),
             Request::ZoneImport { origin, .. } => {
                 self.build(origin, call.upload, call.answer);
             }
@@ -172,12 +129,12 @@ impl Driver {
             Request::ZoneShow { origin, version } => {
                 let found = self
                     .version_of(&origin, version)
-                    .zip(report::zone(&self.peer, &origin));
+                    .zip(report::zone(&self.wiring.peer, &origin));
                 let Some(((content, serial), zone)) = found else {
                     call.answer.refuse(no_such_zone(&origin));
                     return;
                 };
-                let policy = self.peer.now().policy().clone();
+                let policy = self.wiring.peer.now().policy().clone();
                 clock::spawn("show", move || {
                     let detail = report::zone_detail(zone, &policy, &content, serial.0);
                     call.answer.done(Done::Zone(detail));
@@ -193,7 +150,7 @@ impl Driver {
 
     /// Shows what needs the links' state.
     pub(super) fn show(&mut self, call: Call, links: &RouterStatus, wall: Duration, now: Instant) {
-        let peer = &self.peer;
+        let peer = &self.wiring.peer;
         match call.request {
             Request::Status => {
                 let uptime = now.saturating_duration_since(self.commands.started);
@@ -220,84 +177,29 @@ impl Driver {
         }
     }
 
-    /// A zone of an import is built, or cannot be.
-    pub(super) fn handle_built(&mut self, built: Built) {
-        let Built {
-            origin,
-            answer,
-            zone,
-        } = built;
-        match zone {
-            Err(reason) => match answer {
-                Some(answer) => answer.refuse(reason),
-                None => warn!(%origin, reason, "the zone is not imported"),
-            },
-            Ok(BuiltZone {
-                version,
-                serial,
-                hash,
-                blob,
-            }) => {
-                let is_under_way = self.commands.storing.contains_key(&hash)
-                    || self.commands.spreading.contains_key(&hash);
-                if is_under_way {
-                    if let Some(answer) = answer {
-                        answer.refuse("the same data is being imported already");
-                    }
-                    return;
-                }
-                let size = blob.len() as u64;
-                tell(answer.as_ref(), Step::Storing, 0, size);
-                self.blobs.insert(hash, blob.clone());
-                let storing = Storing {
-                    origin,
-                    answer,
-                    version,
-                    serial,
-                    size,
-                };
-                self.commands.storing.insert(hash, storing);
-                self.write(Job::PutBlob(hash, blob));
+    /// An import of this peer has come to another step.
+    pub(super) fn import_goes_on(&mut self, client: ClientId, step: ImportStep) {
+        match step {
+            ImportStep::Storing(size) => self.tell_of_import(client, Step::Storing, 0, size),
+            ImportStep::Stored(size) => {
+                self.tell_of_import(client, Step::Storing, size, size);
+                self.commands.due = Some(clock::now());
             }
+            ImportStep::Refused(reason) => match self.clients.remove(&client) {
+                Some(Client::Command(Waiter::Import(Some(answer), _))) => answer.refuse(reason),
+                Some(Client::Command(Waiter::Import(None, origin))) => {
+                    warn!(%origin, reason, "the zone is not imported");
+                }
+                _ => unreachable!("an import is a command"),
+            },
+            ImportStep::UnderWay => match self.clients.remove(&client) {
+                Some(Client::Command(Waiter::Import(Some(answer), _))) => {
+                    answer.refuse("the same data is being imported already");
+                }
+                Some(Client::Command(Waiter::Import(None, _))) => {}
+                _ => unreachable!("an import is a command"),
+            },
         }
-    }
-
-    /// A blob is on disk. True if it is one of an import of this peer.
-    pub(super) fn import_durable(&mut self, hash: BlobHash, wall: Duration, now: Instant) -> bool {
-        let Some(storing) = self.commands.storing.remove(&hash) else {
-            return false;
-        };
-        let Storing {
-            origin,
-            answer,
-            version,
-            serial,
-            size,
-        } = storing;
-        tell(answer.as_ref(), Step::Storing, size, size);
-        let waiter = Waiter::Import(answer, origin.clone());
-        let client = self.add_client(Client::Command(waiter));
-        let imported = self.peer.handle_import(
-            client,
-            origin,
-            serial,
-            hash,
-            size,
-            version,
-            Majority::Needed,
-            wall,
-            now,
-        );
-        if let Err(refused) = imported
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.peer.give_up_blob(hash);
-            self.end_command(waiter, &Answer::Refused(refused));
-        } else {
-            self.commands.spreading.insert(hash, client);
-        }
-        self.commands.due = Some(now);
-        true
     }
 
     /// Tells the operator what became of a command.
@@ -313,7 +215,7 @@ impl Driver {
         };
         match waiter {
             Waiter::Import(call, origin) => {
-                let zone = report::zone(&self.peer, &origin);
+                let zone = report::zone(&self.wiring.peer, &origin);
                 match (call, failure, zone) {
                     (Some(call), None, Some(zone)) => call.done(Done::Imported(zone)),
                     (Some(call), None, None) => call.refuse(no_such_zone(&origin)),
@@ -346,30 +248,22 @@ impl Driver {
         self.plant_seeds(wall, now);
         self.answer_evictions();
         if self.commands.due.is_some_and(|due| due <= now) {
-            let (clients, peer) = (&self.clients, &self.peer);
-            self.commands.spreading.retain(|hash, client| {
-                let Some(Client::Command(Waiter::Import(answer, _))) = clients.get(client) else {
-                    return false;
-                };
+            for (blob, client) in self.wiring.spreading() {
+                let peer = &self.wiring.peer;
                 let total = peer.replica().members().len() as u64;
-                let lackers = peer.import_lackers(*hash).len() as u64;
+                let lackers = peer.import_lackers(blob).len() as u64;
                 let done = total.saturating_sub(lackers);
-                tell(answer.as_ref(), Step::Settling, done, total);
-                true
-            });
-            self.commands.due =
-                (!self.commands.spreading.is_empty()).then(|| now + PROGRESS_PERIOD);
+                self.tell_of_import(client, Step::Settling, done, total);
+            }
+            let is_spreading = self.wiring.spreading().next().is_some();
+            self.commands.due = is_spreading.then(|| now + PROGRESS_PERIOD);
         }
     }
 
     /// The invitation is durable.
     pub(super) fn answer_invitation(&mut self, token: &Token, wall: Duration) {
-        if let Some((answer, majority)) = self.commands.invitations.pop_front() {
+        if let Some(answer) = self.commands.invitations.pop_front() {
             let expires = token.expires.saturating_sub(wall);
-            self.commands.forced.retain(|other| other.expires > wall);
-            if majority == Majority::Forced {
-                self.commands.forced.push(token.clone());
-            }
             answer.done(Done::Invited {
                 token: token.to_string(),
                 expires,
@@ -379,7 +273,7 @@ impl Driver {
 
     /// There are too many invitations.
     pub(super) fn refuse_invitation(&mut self) {
-        if let Some((answer, _)) = self.commands.invitations.pop_front() {
+        if let Some(answer) = self.commands.invitations.pop_front() {
             answer.refuse("too many invitations are open; they end by themselves");
         }
     }
@@ -388,8 +282,19 @@ impl Driver {
     pub(super) fn handle_snapshot(&mut self, links: &RouterStatus, wall: Duration, now: Instant) {
         let uptime = now.saturating_duration_since(self.commands.started);
         let left = self.commands.seeds_left;
-        let status = report::status(&self.commands.life, &self.peer, links, left, uptime, wall);
-        let mut page = Page::new(&status, &report::links(links), &report::zones(&self.peer));
+        let status = report::status(
+            &self.commands.life,
+            &self.wiring.peer,
+            links,
+            left,
+            uptime,
+            wall,
+        );
+        let mut page = Page::new(
+            &status,
+            &report::links(links),
+            &report::zones(&self.wiring.peer),
+        );
         report::count(&mut page, &(self.commands.tally)(), &links.counters);
         let snapshot = super::http::Snapshot {
             taken: now,
@@ -446,13 +351,13 @@ impl Driver {
         let token = Token {
             cluster: self.commands.life.cluster,
             addresses: self.commands.life.addresses.advertised.clone(),
-            fingerprint: self.signer.public_key().fingerprint(),
+            fingerprint: self.wiring.public_key().fingerprint(),
             secret: TokenSecret(secret),
             // Whole seconds are what a token can say.
             expires: Duration::from_secs((wall + expires).as_secs()),
         };
-        self.commands.invitations.push_back((answer, majority));
-        self.say(Command::Invite(token));
+        self.commands.invitations.push_back(answer);
+        self.wiring.invite(token, majority);
     }
 
     fn evict(
@@ -484,18 +389,22 @@ impl Driver {
             admin::Majority::Needed => Majority::Needed,
             admin::Majority::Forced => Majority::Forced,
         };
-        match self.peer.handle_evict(member.peer, majority, wall, now) {
+        match self
+            .wiring
+            .peer
+            .handle_evict(member.peer, majority, wall, now)
+        {
             Ok(()) => self.commands.evictions.push((member.clone(), answer)),
             Err(reason) => answer.refuse(text_of(reason)),
         }
     }
 
     fn answer_evictions(&mut self) {
-        let members = self.peer.replica().members();
+        let members = self.wiring.peer.replica().members();
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.commands.evictions)
             .into_iter()
             .partition(|(member, _)| !members.contains(member.peer));
-        self.commands.evictions = if self.peer.is_evicted() {
+        self.commands.evictions = if self.wiring.peer.is_evicted() {
             for (_, answer) in waiting {
                 answer.refuse("this peer has been evicted itself; ask another one");
             }
@@ -511,72 +420,69 @@ impl Driver {
 
     fn remove(&mut self, answer: CallAnswer, origin: Name, wall: Duration, now: Instant) {
         let client = self.add_client(Client::Command(Waiter::Remove(answer, origin.clone())));
-        if let Err(refused) = self.peer.handle_remove(client, origin, wall, now)
+        if let Err(refused) = self.wiring.peer.handle_remove(client, origin, wall, now)
             && let Some(Client::Command(waiter)) = self.clients.remove(&client)
         {
             self.end_command(waiter, &Answer::Refused(refused));
         }
     }
 
-    /// Sorts, checks and encodes an uploaded zone on a thread of its own.
+    /// Has an uploaded zone imported.
     fn build(&mut self, origin: Name, upload: Vec<u8>, answer: CallAnswer) {
-        if self.peer.now().version(&origin).is_some() {
+        if self.wiring.peer.now().version(&origin).is_some() {
             answer.refuse(refusal(CommandRefused::ZoneExists));
             return;
         }
-        self.aside("import", move || {
-            let zone = match decode_records(&upload) {
-                Some(records) => built_zone(&origin, &records),
-                None => Err("the upload is malformed".to_owned()),
-            };
-            Aside::Import(Box::new(Built {
-                origin,
-                answer: Some(answer),
-                zone,
-            }))
-        });
+        let waiter = Waiter::Import(Some(answer), origin.clone());
+        let client = self.add_client(Client::Command(waiter));
+        self.wiring.import(client, origin, Source::Upload(upload));
     }
 
     fn plant_seeds(&mut self, wall: Duration, now: Instant) {
-        if self.commands.seeds.is_none() || !self.peer.replica().is_settling() {
+        if self.commands.seeds.is_none() || !self.wiring.peer.replica().is_settling() {
             return;
         }
         let seeds = self.commands.seeds.take().expect("it was just seen");
         if self.commands.seeds_left == 0 {
-            self.set_seeded();
+            self.wiring.set_seeded();
             return;
         }
         if let Some((update, transfer)) = seeds.policy {
             let client = self.add_client(Client::Command(Waiter::Policy));
             let body = Body::Policy { update, transfer };
-            if let Err(refused) = self.peer.handle_policy(client, &body, wall, now) {
+            if let Err(refused) = self.wiring.peer.handle_policy(client, &body, wall, now) {
                 self.clients.remove(&client);
                 self.end_command(Waiter::Policy, &Answer::Refused(refused));
             }
         }
         for (origin, records) in seeds.zones {
-            self.aside("import", move || {
-                let zone = built_zone(&origin, &records);
-                Aside::Import(Box::new(Built {
-                    origin,
-                    answer: None,
-                    zone,
-                }))
-            });
+            let waiter = Waiter::Import(None, origin.clone());
+            let client = self.add_client(Client::Command(waiter));
+            self.wiring.import(client, origin, Source::Records(records));
         }
     }
 
     fn seed_is_in(&mut self) {
         self.commands.seeds_left = self.commands.seeds_left.saturating_sub(1);
         if self.commands.seeds_left == 0 {
-            self.set_seeded();
+            self.wiring.set_seeded();
+        }
+    }
+
+    fn tell_of_import(&self, client: ClientId, step: Step, done: u64, total: u64) {
+        if let Some(Client::Command(Waiter::Import(Some(answer), _))) = self.clients.get(&client) {
+            answer.progress(Progress { step, done, total });
         }
     }
 
     fn version_of(&self, origin: &Name, which: admin::Version) -> Option<(Version, Serial)> {
         let state = match which {
-            admin::Version::Now => self.peer.now(),
-            admin::Version::Settled => self.peer.settled().or_else(|| self.peer.published())?,
+            admin::Version::Now => self.wiring.peer.now(),
+            admin::Version::Settled => self
+                .wiring
+                .peer
+                .settled()
+                .or_else(|| self.wiring.peer.published())?,
         };
         Some((state.version(origin)?.clone(), state.serial(origin)))
     }
@@ -586,7 +492,7 @@ impl Driver {
             answer.refuse(no_such_zone(origin));
             return;
         };
-        let side = match self.peer.replica().may_publish() {
+        let side = match self.wiring.peer.replica().may_publish() {
             true => admin::Side::Publishes,
             false => admin::Side::IsSilent,
         };
@@ -622,34 +528,6 @@ fn is_named(member: &Member, peer: &PeerRef) -> bool {
     match peer {
         PeerRef::Id(id) => member.peer == *id,
         PeerRef::Name(name) => member.name == name.as_str(),
-    }
-}
-
-fn built_zone(origin: &Name, records: &[Record]) -> Result<BuiltZone, String> {
-    let checked = check_records(origin, records).map_err(|rejected| {
-        let first = rejected.errors.into_iter().next();
-        first.map_or_else(String::new, |error| error.message)
-    })?;
-    let soa = checked
-        .iter()
-        .find(|record| record.rtype == Rtype::SOA && record.owner == *origin)
-        .expect("a zone that passes its checks has one");
-    let serial = soa_serial(soa.rdata.as_bytes()).ok_or("the SOA record is malformed")?;
-    let version = Version::from_records(origin, &checked)
-        .map_err(|outside| format!("{} is not in the zone", outside.0))?;
-    let records: Vec<Record> = version.records().collect();
-    let blob = Bytes::from(encode_blob(origin, &records));
-    Ok(BuiltZone {
-        version,
-        serial,
-        hash: blob_hash(&blob),
-        blob,
-    })
-}
-
-fn tell(answer: Option<&CallAnswer>, step: Step, done: u64, total: u64) {
-    if let Some(answer) = answer {
-        answer.progress(Progress { step, done, total });
     }
 }
 

@@ -4,45 +4,13 @@
 //! answer waits longer than for one slice (a few milliseconds).
 
 use crate::checkpoint::{self, Slice, Slices};
+use crate::disk::{Done, Job};
 use crate::io::clock::spawn;
-use crate::peer::Checkpoint;
-use replication::{Batch, BatchId, BlobHash};
+use replication::BlobHash;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::JoinHandle;
 use zones::store::{Database, Row, Store, StoreError};
-
-/// What the disk thread is asked to do.
-pub enum Job {
-    /// Write the pieces in order and flush once.
-    Log(Batch),
-    /// Write a checkpoint in slices.
-    Checkpoint(Box<Checkpoint>),
-    /// Keep a blob; comes back with its tag.
-    PutBlob(BlobHash, bytes::Bytes),
-    /// Delete a blob.
-    DropBlob(BlobHash),
-    /// Write rows of other parts (member list, token bindings), then flush; comes back with the
-    /// number.
-    Keep(u64, Vec<Row>),
-    /// Finish what is under way and end.
-    Stop,
-}
-
-/// What the disk thread has done.
-#[derive(Debug)]
-pub enum Done {
-    /// The batch is on disk.
-    Log(BatchId),
-    /// The checkpoint is on disk.
-    Checkpoint,
-    /// The blob is on disk.
-    Blob(BlobHash),
-    /// The rows are on disk.
-    Kept(u64),
-    /// The store does not work: this peer must stop.
-    Failed(StoreError),
-}
 
 /// Starts the thread. It ends after [`Job::Stop`], or when the store fails.
 pub fn start(
@@ -214,6 +182,7 @@ fn rows_of(piece: &[replication::Row]) -> Vec<Row> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use replication::{Batch, BatchId};
     use std::sync::mpsc::channel;
     use zones::memory_store::MemoryStore;
 

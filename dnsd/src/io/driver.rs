@@ -1,44 +1,38 @@
-//! The peer thread: wait, take the inputs that have come, drain the effects.
+//! The peer thread: wait, take the inputs that have come, carry out the acts.
 //!
 //! ```text
 //!  UDP, TCP ─ updates ─▶┐                       ┌─▶ disk thread ─ durable ─▶┐
-//!  admin    ─ calls ───▶├─ inputs ─▶ Peer ──────┼─▶ link thread ─ events ──▶├─ inputs
+//!  admin    ─ calls ───▶├─ inputs ─▶ Wiring ────┼─▶ link thread ─ events ──▶├─ inputs
 //!  link, disk, aside ──▶┘                       └─▶ what queries see; answers to clients
 //! ```
+//! What one part of the peer says to another is not decided here: `wiring`.
 
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
-use super::disk::{Done, Job};
-use crate::blobs::{Blobs, Checked, Fetched};
-use crate::durable::{join_row, member_row, seeded_row};
-use crate::membership::overlay_members;
-use crate::peer::{Effect, Peer};
+use crate::blobs::Blobs;
+use crate::disk::{Done, Job};
+use crate::peer::Peer;
 use crate::publish::ZoneNews;
-use crate::rebase::{self, Rebased};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
-use crate::sponsor::{Say, Signer, Sponsor, Staged};
+use crate::sponsor::Signer;
 use crate::state::Outcome;
-use crate::zone_data;
+use crate::wiring::{Act, Ended, News, Wiring, Work, Worked};
 use arc_swap::ArcSwap;
 use overlay::io::link::{LinkThread, SendError};
-use overlay::join::{JoinEvent, Refusal};
+use overlay::join::Refusal;
 use overlay::status::RouterStatus;
-use overlay::{Class, Command, Event, Incarnation, LinkId, NodeEvent, StateKind};
-use replication::BlobHash;
+use overlay::{Command, Incarnation, NodeEvent};
+use replication::Members;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
-use zones::{Rcode, Version};
+use zones::Rcode;
 
-/// The kind of signed overlay state in which replicas say whom they find near.
-const NEAR: StateKind = StateKind(1);
-/// The kind of announcements to the overlay.
-const ANNOUNCEMENT: u8 = 1;
 /// The tick that heartbeats carry rises at least this often while the loop goes on.
 const TICK_PERIOD: Duration = Duration::from_millis(10);
 /// Commands that wait for a link thread that is behind; beyond this it is stuck.
@@ -67,7 +61,7 @@ pub enum Input {
     /// The links, for metrics and health.
     Snapshot(RouterStatus),
     /// Work done aside.
-    Aside(Aside),
+    Aside(Worked),
     /// Stop cleanly.
     Stop,
 }
@@ -85,28 +79,10 @@ impl Input {
             Self::Disk(_) => "disk",
             Self::Admin(_) | Self::Links(..) => "admin",
             Self::Ask | Self::Snapshot(_) => "snapshot",
-            Self::Aside(Aside::Blob(..)) => "zone of a blob",
-            Self::Aside(Aside::Fetched(_)) => "blob fetched",
-            Self::Aside(Aside::Staged(..)) => "stage",
-            Self::Aside(Aside::Rebased(_)) => "new bases",
-            Self::Aside(Aside::Import(_)) => "import",
+            Self::Aside(worked) => worked.name(),
             Self::Stop => "stop",
         }
     }
-}
-
-/// Work that takes longer than 5 ms is done by a thread of its own and comes back so.
-pub enum Aside {
-    /// The zone in a blob that is durable; none if the blob is not a zone.
-    Blob(BlobHash, Option<Box<Version>>),
-    /// What a neighbor gave.
-    Fetched(Checked),
-    /// What a newcomer is to be streamed.
-    Staged(LinkId, Staged),
-    /// Zones on new bases.
-    Rebased(Vec<Rebased>),
-    /// The zone of an import.
-    Import(Box<super::commands::Built>),
 }
 
 /// How the peer thread ended.
@@ -133,10 +109,7 @@ pub type StartLinks = Box<dyn FnOnce(Incarnation) -> Option<LinkThread<Command>>
 
 /// The peer thread's own state.
 pub struct Driver {
-    pub(super) peer: Peer,
-    pub(super) sponsor: Sponsor,
-    pub(super) signer: Signer,
-    pub(super) blobs: Blobs,
+    pub(super) wiring: Wiring,
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) commands: Commands,
     pub(super) inputs: SyncSender<Input>,
@@ -145,10 +118,6 @@ pub struct Driver {
     links: Option<LinkThread<Command>>,
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
-    next_client: u64,
-    /// Numbers of rows whose durability the join handshake waits for.
-    keeps: BTreeMap<u64, u64>,
-    next_keep: u64,
     tick: u64,
     tick_due: Instant,
     end: Option<End>,
@@ -173,10 +142,7 @@ impl Driver {
         served: Arc<ArcSwap<Served>>,
     ) -> Self {
         Self {
-            peer,
-            sponsor: Sponsor::default(),
-            signer,
-            blobs,
+            wiring: Wiring::new(peer, signer, blobs),
             clients: BTreeMap::new(),
             commands,
             inputs,
@@ -185,9 +151,6 @@ impl Driver {
             links: None,
             unsent: VecDeque::new(),
             served,
-            next_client: 0,
-            keeps: BTreeMap::new(),
-            next_keep: 0,
             tick: 0,
             tick_due: clock::now(),
             end: None,
@@ -228,8 +191,7 @@ impl Driver {
 
     /// Numbers a client.
     pub(super) fn add_client(&mut self, client: Client) -> ClientId {
-        self.next_client += 1;
-        let id = ClientId(self.next_client);
+        let id = self.wiring.new_client();
         self.clients.insert(id, client);
         id
     }
@@ -245,24 +207,10 @@ impl Driver {
         self.send_commands();
     }
 
-    /// Gives work to the disk thread.
-    pub(super) fn write(&mut self, job: Job) {
-        // A disk thread that has ended has said why.
-        drop(self.disk.send(job));
-    }
-
-    /// Remembers that what the command line seeds is in.
-    pub(super) fn set_seeded(&mut self) {
-        self.next_keep += 1;
-        let keep = self.next_keep;
-        self.write(Job::Keep(keep, vec![seeded_row()]));
-    }
-
     fn wake(&self, now: Instant) -> Instant {
         let mut wake = self.tick_due;
         for due in [
-            self.peer.poll_timeout(now),
-            self.sponsor.poll_timeout(),
+            self.wiring.poll_timeout(now),
             self.commands.poll_timeout(),
             self.stop_by,
         ] {
@@ -304,29 +252,16 @@ impl Driver {
                     ..
                 } = request;
                 let client = self.add_client(Client::Dns(reply));
-                self.peer.handle_update(client, message, source, wall, now);
+                let peer = &mut self.wiring.peer;
+                peer.handle_update(client, message, source, wall, now);
             }
-            Input::Node(event) => self.handle_node(event, wall, now),
-            Input::Disk(done) => self.handle_disk(done, wall, now),
+            Input::Node(event) => self.wiring.handle_node(event, wall, now),
+            Input::Disk(done) => self.wiring.handle_disk(done, wall, now),
             Input::Admin(call) => self.handle_call(call, wall, now),
             Input::Links(call, links) => self.show(call, &links, wall, now),
             Input::Ask => self.take_snapshot(),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
-            Input::Aside(Aside::Blob(hash, version)) => match version {
-                Some(version) => self.peer.handle_blob(hash, *version, wall, now),
-                None => {
-                    error!("blob {hash:?} is not a zone: this version cannot read it");
-                    self.end = Some(End::Failed);
-                }
-            },
-            Input::Aside(Aside::Fetched(checked)) => self.handle_checked(checked, wall, now),
-            Input::Aside(Aside::Staged(link, staged)) => {
-                self.sponsor.handle_staged(link, staged, now);
-            }
-            Input::Aside(Aside::Rebased(rebased)) => {
-                self.peer.handle_rebased(rebased, wall, now);
-            }
-            Input::Aside(Aside::Import(built)) => self.handle_built(*built),
+            Input::Aside(worked) => self.wiring.handle_worked(worked, wall, now),
             Input::Stop => self.begin_stop(now),
         }
     }
@@ -334,7 +269,7 @@ impl Driver {
     /// Lets what is under way come to its end.
     pub(super) fn begin_stop(&mut self, now: Instant) {
         info!("stopping");
-        self.peer.stop();
+        self.wiring.peer.stop();
         self.stop_by.get_or_insert(now + STOP_TIMEOUT);
     }
 
@@ -345,236 +280,42 @@ impl Driver {
             self.tick_due = now + TICK_PERIOD;
             self.say(Command::Tick(self.tick));
         }
-        if self.peer.poll_timeout(now).is_some_and(|due| due <= now) {
-            self.peer.handle_timeout(wall, now);
-        }
-        if self.sponsor.poll_timeout().is_some_and(|due| due <= now) {
-            self.sponsor
-                .handle_timeout(&mut self.peer, &self.signer, &self.blobs, wall, now);
-        }
+        self.wiring.handle_timeout(wall, now);
         self.drain();
         self.go_on_with_commands(wall, now);
         self.drain();
         self.send_commands();
         if self
             .stop_by
-            .is_some_and(|by| self.peer.is_idle() || by <= now)
+            .is_some_and(|by| self.wiring.peer.is_idle() || by <= now)
         {
             self.end.get_or_insert(End::Stopped);
         }
     }
 
-    fn handle_node(&mut self, event: NodeEvent, wall: Duration, now: Instant) {
-        match event {
-            NodeEvent::Overlay(event) => self.handle_overlay(event, wall, now),
-            NodeEvent::Join(event) => self.handle_join(event, wall, now),
-            NodeEvent::Fetched(tag, data, last) => {
-                match self.blobs.handle_fetched(tag, &data, last) {
-                    Fetched::Going => self.peer.handle_blob_progress(now),
-                    Fetched::Complete(unchecked) => {
-                        self.aside("blob", move || Aside::Fetched(unchecked.check()));
-                    }
-                    Fetched::TooLarge(hash, from) => {
-                        warn!(%from, "a neighbor sends more data than a zone may have");
-                        self.peer.handle_blob_failed(hash, from, wall, now);
-                    }
-                }
-            }
-            NodeEvent::FetchFailed(tag) => {
-                if let Some((hash, from)) = self.blobs.handle_failed(tag) {
-                    self.peer.handle_blob_failed(hash, from, wall, now);
-                }
-            }
-            NodeEvent::KeepMember(row) => {
-                self.next_keep += 1;
-                let keep = self.next_keep;
-                self.write(Job::Keep(keep, vec![member_row(&row)]));
-            }
-            NodeEvent::KeepJoin { number, key, value } => {
-                self.next_keep += 1;
-                let keep = self.next_keep;
-                self.keeps.insert(keep, number);
-                self.write(Job::Keep(keep, vec![join_row(key, value)]));
-            }
-            NodeEvent::NotInvited => self.refuse_invitation(),
-        }
-    }
-
-    fn handle_overlay(&mut self, event: Event, wall: Duration, now: Instant) {
-        match event {
-            Event::Delivered { from, payload, .. } | Event::Unicast { from, payload, .. } => {
-                self.peer.handle_message(from, &payload, wall, now);
-            }
-            Event::Gap { source, .. } => self.peer.handle_gap(source, wall, now),
-            Event::State { of, kind, body, .. } if kind == NEAR => {
-                self.peer.handle_near(of, &body, wall, now);
-            }
-            Event::State { .. } => {}
-            Event::Pressure(pressure) => self.peer.handle_pressure(pressure),
-            Event::ViewChanged(view) => {
-                info!(
-                    number = view.number,
-                    members = view.members.len(),
-                    "view agreed"
-                );
-                self.peer.handle_view(&view, wall, now);
-            }
-            Event::NeighborUp(neighbor) => {
-                info!(%neighbor, "link up");
-                self.peer.handle_neighbor_up(neighbor, wall, now);
-            }
-            Event::NeighborDown(neighbor, why) => {
-                info!(%neighbor, %why, "link down");
-                self.peer.handle_neighbor_down(neighbor, wall, now);
-            }
-            Event::Excluded { by } => {
-                warn!(%by, "a member holds an eviction of this peer that is not settled");
-            }
-            // Every link that is tried again ends so: it is said once.
-            Event::Evicted { by } if !self.peer.is_evicted() => {
-                error!(%by, "this peer has been evicted: it takes no updates any more");
-                self.peer.set_evicted();
-            }
-            Event::Evicted { .. } => {}
-            Event::OwnIncarnationSeen(incarnation) => self.end = Some(End::Outlived(incarnation)),
-            Event::FetchRequested { fetch, request, .. } => {
-                let command = self.blobs.handle_asked(fetch, &request);
-                self.say(command);
-            }
-            Event::FetchWritable(fetch) => {
-                if let Some(command) = self.blobs.handle_writable(fetch) {
-                    self.say(command);
-                }
-            }
-            Event::FetchFailed(fetch) => self.blobs.handle_answer_failed(fetch),
-            Event::FetchChunk { .. } | Event::JoinLink { .. } | Event::JoinDialFailed(_) => {
-                unreachable!("the node passes these on under other names")
-            }
-        }
-    }
-
-    fn handle_join(&mut self, event: JoinEvent, wall: Duration, now: Instant) {
-        match event {
-            JoinEvent::Invited(token) => self.answer_invitation(&token, wall),
-            JoinEvent::Asked {
-                link,
-                key,
-                token,
-                name,
-                addresses,
-                space,
-            } => {
-                info!(peer = %key.peer_id(), name, "a peer asks to join");
-                let majority = self.commands.join_majority(&token);
-                if let Err(taken) = self.sponsor.handle_asked(
-                    link,
-                    key,
-                    name,
-                    addresses,
-                    space,
-                    majority,
-                    &self.peer,
-                    &self.blobs,
-                    now,
-                ) {
-                    warn!(name = taken.0, "join refused: another member has this name");
-                }
-                self.sponsor
-                    .handle_timeout(&mut self.peer, &self.signer, &self.blobs, wall, now);
-            }
-            JoinEvent::Space { link, bytes } => self.sponsor.handle_space(link, bytes, now),
-            JoinEvent::Joined { link, key } => {
-                info!(peer = %key.peer_id(), "the new peer has everything");
-                self.sponsor.handle_gone(link);
-            }
-            JoinEvent::Gone { link } => self.sponsor.handle_gone(link),
-            JoinEvent::AskRefused {
-                remote,
-                key,
-                reason,
-            } => {
-                warn!(%remote, peer = %key.peer_id(), reason = refusal_text(reason), "join refused");
-            }
-            JoinEvent::Connected { .. }
-            | JoinEvent::Waiting(_)
-            | JoinEvent::Stage(_)
-            | JoinEvent::Admitted { .. }
-            | JoinEvent::Snapshot(_)
-            | JoinEvent::Done
-            | JoinEvent::Refused
-            | JoinEvent::Retrying { .. } => debug!("a member does not join"),
-        }
-    }
-
-    fn handle_disk(&mut self, done: Done, wall: Duration, now: Instant) {
-        match done {
-            Done::Log(batch) => self.peer.handle_durable(batch, wall, now),
-            Done::Checkpoint => self.peer.handle_checkpoint(wall, now),
-            Done::Blob(hash) => self.handle_blob_durable(hash, wall, now),
-            Done::Kept(keep) => {
-                if let Some(number) = self.keeps.remove(&keep) {
-                    self.say(Command::Kept(number));
-                }
-            }
-            Done::Failed(error) => {
-                error!(%error, "the store fails");
-                self.end = Some(End::Failed);
-            }
-        }
-    }
-
-    fn handle_checked(&mut self, checked: Checked, wall: Duration, now: Instant) {
-        let Checked { hash, from, bytes } = checked;
-        if let Some(bytes) = bytes {
-            self.peer.handle_blob_progress(now);
-            self.blobs.insert(hash, bytes.clone());
-            self.write(Job::PutBlob(hash, bytes));
-        } else {
-            warn!(%from, "a neighbor sent other data than was asked for");
-            self.peer.handle_blob_failed(hash, from, wall, now);
-        }
-    }
-
-    fn handle_blob_durable(&mut self, hash: BlobHash, wall: Duration, now: Instant) {
-        if self.import_durable(hash, wall, now) {
-            return;
-        }
-        let Some(bytes) = self.blobs.get(&hash) else {
-            return;
-        };
-        self.aside("blob", move || {
-            Aside::Blob(hash, zone_data::decode_blob(&bytes).map(Box::new))
+    /// Does work on a thread of its own; the result comes back as an input.
+    fn aside(&self, work: Work) {
+        let inputs = self.inputs.clone();
+        clock::spawn(work.name(), move || {
+            drop(inputs.send(Input::Aside(work.run())));
         });
     }
 
-    /// Does work on a thread of its own; the result comes back as an input.
-    pub(super) fn aside(&self, name: &str, work: impl FnOnce() -> Aside + Send + 'static) {
-        let inputs = self.inputs.clone();
-        clock::spawn(name, move || drop(inputs.send(Input::Aside(work()))));
+    /// Gives work to the disk thread.
+    fn write(&mut self, job: Job) {
+        // A disk thread that has ended has said why.
+        drop(self.disk.send(job));
     }
 
     fn drain(&mut self) {
-        while let Some(effect) = self.peer.poll_effect() {
-            self.carry_out(effect);
-        }
-        while let Some((link, work)) = self.sponsor.poll_work() {
-            self.aside("stage", move || Aside::Staged(link, work.run()));
-        }
-        while let Some((link, say)) = self.sponsor.poll_say() {
-            self.say(match say {
-                Say::Stage(bytes) => Command::Stage(link, bytes),
-                Say::Progress(text) => Command::Progress(link, text),
-                Say::Admit(admit, members) => Command::Admit(link, admit, members),
-                Say::Snapshot(bytes) => Command::Snapshot(link, bytes),
-                Say::Finish => Command::Finish(link),
-                Say::Refuse => Command::Refuse(link),
-            });
+        while let Some(act) = self.wiring.poll_act() {
+            self.carry_out(act);
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
-        match effect {
-            Effect::Ready(incarnation) => {
+    fn carry_out(&mut self, act: Act) {
+        match act {
+            Act::Ready(incarnation) => {
                 let start = self
                     .start_links
                     .take()
@@ -584,41 +325,24 @@ impl Driver {
                     None => self.end = Some(End::Failed),
                 }
             }
-            Effect::Multicast(class, payload) => {
-                let (class, kind) = class_of(class);
-                self.say(Command::Multicast(class, kind, payload));
+            Act::Say(command) => self.say(command),
+            Act::Write(job) => self.write(job),
+            Act::Aside(work) => self.aside(work),
+            Act::Serve(served) => self.served.store(Arc::new(*served)),
+            Act::Answer(client, answer) => self.answer(client, &answer),
+            Act::Import(client, step) => self.import_goes_on(client, step),
+            Act::Invited(token) => self.answer_invitation(&token, clock::wall()),
+            Act::NotInvited => self.refuse_invitation(),
+            Act::News(news) => log(&news, self.wiring.peer.replica().members()),
+            Act::Ended(Ended::Outlived(incarnation)) => self.end = Some(End::Outlived(incarnation)),
+            Act::Ended(Ended::Unreadable(hash)) => {
+                error!("blob {hash:?} is not a zone: this version cannot read it");
+                self.end = Some(End::Failed);
             }
-            Effect::Send(to, payload) => self.say(Command::Send(to, Class::Control, payload)),
-            Effect::Near(body) => self.say(Command::State(NEAR, body)),
-            Effect::Complain(of) => self.say(Command::Complain(of)),
-            Effect::Members(members) => {
-                let members = overlay_members(&members);
-                self.say(Command::Members(members));
+            Act::Ended(Ended::StoreFailed(error)) => {
+                error!(%error, "the store fails");
+                self.end = Some(End::Failed);
             }
-            Effect::Write(batch) => self.write(Job::Log(batch)),
-            Effect::Rebase(due) => self.aside("rebase", move || Aside::Rebased(rebase::run(due))),
-            Effect::Checkpoint(checkpoint) => self.write(Job::Checkpoint(checkpoint)),
-            Effect::Serve(served) => self.served.store(Arc::new(*served)),
-            Effect::Zone(ZoneNews::Served {
-                origin,
-                serial,
-                records,
-            }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
-            Effect::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
-            Effect::Answer(client, answer) => self.answer(client, &answer),
-            Effect::FetchBlob(hash, from) => {
-                let command = self.blobs.fetch(hash, from);
-                self.say(command);
-            }
-            Effect::DropBlob(hash) => {
-                self.blobs.remove(&hash);
-                self.write(Job::DropBlob(hash));
-            }
-            Effect::Evicted => {
-                error!("this peer has been evicted: it takes no updates any more");
-            }
-            Effect::NotEvicted => info!("this peer is not evicted: it takes updates again"),
-            Effect::Log(event) => super::commands::log(&event, self.peer.replica().members()),
         }
     }
 
@@ -702,13 +426,48 @@ impl Turn {
     }
 }
 
-/// The overlay's class of a message, and the kind of those that replace each other.
-#[must_use]
-pub fn class_of(class: replication::Class) -> (Class, Option<u8>) {
-    match class {
-        replication::Class::Control => (Class::Control, None),
-        replication::Class::Announcement => (Class::Control, Some(ANNOUNCEMENT)),
-        replication::Class::Entry => (Class::Update, None),
+/// One line for what an operator may want to read.
+fn log(news: &News, members: &Members) {
+    match news {
+        News::ViewAgreed(view) => info!(
+            number = view.number,
+            members = view.members.len(),
+            "view agreed"
+        ),
+        News::LinkUp(neighbor) => info!(%neighbor, "link up"),
+        News::LinkDown(neighbor, why) => info!(%neighbor, %why, "link down"),
+        News::Excluded { by } => {
+            warn!(%by, "a member holds an eviction of this peer that is not settled");
+        }
+        News::EvictedBy(by) => {
+            error!(%by, "this peer has been evicted: it takes no updates any more");
+        }
+        News::Evicted => error!("this peer has been evicted: it takes no updates any more"),
+        News::NotEvicted => info!("this peer is not evicted: it takes updates again"),
+        News::JoinAsked(peer, name) => info!(%peer, name, "a peer asks to join"),
+        News::NameTaken(taken) => {
+            warn!(name = taken.0, "join refused: another member has this name");
+        }
+        News::JoinRefused {
+            remote,
+            peer,
+            reason,
+        } => warn!(%remote, %peer, reason = refusal_text(*reason), "join refused"),
+        News::Joined(peer) => info!(%peer, "the new peer has everything"),
+        News::NotJoining => debug!("a member does not join"),
+        News::TooMuchData { from } => {
+            warn!(%from, "a neighbor sends more data than a zone may have");
+        }
+        News::WrongData { from } => {
+            warn!(%from, "a neighbor sent other data than was asked for");
+        }
+        News::Zone(ZoneNews::Served {
+            origin,
+            serial,
+            records,
+        }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
+        News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
+        News::Replica(event) => super::commands::log(event, members),
     }
 }
 

@@ -2,7 +2,7 @@
 //! first, slices of a checkpoint between them. It outlives the process.
 
 use dnsd::checkpoint::{self, Slice, Slices};
-use dnsd::io::disk::{Done, Job};
+use dnsd::disk::{Done, Job};
 use replication::rows::TREE_ENTRIES;
 use replication::{BatchId, BlobHash, Digest, Entry};
 use std::collections::{BTreeSet, VecDeque};

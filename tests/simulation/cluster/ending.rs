@@ -62,13 +62,19 @@ fn retire_the_evicted(world: &mut World) {
     for at in 0..world.hosts.len() {
         let is_told = world
             .member(at)
-            .is_some_and(|machine| machine.peer.is_evicted());
+            .is_some_and(|machine| machine.wiring.peer.is_evicted());
         let victim = world.hosts[at].id;
         let is_settled = is_told
             && (0..world.hosts.len()).any(|other| {
                 let evicts = |machine: &mut Machine| {
-                    !machine.peer.is_evicted()
-                        && machine.peer.replica().members().evicted().contains(&victim)
+                    !machine.wiring.peer.is_evicted()
+                        && machine
+                            .wiring
+                            .peer
+                            .replica()
+                            .members()
+                            .evicted()
+                            .contains(&victim)
                 };
                 world.member(other).is_some_and(evicts)
             });
@@ -85,7 +91,7 @@ fn is_at_rest(world: &World) -> bool {
     let living = world.hosts.iter().filter(|host| !host.is_destroyed);
     living.into_iter().all(|host| match &host.process {
         Some(Process::Member(machine)) => {
-            let peer = &machine.peer;
+            let peer = &machine.wiring.peer;
             let status = peer.replica().status();
             peer.replica().is_settling()
                 && status.view_members == survivors
@@ -111,7 +117,7 @@ fn check_the_end(world: &mut World) -> Result<(), String> {
         .collect();
     let states: Vec<_> = machines
         .iter()
-        .filter_map(|(_, machine)| machine.peer.settled().cloned())
+        .filter_map(|(_, machine)| machine.wiring.peer.settled().cloned())
         .collect();
     assert_eq!(states.len(), machines.len(), "all settle at rest");
     let last = states.iter().map(State::at).max();
@@ -188,7 +194,12 @@ fn check_deletes(world: &mut World) -> Result<(), String> {
         .collect();
     let at = (0..world.hosts.len()).find(|at| !world.hosts[*at].is_destroyed);
     let machine = world.member(at.expect("somebody survives"));
-    let state = machine.expect("it is at rest").peer.settled().cloned();
+    let state = machine
+        .expect("it is at rest")
+        .wiring
+        .peer
+        .settled()
+        .cloned();
     let state = state.expect("it is at rest");
     let origin = requests::origin(0);
     let version = state.version(&origin).ok_or("the first zone is gone")?;
@@ -232,7 +243,7 @@ pub(crate) fn describe(world: &World) -> String {
                 format!("\n  {at} {}: joining at {}", host.id, host.sponsor)
             }
             Some(Process::Member(machine)) => {
-                let status = machine.peer.replica().status();
+                let status = machine.wiring.peer.replica().status();
                 format!(
                     "\n  {at} {}: {:?}, reach {:?}, view {:?}, members {:?}, tentative {:?}, settled \
                      {:?}, stable {:?}, published {:?}, log {}, aside {}, lag {}, waits for {:?}, \
@@ -250,8 +261,8 @@ pub(crate) fn describe(world: &World) -> String {
                     status.aside_len,
                     status.lag,
                     status.waits_for,
-                    machine.peer.is_idle(),
-                    machine.peer.is_folded(),
+                    machine.wiring.peer.is_idle(),
+                    machine.wiring.peer.is_folded(),
                 )
             }
         };

@@ -164,7 +164,7 @@ fn evict_while_cut(world: &mut World) -> Result<(), String> {
     wait(world, pause)?;
     part(world, &[author]);
     let is_pending = world.member(author).is_some_and(|machine| {
-        let replica = machine.peer.replica();
+        let replica = machine.wiring.peer.replica();
         replica.may_change_members(Majority::Forced) == Err(NotNow::ChangePending)
     });
     if is_pending {
@@ -255,7 +255,7 @@ fn set_one_clock(world: &mut World) -> Result<(), String> {
     world.ask(first, claim)?;
     wait(world, 1_000)?;
     let stands = |world: &mut World| {
-        let replica = world.member(at)?.peer.replica();
+        let replica = world.member(at)?.wiring.peer.replica();
         let (view, clocks) = replica.view()?;
         (clocks.len() > 2).then(|| (view, replica.status().tentative.hybrid.0 >> 16))
     };
@@ -407,7 +407,7 @@ fn orphans(world: &mut World) -> usize {
     for at in 0..world.hosts.len() {
         let blobs = world.hosts[at].disk.blobs();
         if let Some(machine) = world.member(at) {
-            let replica = machine.peer.replica();
+            let replica = machine.wiring.peer.replica();
             orphans += blobs
                 .iter()
                 .filter(|blob| !replica.needs_blob(**blob))

@@ -1,12 +1,14 @@
 //! What the clients of a run ask, as RFC 2136 messages, and what each was told.
 
 use bytes::{BufMut, Bytes};
+use dnsd::durable::blob_hash;
 use dnsd::requests::unsigned_digest;
-use replication::Digest;
+use dnsd::zone_data::encode_blob;
+use replication::{BlobHash, Digest};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tests::zone_text;
-use zones::{Name, Version};
+use zones::{Name, Record, Version};
 
 /// Zones that may exist in a run; the first is there from the birth on.
 pub(crate) const ZONES: u8 = 2;
@@ -114,14 +116,21 @@ pub(crate) fn owner(zone: u8, label: &str) -> Name {
 }
 
 /// A zone as an operator imports it; `names` makes it larger than one chunk of a stream.
-pub(crate) fn file(zone: u8, names: u32) -> Version {
+pub(crate) fn file(zone: u8, names: u32) -> Vec<Record> {
     let mut text =
         "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 192.0.2.1\n".to_owned();
     for name in 0..names {
         text += &format!("host{name} 60 A 10.1.{}.{}\n", name / 256 % 256, name % 256);
     }
+    zone_text::read(&origin(zone), &text)
+}
+
+/// The data that an import of these records is spread as.
+pub(crate) fn data_of(zone: u8, records: &[Record]) -> BlobHash {
     let origin = origin(zone);
-    Version::from_records(&origin, &zone_text::read(&origin, &text)).expect("all lie in the zone")
+    let version = Version::from_records(&origin, records).expect("all lie in the zone");
+    let records: Vec<Record> = version.records().collect();
+    blob_hash(&encode_blob(&origin, &records))
 }
 
 fn record(owner: &Name, rtype: u16, class: u16, ttl: u32, rdata: &[u8]) -> Vec<u8> {

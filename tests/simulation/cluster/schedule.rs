@@ -213,7 +213,7 @@ pub(crate) fn evict_a_destroyed(world: &mut World, majority: Majority) -> Result
         let Some(machine) = world.ready(at) else {
             continue;
         };
-        let members: Vec<PeerId> = machine.peer.replica().members().ids().collect();
+        let members: Vec<PeerId> = machine.wiring.peer.replica().members().ids().collect();
         let gone = members.iter().find(|member| !survivors.contains(member));
         if let Some(victim) = gone
             && world.evict(at, *victim, majority)?

@@ -10,16 +10,15 @@ use super::disk::{Disk, Speed};
 use super::machine::{Clock, Process};
 use super::requests::Request;
 use crate::fabric::{Delivery, Fabric, Network};
-use dnsd::io::disk::Done;
-use dnsd::rebase;
+use dnsd::disk::Done;
 use dnsd::requests::ClientId;
+use dnsd::wiring::Work;
 use effects::who_is_due;
 use overlay::{ClusterId, Command, PeerId, Profile, Token};
 use replication::BlobHash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
-use zones::Version;
 
 /// The peer thread tells that it goes on.
 const TICK: Duration = Duration::from_millis(20);
@@ -105,8 +104,8 @@ enum Happening {
     Disk(usize, u64),
     /// The lying driver tells of a batch that is not flushed.
     Early(usize, u64, replication::BatchId),
-    /// New bases have been made aside.
-    Rebased(usize, u64, Vec<Version>),
+    /// Work has been done aside.
+    Aside(usize, u64, Box<Work>),
     /// A stalled process goes on.
     Resume(usize, u64),
     /// A process that has joined begins its life as a member.
@@ -216,7 +215,7 @@ impl World {
             | Happening::Pump(number, life)
             | Happening::Disk(number, life)
             | Happening::Early(number, life, _)
-            | Happening::Rebased(number, life, _)
+            | Happening::Aside(number, life, _)
             | Happening::Resume(number, life)
             | Happening::Joined(number, life) => (*number, *life),
         };
@@ -275,11 +274,9 @@ impl World {
             Happening::Early(_, _, batch) => {
                 self.deliver(number, Inbox::Disk(Done::Log(batch)))?;
             }
-            Happening::Rebased(_, _, due) => {
+            Happening::Aside(_, _, work) => {
                 if let Some(machine) = self.member(number) {
-                    machine
-                        .peer
-                        .handle_rebased(rebase::run(due), clock.wall, clock.now);
+                    machine.handle_worked(work.run(), clock);
                 }
             }
             Happening::Resume(..) => {

@@ -4,9 +4,10 @@ use super::{HOSTS_MAX, Happening, Trap, World};
 use crate::cluster::Fault;
 use crate::cluster::machine::{Act, Machine, Process};
 use crate::cluster::met::Met;
-use dnsd::io::disk::Job;
+use dnsd::disk::Job;
 use dnsd::requests::{Answer, ClientId};
 use dnsd::state::Outcome;
+use dnsd::wiring::News;
 use overlay::Node;
 use std::time::{Duration, Instant};
 use zones::Rcode;
@@ -92,10 +93,10 @@ impl World {
                         self.start_process(newcomer)?;
                     }
                 }
-                Act::Rebase(due) => {
+                Act::Aside(work) => {
                     let life = self.hosts[number].life;
                     let after = Duration::from_millis(self.random.u64(1..50));
-                    self.schedule(after, Happening::Rebased(number, life, due));
+                    self.schedule(after, Happening::Aside(number, life, Box::new(work)));
                 }
                 Act::TookPiece(holder) => {
                     let mut hosts = self.hosts.iter();
@@ -106,7 +107,8 @@ impl World {
                     }
                 }
                 Act::StageAgain => self.checks.summary.meet(Met::StagedAgain),
-                Act::Said(event) => {
+                Act::Said(News::ViewAgreed(_)) => self.checks.summary.views += 1,
+                Act::Said(News::Replica(event)) => {
                     self.tell(number, &|| format!("{event:?}"));
                     let met = match event {
                         replication::Event::Withdrawn => Some(Met::Withdrawn),
@@ -118,7 +120,7 @@ impl World {
                         self.checks.summary.meet(met);
                     }
                 }
-                Act::ViewAgreed => self.checks.summary.views += 1,
+                Act::Said(_) => {}
             }
         }
         Ok(())
@@ -129,7 +131,7 @@ impl World {
         let Some(Trap::AuthorWithEntry(author, data)) = self.trap else {
             return false;
         };
-        let names = |machine: &mut Machine| machine.peer.replica().needs_blob(data);
+        let names = |machine: &mut Machine| machine.wiring.peer.replica().needs_blob(data);
         author == number && self.member(number).is_some_and(names)
     }
 
@@ -160,10 +162,11 @@ impl World {
         self.checks.summary.answers += 1;
         let digest = self.requests[request].digest;
         let machine = self.member(number).expect("it has just answered");
-        let Some((view, members)) = machine.peer.replica().view() else {
+        let Some((view, members)) = machine.wiring.peer.replica().view() else {
             return Ok(());
         };
         let made_entry = machine
+            .wiring
             .peer
             .settled()
             .is_some_and(|state| state.answered(digest, state.at()).is_some());
@@ -188,13 +191,13 @@ impl World {
         let Some(Process::Member(machine)) = &host.process else {
             return Ok(());
         };
-        if let Some(state) = machine.peer.settled()
-            && machine.peer.replica().is_settling()
+        if let Some(state) = machine.wiring.peer.settled()
+            && machine.wiring.peer.replica().is_settling()
         {
             self.checks
-                .settled(&mut host.seen, machine.peer.replica(), state)?;
+                .settled(&mut host.seen, machine.wiring.peer.replica(), state)?;
         }
-        let checkpoint = machine.peer.replica().checkpoint();
+        let checkpoint = machine.wiring.peer.replica().checkpoint();
         if checkpoint < host.checkpoint {
             return Err(format!("{number}: the checkpoint went back"));
         }
@@ -262,10 +265,10 @@ pub(super) fn who_is_due(process: &Option<Process>, now: Instant) -> String {
         Some(Process::Member(machine)) => format!(
             "node {}, peer {}, its replica {} which is {:?}, folded {}",
             is_due(machine.node.as_ref().and_then(Node::poll_timeout)),
-            is_due(machine.peer.poll_timeout(now)),
-            is_due(machine.peer.replica().poll_timeout()),
-            machine.peer.replica().phase(),
-            machine.peer.is_folded(),
+            is_due(machine.wiring.peer.poll_timeout(now)),
+            is_due(machine.wiring.peer.replica().poll_timeout()),
+            machine.wiring.peer.replica().phase(),
+            machine.wiring.peer.is_folded(),
         ),
     }
 }

@@ -6,7 +6,7 @@ use crate::cluster::disk::Disk;
 use crate::cluster::machine::{Clock, Joiner, Machine, Process};
 use crate::cluster::met::Met;
 use crate::fabric::{Delivery, address};
-use dnsd::io::disk::Done;
+use dnsd::disk::Done;
 use dnsd::sponsor::Signer;
 use overlay::join::JoinRequest;
 use overlay::link_event::DialFailed;
@@ -195,7 +195,7 @@ impl World {
                     self.checks.summary.checkpoints += 1;
                 }
                 let is_own_import = match &done {
-                    Done::Blob(blob) => Some(machine.is_importing(*blob)),
+                    Done::Blob(blob) => Some(machine.wiring.is_storing(blob)),
                     _ => None,
                 };
                 if is_own_import == Some(true) && self.trap == Some(Trap::AuthorWithData) {

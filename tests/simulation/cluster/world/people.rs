@@ -10,7 +10,7 @@ use dnsd::durable;
 use dnsd::prefix::Prefix;
 use dnsd::requests::Answer;
 use overlay::token::TokenSecret;
-use overlay::{Admit, Command, PeerId, Token};
+use overlay::{Admit, PeerId, Token};
 use replication::{BlobHash, Majority};
 use std::time::Duration;
 
@@ -40,8 +40,9 @@ impl World {
         loop {
             let clock = self.clock(first);
             let machine = self.member(first).expect("it has just started");
-            let client = machine.new_client();
+            let client = machine.wiring.new_client();
             let given = machine
+                .wiring
                 .peer
                 .handle_policy(client, &policy, clock.wall, clock.now);
             match given {
@@ -73,7 +74,7 @@ impl World {
         let Some(machine) = self.ready(sponsor) else {
             return Ok(false);
         };
-        machine.to_node.push_back(Command::Invite(token));
+        machine.wiring.invite(token, Majority::Needed);
         self.drain(sponsor)?;
         Ok(true)
     }
@@ -90,9 +91,9 @@ impl World {
         });
         let mut data = None;
         if let Some(machine) = self.ready(number) {
-            let version = requests::file(zone, names);
-            let (client, hash) = machine.import(requests::origin(zone), version);
-            data = Some(hash);
+            let records = requests::file(zone, names);
+            data = Some(requests::data_of(zone, &records));
+            let client = machine.import(requests::origin(zone), records);
             self.hosts[number].imports.insert(client);
             self.checks.summary.imports += 1;
         }
@@ -103,9 +104,10 @@ impl World {
     pub(crate) fn remove_zone(&mut self, number: usize, zone: u8) -> Result<(), String> {
         let clock = self.clock(number);
         if let Some(machine) = self.ready(number) {
-            let client = machine.new_client();
+            let client = machine.wiring.new_client();
             let origin = requests::origin(zone);
             let _ = machine
+                .wiring
                 .peer
                 .handle_remove(client, origin, clock.wall, clock.now);
         }
@@ -122,6 +124,7 @@ impl World {
         let clock = self.clock(number);
         let evicted = self.ready(number).is_some_and(|machine| {
             machine
+                .wiring
                 .peer
                 .handle_evict(victim, majority, clock.wall, clock.now)
                 .is_ok()
@@ -153,6 +156,7 @@ impl World {
         };
         // A listener answers NOTAUTH by itself where no such zone is served.
         if machine
+            .wiring
             .peer
             .now()
             .version(&requests::origin(zone))
@@ -160,12 +164,13 @@ impl World {
         {
             return Ok(());
         }
-        let client = machine.new_client();
+        let client = machine.wiring.new_client();
         machine
+            .wiring
             .peer
             .handle_update(client, message, source, clock.wall, clock.now);
         machine.drain(clock);
-        let now = machine.peer.now();
+        let now = machine.wiring.peer.now();
         let tentative = now.answered(digest, now.at());
         self.checks.summary.requests += 1;
         self.hosts[number].clients.insert(client, request);

@@ -1,0 +1,81 @@
+//! Work that takes longer than 5 ms: it is done aside, and comes back.
+
+use super::import::{BuiltZone, Source, built_zone};
+use crate::blobs::{Checked, Unchecked};
+use crate::rebase::{self, Rebased};
+use crate::requests::ClientId;
+use crate::sponsor::{self, Staged};
+use crate::zone_data::decode_blob;
+use bytes::Bytes;
+use overlay::LinkId;
+use replication::BlobHash;
+use zones::{Name, Version};
+
+/// What is to be done.
+pub enum Work {
+    /// Read the zone in a blob that is durable.
+    Decode(BlobHash, Bytes),
+    /// Compare what a neighbor gave with what it was asked for.
+    Check(Unchecked),
+    /// Encode what a newcomer is to be streamed.
+    Stage(LinkId, sponsor::Work),
+    /// Put zones on new bases.
+    Rebase(Vec<Version>),
+    /// Sort, check and encode a zone that is to be imported.
+    Build(ClientId, Name, Source),
+}
+
+/// What came of it.
+pub enum Worked {
+    /// The zone in a blob; none if the blob is not a zone.
+    Blob(BlobHash, Option<Box<Version>>),
+    /// What a neighbor gave.
+    Fetched(Checked),
+    /// What a newcomer is to be streamed.
+    Staged(LinkId, Staged),
+    /// Zones on new bases.
+    Rebased(Vec<Rebased>),
+    /// The zone of an import, or why it cannot be.
+    Built(ClientId, Result<Box<BuiltZone>, String>),
+}
+
+impl Work {
+    /// Does it.
+    #[must_use]
+    pub fn run(self) -> Worked {
+        match self {
+            Self::Decode(hash, bytes) => Worked::Blob(hash, decode_blob(&bytes).map(Box::new)),
+            Self::Check(unchecked) => Worked::Fetched(unchecked.check()),
+            Self::Stage(link, work) => Worked::Staged(link, work.run()),
+            Self::Rebase(due) => Worked::Rebased(rebase::run(due)),
+            Self::Build(client, origin, source) => {
+                Worked::Built(client, built_zone(origin, source).map(Box::new))
+            }
+        }
+    }
+
+    /// What a thread that does it is called.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Decode(..) | Self::Check(_) => "blob",
+            Self::Stage(..) => "stage",
+            Self::Rebase(_) => "rebase",
+            Self::Build(..) => "import",
+        }
+    }
+}
+
+impl Worked {
+    /// What it is, for a log line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Blob(..) => "zone of a blob",
+            Self::Fetched(_) => "blob fetched",
+            Self::Staged(..) => "stage",
+            Self::Rebased(_) => "new bases",
+            Self::Built(..) => "import",
+        }
+    }
+}
