@@ -122,6 +122,13 @@ pub enum Event {
     },
     /// Another view is agreed.
     ViewChanged(View),
+    /// Another peer says that it stops; it leaves the view, if it was in it, after this.
+    Stopping {
+        /// Who stops.
+        peer: PeerId,
+        /// In which life.
+        incarnation: Incarnation,
+    },
     /// The link to a neighbor carries packets.
     NeighborUp(PeerId),
     /// It does no more.

@@ -419,6 +419,7 @@ impl Driver {
                 );
                 self.peer.handle_view(&view, wall, now);
             }
+            Event::Stopping { peer, .. } => info!(%peer, "a peer stops"),
             Event::NeighborUp(neighbor) => {
                 info!(%neighbor, "link up");
                 self.peer.handle_neighbor_up(neighbor, wall, now);
