@@ -6,6 +6,7 @@ use crate::peer_id::{Incarnation, PeerId};
 use crate::view::View;
 use bytes::Bytes;
 use std::fmt;
+use std::time::Duration;
 
 /// What a payload is worth (overlay protocol sections 2 and 7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -129,6 +130,9 @@ pub enum Event {
         /// In which life.
         incarnation: Incarnation,
     },
+    /// The link thread was late by so much, more than a lease: others may have taken this peer for
+    /// dead.
+    Overslept(Duration),
     /// The link to a neighbor carries packets.
     NeighborUp(PeerId),
     /// It does no more.

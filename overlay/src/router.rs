@@ -333,6 +333,9 @@ impl Router {
         self.wall = wall;
         if let Some(late) = self.health.wake(now) {
             self.counters.overslept += 1;
+            if late > self.timing.lease {
+                self.event(Event::Overslept(late));
+            }
             self.links
                 .values_mut()
                 .for_each(|link| link.excuse(late, now));

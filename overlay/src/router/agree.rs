@@ -283,4 +283,18 @@ mod tests {
             assert_eq!(outputs.contains(&told), is_told, "{life} {edition}");
         }
     }
+
+    #[test]
+    fn only_what_is_later_than_a_lease_is_told_as_overslept() {
+        let start = crate::testing::start();
+        let mut router = router(start);
+        let lease = Profile::Lan.timing().lease;
+        for (late, is_told) in [(lease, false), (lease + Duration::from_millis(1), true)] {
+            let due = router.poll_timeout().expect("link states are refreshed");
+            router.handle_timeout(Duration::ZERO, due + late);
+            let outputs: Vec<Output> = std::iter::from_fn(|| router.poll_output()).collect();
+            let told = Output::Event(Event::Overslept(late));
+            assert_eq!(outputs.contains(&told), is_told, "{late:?}");
+        }
+    }
 }
