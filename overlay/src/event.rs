@@ -133,6 +133,9 @@ pub enum Event {
     /// The link thread was late by so much, more than a lease: others may have taken this peer for
     /// dead.
     Overslept(Duration),
+    /// Whether a standing peer outside the view is heard that does not hear this peer: it and its
+    /// view, which is no smaller, take this peer for dead.
+    Unheard(Unheard),
     /// The link to a neighbor carries packets.
     NeighborUp(PeerId),
     /// It does no more.
@@ -182,6 +185,24 @@ pub enum Event {
     },
     /// A dial of the machine `Join` came to nothing.
     JoinDialFailed(crate::link_event::DialFailed),
+}
+
+/// Whether a peer may hold what only one can hold; heartbeats say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It may.
+    Yes,
+    /// It hears others that do not hear it, or it is no member any more.
+    No,
+}
+
+/// Whether this peer hears others that do not hear it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unheard {
+    /// It does.
+    Yes,
+    /// It does not, or no more.
+    No,
 }
 
 /// Whether more of an answer follows.

@@ -420,6 +420,7 @@ impl Driver {
                 self.peer.handle_view(&view, wall, now);
             }
             Event::Stopping { peer, .. } => info!(%peer, "a peer stops"),
+            Event::Unheard(_) => {}
             Event::Overslept(late) => warn!(?late, "the link thread was late"),
             Event::NeighborUp(neighbor) => {
                 info!(%neighbor, "link up");
