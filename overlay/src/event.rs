@@ -6,6 +6,7 @@ use crate::peer_id::{Incarnation, PeerId};
 use crate::view::View;
 use bytes::Bytes;
 use std::fmt;
+use std::time::Duration;
 
 /// What a payload is worth (overlay protocol sections 2 and 7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -122,6 +123,19 @@ pub enum Event {
     },
     /// Another view is agreed.
     ViewChanged(View),
+    /// Another peer says that it stops; it leaves the view, if it was in it, after this.
+    Stopping {
+        /// Who stops.
+        peer: PeerId,
+        /// In which life.
+        incarnation: Incarnation,
+    },
+    /// The link thread was late by so much, more than a lease: others may have taken this peer for
+    /// dead.
+    Overslept(Duration),
+    /// Whether a standing peer outside the view is heard that does not hear this peer: it and its
+    /// view, which is no smaller, take this peer for dead.
+    Unheard(Unheard),
     /// The link to a neighbor carries packets.
     NeighborUp(PeerId),
     /// It does no more.
@@ -171,6 +185,24 @@ pub enum Event {
     },
     /// A dial of the machine `Join` came to nothing.
     JoinDialFailed(crate::link_event::DialFailed),
+}
+
+/// Whether a peer may hold what only one can hold; heartbeats say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It may.
+    Yes,
+    /// It hears others that do not hear it, or it is no member any more.
+    No,
+}
+
+/// Whether this peer hears others that do not hear it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unheard {
+    /// It does.
+    Yes,
+    /// It does not, or no more.
+    No,
 }
 
 /// Whether more of an answer follows.

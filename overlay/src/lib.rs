@@ -43,7 +43,9 @@ pub use admit::{Admit, ClusterId};
 #[doc(hidden)]
 pub use config::Faults;
 pub use config::{Config, NeighborSpec};
-pub use event::{Class, Event, FetchId, Full, Last, Output, Pressure, StateKind, Why};
+pub use event::{
+    Class, Event, FetchId, Full, Last, Output, Pressure, Standing, StateKind, Unheard, Why,
+};
 pub use join::{Join, JoinEvent, JoinOutput};
 pub use link_event::{LinkEvent, LinkId, LinkOutput};
 pub use members::{Member, MemberRow, MemberSet};

@@ -8,7 +8,7 @@
 //! ```
 //! Good news waits for the hold, bad news does not. Connections and packets are not known here.
 
-use crate::event::Why;
+use crate::event::{Standing, Why};
 use crate::packet::Heartbeat;
 use crate::peer_id::Incarnation;
 use crate::rtt::Rtt;
@@ -30,6 +30,10 @@ const BEATS_REMEMBERED: usize = 64;
 /// A probe sends its pings at these quarters of its time.
 const PROBE_PINGS: u32 = 4;
 
+/// A neighbor that is standing and has said for so many beats that it does not hear this peer has
+/// dropped it.
+const UNHEARD_BEATS: u32 = 3;
+
 /// What is known of a neighbor by its heartbeats.
 pub(crate) struct Neighbor {
     timing: Timing,
@@ -38,6 +42,7 @@ pub(crate) struct Neighbor {
     incarnation: Option<Incarnation>,
     last_heard: Instant,
     hears_me: bool,
+    deaf: Option<Deaf>,
     is_connected: bool,
     last_beat: Option<(u64, Instant)>,
     gap_mean: f64,
@@ -64,6 +69,14 @@ struct Probe {
     nonces: Vec<u64>,
 }
 
+/// What a neighbor says that does not hear this peer.
+#[derive(Clone, Copy)]
+struct Deaf {
+    since: Instant,
+    standing: Standing,
+    view_size: u16,
+}
+
 /// What became of the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
@@ -81,6 +94,7 @@ impl Neighbor {
             incarnation: None,
             last_heard: now,
             hears_me: false,
+            deaf: None,
             is_connected: false,
             last_beat: None,
             gap_mean: timing.heartbeat.as_secs_f64(),
@@ -103,6 +117,7 @@ impl Neighbor {
         let change = self.go_down(Why::Restarted, now);
         self.incarnation = Some(incarnation);
         self.last_beat = None;
+        self.deaf = None;
         change
     }
 
@@ -120,6 +135,11 @@ impl Neighbor {
         if is_newest {
             self.measure(beat, now);
             self.hears_me = beat.hears == me;
+            self.deaf = (beat.hears != me).then(|| Deaf {
+                since: self.deaf.map_or(now, |deaf| deaf.since),
+                standing: beat.standing,
+                view_size: beat.view_size,
+            });
         }
         self.last_heard = now;
         if self.stage == Stage::Down {
@@ -207,6 +227,9 @@ impl Neighbor {
         if let Some((_, at)) = &mut self.last_beat {
             *at = (*at + late).min(now);
         }
+        if let Some(deaf) = &mut self.deaf {
+            deaf.since = (deaf.since + late).min(now);
+        }
         self.probe = None;
     }
 
@@ -272,6 +295,23 @@ impl Neighbor {
             .map_or((0, Duration::ZERO), |(sequence, at)| {
                 (sequence, now.saturating_duration_since(at))
             })
+    }
+
+    /// True if it has been heard long enough to be standing, in a view of no fewer members than
+    /// this, and not to hear this peer.
+    pub(crate) fn is_deaf(&self, view_size: usize, now: Instant) -> bool {
+        self.stage != Stage::Down
+            && self.deaf.is_some_and(|deaf| {
+                deaf.standing == Standing::Yes
+                    && usize::from(deaf.view_size) >= view_size
+                    && now >= self.unheard_at(deaf)
+            })
+    }
+
+    /// When the neighbor will have said long enough that it does not hear this peer.
+    pub(crate) fn deaf_due(&self) -> Option<Instant> {
+        let deaf = self.deaf.filter(|_| self.stage != Stage::Down);
+        deaf.map(|deaf| self.unheard_at(deaf))
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -343,6 +383,10 @@ impl Neighbor {
         }
     }
 
+    fn unheard_at(&self, deaf: Deaf) -> Instant {
+        deaf.since + self.timing.heartbeat * UNHEARD_BEATS
+    }
+
     fn may_go_up(&self) -> bool {
         self.hears_me && self.is_connected
     }
@@ -409,6 +453,7 @@ mod tests {
             view: ViewId(0),
             view_size: 1,
             tick: 0,
+            standing: Standing::Yes,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A peer that has not joined yet has no router: it only dials its inviter.
 
 use crate::admit::Admit;
-use crate::event::{Class, Event, FetchId, Last, Output, StateKind};
+use crate::event::{Class, Event, FetchId, Last, Output, Standing, StateKind};
 use crate::join::{Join, JoinEvent, JoinOutput, JoinRequest, TooManyInvitations};
 use crate::link_event::{DialFailed, LinkEvent, LinkId, LinkOutput};
 use crate::members::{Member, MemberRow, MemberSet};
@@ -25,6 +25,8 @@ pub enum Command {
     State(StateKind, Bytes),
     /// A member's word is missing for too long.
     Complain(PeerId),
+    /// Whether this peer may hold what only one can hold.
+    Standing(Standing),
     /// Who is a member.
     Members(MemberSet),
     /// The peer thread goes on.
@@ -212,6 +214,7 @@ impl Node {
             Command::Send(to, class, payload) => router.send(to, class, payload, now),
             Command::State(kind, body) => router.state(kind, body, now),
             Command::Complain(of) => router.complain(of, now),
+            Command::Standing(standing) => router.set_standing(standing),
             Command::Members(members) => router.set_members(&members, now),
             Command::Tick(tick) => router.set_tick(tick, now),
             Command::Fetch(tag, from, request) => {

@@ -9,7 +9,7 @@
 //! ```
 //! All integers are big-endian. Signed bodies are in `signed.rs`; here nothing is verified.
 
-use crate::event::{Class, StateKind};
+use crate::event::{Class, Standing, StateKind};
 use crate::peer_id::{Incarnation, PeerId};
 use crate::view::ViewId;
 use bytes::{Buf, BufMut, Bytes};
@@ -450,6 +450,7 @@ pub(crate) struct Heartbeat {
     pub(crate) view: ViewId,
     pub(crate) view_size: u16,
     pub(crate) tick: u64,
+    pub(crate) standing: Standing,
 }
 
 const BEAT_HEARTBEAT: u8 = 1;
@@ -471,6 +472,7 @@ impl BeatPacket {
                 out.put_u64(beat.view.0);
                 out.put_u16(beat.view_size);
                 out.put_u64(beat.tick);
+                out.put_u8(u8::from(beat.standing == Standing::Yes));
             }
             Self::Ping(nonce) => {
                 out.put_u8(BEAT_PING);
@@ -496,6 +498,11 @@ impl BeatPacket {
                 view: ViewId(bytes.try_get_u64().ok()?),
                 view_size: bytes.try_get_u16().ok()?,
                 tick: bytes.try_get_u64().ok()?,
+                standing: match bytes.try_get_u8().ok()? {
+                    0 => Standing::No,
+                    1 => Standing::Yes,
+                    _ => return None,
+                },
             })),
             BEAT_PING => Some(Self::Ping(bytes.try_get_u64().ok()?)),
             BEAT_PONG => Some(Self::Pong(bytes.try_get_u64().ok()?)),

@@ -20,7 +20,7 @@ mod joins;
 use crate::admit::ADDRESSES_MAX;
 use crate::config::{Config, Faults};
 use crate::dialing::Dialing;
-use crate::event::{Class, Event, FetchId, Full, Last, Output, StateKind};
+use crate::event::{Class, Event, FetchId, Full, Last, Output, Standing, StateKind, Unheard};
 use crate::fetch::Fetches;
 use crate::health::Health;
 use crate::link::Link;
@@ -72,6 +72,8 @@ pub struct Router {
     wall: Duration,
     refresh_next: Instant,
     stopping: Stopping,
+    standing: Standing,
+    unheard: Unheard,
     unicast_sequence: u64,
     counters: Counters,
     /// When something happened whose consequences nobody has asked for yet.
@@ -117,6 +119,8 @@ impl Router {
             wall,
             refresh_next: now,
             stopping: Stopping::No,
+            standing: Standing::Yes,
+            unheard: Unheard::No,
             unicast_sequence: 0,
             counters: Counters::default(),
             called: None,
@@ -181,6 +185,11 @@ impl Router {
         self.stopping = Stopping::Yes;
         self.restate(Issue::Always, now);
         self.called = Some(now);
+    }
+
+    /// What the next heartbeats say of this peer.
+    pub fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
     }
 
     /// Takes the log's word on members; closes what no longer fits.
@@ -333,6 +342,9 @@ impl Router {
         self.wall = wall;
         if let Some(late) = self.health.wake(now) {
             self.counters.overslept += 1;
+            if late > self.timing.lease {
+                self.event(Event::Overslept(late));
+            }
             self.links
                 .values_mut()
                 .for_each(|link| link.excuse(late, now));
@@ -349,6 +361,7 @@ impl Router {
         }
         self.tell_gaps();
         self.list_links(now);
+        self.judge_unheard(now);
         self.pump(now);
         while let Some(row) = self.members.take_changed() {
             self.outputs.push_back(Output::Keep(row));
@@ -370,7 +383,12 @@ impl Router {
         let is_silenced = self.health.is_main_loop_hung(now);
         let links = self.links.values();
         let links = links.filter_map(|link| link.poll_timeout(is_silenced));
-        layers.into_iter().flatten().chain(links).min()
+        let deaf = self
+            .links
+            .values()
+            .filter_map(|link| link.neighbor.deaf_due());
+        let deaf = deaf.filter(|due| *due > now);
+        layers.into_iter().flatten().chain(links).chain(deaf).min()
     }
 
     fn event(&mut self, event: Event) {

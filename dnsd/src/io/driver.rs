@@ -436,6 +436,8 @@ fn log(news: &News, members: &Members) {
         ),
         News::LinkUp(neighbor) => info!(%neighbor, "link up"),
         News::LinkDown(neighbor, why) => info!(%neighbor, %why, "link down"),
+        News::Stopping(peer) => info!(%peer, "a peer stops"),
+        News::Overslept(late) => warn!(?late, "this peer was late: it lets go of its addresses"),
         News::Excluded { by } => {
             warn!(%by, "a member holds an eviction of this peer that is not settled");
         }

@@ -26,7 +26,7 @@ use super::kernel::{Heard, Kernel, Mac, Order, Report, Unfit};
 use super::map::VipMap;
 use super::timing::VipTiming;
 use bytes::Bytes;
-use overlay::{Incarnation, PeerId, View, ViewId};
+use overlay::{Incarnation, PeerId, Standing, View, ViewId};
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -93,15 +93,6 @@ pub enum Taking {
     Takeover,
     /// Its holder handed it over.
     HandOver,
-}
-
-/// Whether a peer may hold VIPs at all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// It may.
-    Yes,
-    /// It hears others that do not hear it, or it is no member any more.
-    No,
 }
 
 /// How well this peer serves.

@@ -57,6 +57,9 @@ impl Wiring {
                 self.peer.handle_view(&view, wall, now);
                 self.act(Act::News(News::ViewAgreed(view)));
             }
+            Event::Stopping { peer, .. } => self.act(Act::News(News::Stopping(peer))),
+            Event::Unheard(_) => {}
+            Event::Overslept(late) => self.act(Act::News(News::Overslept(late))),
             Event::NeighborUp(neighbor) => {
                 self.act(Act::News(News::LinkUp(neighbor)));
                 self.peer.handle_neighbor_up(neighbor, wall, now);

@@ -5,6 +5,7 @@ use crate::sponsor::NameTaken;
 use overlay::join::Refusal;
 use overlay::{PeerId, View, Why};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// One event.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub enum News {
     LinkUp(PeerId),
     /// It went down.
     LinkDown(PeerId, Why),
+    /// A peer stops cleanly.
+    Stopping(PeerId),
+    /// A thread was late by this much, which is more than a lease.
+    Overslept(Duration),
     /// A member holds an eviction of this peer that is not settled.
     Excluded {
         /// Who says so.

@@ -2,7 +2,7 @@
 
 use super::Router;
 use crate::event::{Event, StateKind};
-use crate::link_state::{LinkState, StatedLink};
+use crate::link_state::{LinkState, StatedLink, Stopping};
 use crate::packet::StateBody;
 use crate::peer_id::PeerId;
 use crate::route::routes;
@@ -167,6 +167,7 @@ impl Router {
             return;
         }
         self.probe_lost(peer, &link_state, now);
+        self.tell_stopping(&body, &link_state);
         self.members.learn_addresses(peer, &link_state.addresses);
         self.states.insert(body, Some(link_state), now);
         self.flood(peer, kind, Some(from));
@@ -188,6 +189,20 @@ impl Router {
         }
     }
 
+    /// The layers above hear of a clean stop before the view without the peer.
+    fn tell_stopping(&mut self, body: &StateBody, new: &LinkState) {
+        let known = self.states.link_states();
+        let is_known = known.get(&body.peer).is_some_and(|(incarnation, old)| {
+            *incarnation == body.incarnation && old.stopping == Stopping::Yes
+        });
+        if new.stopping == Stopping::Yes && !is_known {
+            self.event(Event::Stopping {
+                peer: body.peer,
+                incarnation: body.incarnation,
+            });
+        }
+    }
+
     /// Passes a word on to every neighbor but the one it came from. With the push at Up this
     /// needs no other repair.
     fn flood(&mut self, peer: PeerId, kind: StateKind, except: Option<PeerId>) {
@@ -195,6 +210,91 @@ impl Router {
             if link.neighbor.is_up() && Some(*neighbor) != except {
                 link.outbox.push_state(peer, kind);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::ClusterId;
+    use crate::config::Config;
+    use crate::event::Output;
+    use crate::members::{Member, MemberSet};
+    use crate::peer_id::{Incarnation, PublicKey};
+    use crate::signed::Signer;
+    use crate::timing::Profile;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+    fn key(seed: u8) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+    }
+
+    fn router(now: Instant) -> Router {
+        let config = Config {
+            cluster: CLUSTER,
+            name: "a".to_owned(),
+            addresses: Vec::new(),
+            profile: Profile::Lan,
+            links: None,
+            extra_addresses: Vec::new(),
+            admit: None,
+        };
+        let (wall, rows) = (Duration::ZERO, Vec::new());
+        let mut router = Router::resume(config, key(1), Incarnation(1), rows, 1, wall, now);
+        let neighbor = Member {
+            key: PublicKey(key(2).public_key().as_ref().try_into().unwrap()),
+            name: "b".to_owned(),
+            addresses: Vec::new(),
+        };
+        let members = MemberSet {
+            admitted: vec![neighbor],
+            ..MemberSet::default()
+        };
+        router.set_members(&members, now);
+        while router.poll_output().is_some() {}
+        router
+    }
+
+    #[test]
+    fn a_clean_stop_is_told_once_in_each_life() {
+        let now = crate::testing::start();
+        let mut router = router(now);
+        let peer = PublicKey(key(2).public_key().as_ref().try_into().unwrap()).peer_id();
+        for (life, edition, stopping, is_told) in [
+            (5, 1, Stopping::No, false),
+            (5, 2, Stopping::Yes, true),
+            (5, 3, Stopping::Yes, false),
+            (6, 1, Stopping::No, false),
+            (6, 2, Stopping::Yes, true),
+        ] {
+            let incarnation = Incarnation(life);
+            let signer = Signer::new(key(2), CLUSTER, incarnation);
+            let said = LinkState {
+                stopping,
+                ..LinkState::default()
+            };
+            let body = signer.state(LINK_STATE, edition, said.encode());
+            router.handle_state(peer, body, now);
+            let outputs: Vec<Output> = std::iter::from_fn(|| router.poll_output()).collect();
+            let told = Output::Event(Event::Stopping { peer, incarnation });
+            assert_eq!(outputs.contains(&told), is_told, "{life} {edition}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_later_than_a_lease_is_told_as_overslept() {
+        let start = crate::testing::start();
+        let mut router = router(start);
+        let lease = Profile::Lan.timing().lease;
+        for (late, is_told) in [(lease, false), (lease + Duration::from_millis(1), true)] {
+            let due = router.poll_timeout().expect("link states are refreshed");
+            router.handle_timeout(Duration::ZERO, due + late);
+            let outputs: Vec<Output> = std::iter::from_fn(|| router.poll_output()).collect();
+            let told = Output::Event(Event::Overslept(late));
+            assert_eq!(outputs.contains(&told), is_told, "{late:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Router;
 use super::agree::Issue;
-use crate::event::{Event, Why};
+use crate::event::{Event, Unheard, Why};
 use crate::link::{Companion, Listing, Side};
 use crate::link_event::{LinkId, LinkOutput};
 use crate::link_state::Stopping;
@@ -110,6 +110,7 @@ impl Router {
                     view,
                     view_size: size,
                     tick: self.health.tick(),
+                    standing: self.standing,
                 };
                 datagrams.push((id, BeatPacket::Heartbeat(beat).encode()));
             }
@@ -119,6 +120,25 @@ impl Router {
         }
         for (link, data) in datagrams {
             self.link_output(LinkOutput::Datagram { link, data });
+        }
+    }
+
+    /// Is there a standing peer outside the view that is heard and does not hear this peer, in a
+    /// view that is no smaller? To it this peer is dead.
+    pub(super) fn judge_unheard(&mut self, now: Instant) {
+        let view = self.view();
+        let mut links = self.links.iter();
+        let is_unheard = links.any(|(peer, link)| {
+            link.neighbor.is_deaf(view.members.len(), now)
+                && !view.members.iter().any(|(member, _)| member == peer)
+        });
+        let unheard = match is_unheard {
+            true => Unheard::Yes,
+            false => Unheard::No,
+        };
+        if unheard != self.unheard {
+            self.unheard = unheard;
+            self.event(Event::Unheard(unheard));
         }
     }
 

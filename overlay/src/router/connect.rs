@@ -538,6 +538,7 @@ mod tests {
     use super::*;
     use crate::admit::ClusterId;
     use crate::config::Config;
+    use crate::event::{Standing, Unheard};
     use crate::hello::Hello;
     use crate::members::{Member, MemberSet};
     use crate::packet::{BeatPacket, Heartbeat};
@@ -548,6 +549,7 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair};
 
     const JOIN: LinkId = LinkId(1);
+    const BEAT: LinkId = LinkId(3);
 
     fn key(seed: u8) -> (Ed25519KeyPair, PublicKey) {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
@@ -713,11 +715,8 @@ mod tests {
         assert!(router.links.is_empty(), "it never comes back");
     }
 
-    #[test]
-    fn a_peer_whose_main_loop_hangs_answers_no_ping() {
-        const BEAT: LinkId = LinkId(3);
-        let start = crate::testing::start();
-        let peer = key(2).1.peer_id();
+    /// A router with a link to a neighbor whose beat connection is open.
+    fn linked(start: Instant) -> Router {
         let mut router = router(&admitted(), start);
         open_link(&mut router, start);
         say_hello(&mut router, start);
@@ -729,20 +728,40 @@ mod tests {
             remote: SocketAddr::from(([127, 0, 0, 1], 1)),
         };
         router.handle_link(BEAT, opened, Duration::ZERO, start);
-        let triple = router.links[&peer].connection.as_ref().unwrap();
-        let beat = BeatPacket::Heartbeat(Heartbeat {
-            nonce: triple.my_nonce,
+        router
+    }
+
+    fn say_beat(router: &mut Router, beat: Heartbeat, now: Instant) {
+        let triple = router.links[&key(2).1.peer_id()]
+            .connection
+            .as_ref()
+            .unwrap();
+        let nonce = triple.my_nonce;
+        let beat = BeatPacket::Heartbeat(Heartbeat { nonce, ..beat });
+        let datagram = LinkEvent::Datagram(beat.encode());
+        router.handle_link(BEAT, datagram, Duration::ZERO, now);
+    }
+
+    fn heartbeat(sequence: u64, hears: u64) -> Heartbeat {
+        Heartbeat {
+            nonce: [0; 16],
             incarnation: Incarnation(5),
-            hears: Incarnation(1),
-            sequence: 1,
+            hears: Incarnation(hears),
+            sequence,
             echo: 0,
             waited: Duration::ZERO,
             view: ViewId(0),
             view_size: 1,
             tick: 0,
-        });
-        let datagram = LinkEvent::Datagram(beat.encode());
-        router.handle_link(BEAT, datagram, Duration::ZERO, start);
+            standing: Standing::Yes,
+        }
+    }
+
+    #[test]
+    fn a_peer_whose_main_loop_hangs_answers_no_ping() {
+        let start = crate::testing::start();
+        let mut router = linked(start);
+        say_beat(&mut router, heartbeat(1, 1), start);
         let pong = Output::Link(LinkOutput::Datagram {
             link: BEAT,
             data: BeatPacket::Pong(7).encode(),
@@ -758,6 +777,63 @@ mod tests {
             let ping = LinkEvent::Datagram(BeatPacket::Ping(7).encode());
             router.handle_link(BEAT, ping, Duration::ZERO, now);
             assert_eq!(outputs(&mut router).contains(&pong), is_answered, "{tick}");
+        }
+    }
+
+    #[test]
+    fn who_hears_a_standing_peer_that_does_not_hear_it_is_told() {
+        let start = crate::testing::start();
+        let told = |unheard| Output::Event(Event::Unheard(unheard));
+        let small = Heartbeat {
+            view_size: 0,
+            ..heartbeat(1, 0)
+        };
+        let fallen = Heartbeat {
+            standing: Standing::No,
+            ..heartbeat(1, 0)
+        };
+        for (beat, is_told) in [
+            (heartbeat(1, 0), true),
+            (heartbeat(1, 1), false),
+            (small, false),
+            (fallen, false),
+        ] {
+            let mut router = linked(start);
+            let mut now = start;
+            let mut heard = Vec::new();
+            for sequence in 1..=5 {
+                say_beat(&mut router, Heartbeat { sequence, ..beat }, now);
+                heard.extend(outputs(&mut router));
+                let is_early = now < start + Duration::from_millis(75);
+                assert!(!is_early || !heard.contains(&told(Unheard::Yes)));
+                now += Duration::from_millis(25);
+            }
+            assert_eq!(heard.contains(&told(Unheard::Yes)), is_told, "{beat:?}");
+            say_beat(&mut router, heartbeat(9, 1), now);
+            let is_over = outputs(&mut router).contains(&told(Unheard::No));
+            assert_eq!(is_over, is_told, "{beat:?}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_says_whether_the_peer_stands() {
+        let start = crate::testing::start();
+        let mut router = linked(start);
+        say_beat(&mut router, heartbeat(1, 1), start);
+        for standing in [Standing::Yes, Standing::No] {
+            router.set_standing(standing);
+            let due = router.poll_timeout().expect("a heartbeat is due");
+            router.handle_timeout(Duration::ZERO, due + Duration::from_millis(25));
+            let said = outputs(&mut router).into_iter().find_map(|output| {
+                let Output::Link(LinkOutput::Datagram { link: BEAT, data }) = output else {
+                    return None;
+                };
+                match BeatPacket::decode(data) {
+                    Some(BeatPacket::Heartbeat(beat)) => Some(beat.standing),
+                    _ => None,
+                }
+            });
+            assert_eq!(said, Some(standing));
         }
     }
 
