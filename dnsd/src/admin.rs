@@ -6,8 +6,11 @@
 
 use crate::config::PeerRef;
 use crate::status::{Link, Member, Status, Zone, ZoneDetail};
-use crate::text::{as_seconds, as_text};
+use crate::text::{as_seconds, as_text, as_texts};
+use crate::vip::address::VipAddress;
+use crate::vip::status::{VipGoal, Vips};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::time::Duration;
 use zones::Name;
 
@@ -81,8 +84,53 @@ pub enum Request {
         #[serde(with = "as_text")]
         origin: Name,
     },
+    /// Answered by [`Done::Vips`].
+    VipList,
+    /// Make a VIP, or change one with these very addresses; answered by [`Done::Vips`].
+    VipAdd {
+        /// Its addresses; several move together.
+        #[serde(with = "as_texts")]
+        addresses: Vec<VipAddress>,
+        /// The peer that is to hold it while it can.
+        prefer: Option<String>,
+        /// How much of a peer's capacity it takes.
+        weight: u16,
+    },
+    /// Answered by [`Done::Vips`].
+    VipRemove {
+        /// Any address of the VIP.
+        address: IpAddr,
+    },
+    /// Let a peer, or one VIP's holder, hand over; answered by [`Done::Vips`].
+    VipDrain {
+        /// Which.
+        what: VipTarget,
+    },
+    /// Let a peer hold VIPs again, or let any peer hold a VIP again; answered by [`Done::Vips`].
+    VipResume {
+        /// Which.
+        what: VipTarget,
+    },
+    /// Who would hold what if these peers failed; answered by [`Done::VipsIf`].
+    VipSimulate {
+        /// The peers, by name or id.
+        #[serde(with = "as_texts")]
+        failed: Vec<PeerRef>,
+    },
     /// Stop the daemon cleanly; answered by [`Done::Stopping`].
     Stop,
+}
+
+/// What is drained or resumed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipTarget {
+    /// The peer that is asked.
+    ThisPeer,
+    /// A peer, by name or id.
+    Peer(#[serde(with = "as_text")] PeerRef),
+    /// A VIP, by any of its addresses.
+    Address(IpAddr),
 }
 
 /// Whether a change of the membership may go without a majority of the members.
@@ -197,6 +245,10 @@ pub enum Done {
         /// Whether secondaries may come to see it.
         side: Side,
     },
+    /// The VIPs as they are now.
+    Vips(Vips),
+    /// Where the VIPs would be.
+    VipsIf(Vec<VipGoal>),
     /// The zone in detail.
     Zone(ZoneDetail),
     /// The zone is gone, and that is settled.

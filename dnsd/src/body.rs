@@ -4,6 +4,7 @@
 //! Membership entries are not here: replication reads those itself.
 
 use crate::prefix::Prefix;
+use crate::vip::map::MapChange;
 use bytes::{Buf, BufMut, Bytes};
 use replication::{BlobHash, Stamp};
 use std::net::IpAddr;
@@ -49,12 +50,15 @@ pub enum Body {
         /// Sources of transfer requests.
         transfer: Vec<Prefix>,
     },
+    /// Which virtual addresses there are, and who may hold them.
+    Vip(MapChange),
 }
 
 const UPDATE: u8 = 1;
 const IMPORT: u8 = 2;
 const REMOVE: u8 = 3;
 const POLICY: u8 = 4;
+const VIP: u8 = 5;
 
 impl Body {
     /// The zone whose serial this entry counts in.
@@ -64,7 +68,7 @@ impl Body {
             Self::Update { origin, .. } | Self::Import { origin, .. } | Self::Remove { origin } => {
                 Some(origin)
             }
-            Self::Policy { .. } => None,
+            Self::Policy { .. } | Self::Vip(_) => None,
         }
     }
 
@@ -112,6 +116,10 @@ impl Body {
                 out.put_u8(POLICY);
                 put_prefixes(&mut out, update);
                 put_prefixes(&mut out, transfer);
+            }
+            Self::Vip(change) => {
+                out.put_u8(VIP);
+                change.encode(&mut out);
             }
         }
         out.into()
@@ -163,6 +171,7 @@ impl Body {
                     transfer: get_prefixes(&mut rest)?,
                 }
             }
+            VIP => Self::Vip(MapChange::decode(&mut rest)?),
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
@@ -242,6 +251,7 @@ fn get_prefixes(rest: &mut &[u8]) -> Option<Vec<Prefix>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vip::address::VipId;
     use replication::Hybrid;
 
     #[test]
@@ -268,6 +278,7 @@ mod tests {
                 update: vec!["127.0.0.0/8".parse().unwrap()],
                 transfer: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
             },
+            Body::Vip(MapChange::Remove(VipId("192.0.2.1".parse().unwrap()))),
         ];
         for body in bodies {
             let bytes = body.encode();

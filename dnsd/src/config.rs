@@ -5,6 +5,7 @@
 //! what comes out: defaults filled in, contradictions refused.
 
 use crate::prefix::Prefix;
+use crate::vip::map::WEIGHT_MAX;
 use overlay::PeerId;
 use overlay::admit::{ADDRESSES_MAX, PEER_NAME_SIZE_MAX};
 use overlay::timing::Profile;
@@ -52,10 +53,32 @@ pub struct ServeConfig {
     pub overlay_profile: Profile,
     /// Where metrics and health are served; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// How virtual addresses are held here.
+    pub vip: VipSetup,
     /// What to do with a corrupt store.
     pub corrupt_store: CorruptStore,
     /// How a fresh data directory begins.
     pub birth: Birth,
+}
+
+/// How virtual addresses are held at this peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VipSetup {
+    /// By what.
+    pub driver: VipDriver,
+    /// How much weight of VIPs it is to carry, compared with the other peers.
+    pub capacity: u16,
+}
+
+/// What makes an address stand on this machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VipDriver {
+    /// The kernel, asked by netlink, and announced by ARP and ND.
+    Netlink,
+    /// Nothing: log lines say what would be done.
+    Log,
+    /// A command of the operator's.
+    Exec(PathBuf),
 }
 
 /// How a fresh data directory begins; the types do not let a joining peer bring zones.
@@ -128,6 +151,7 @@ impl ServeConfig {
         if peer_advertise.len() > ADDRESSES_MAX {
             return Err(Contradiction::TooManyAdvertised);
         }
+        let vip = VipSetup::new(settings.vip)?;
         let data_dir = settings.data_dir.unwrap_or_else(|| DATA_DIR.into());
         Ok(Self {
             admin: settings.admin.unwrap_or_else(|| admin_socket(&data_dir)),
@@ -142,8 +166,25 @@ impl ServeConfig {
             links: settings.link.unwrap_or_default(),
             overlay_profile: settings.overlay.profile.unwrap_or_default(),
             metrics: settings.metrics,
+            vip,
             corrupt_store,
             birth,
+        })
+    }
+}
+
+impl VipSetup {
+    fn new(settings: VipSettings) -> Result<Self, Contradiction> {
+        let driver = match (settings.driver.unwrap_or_default(), settings.command) {
+            (DriverKind::Exec, Some(command)) => VipDriver::Exec(command),
+            (DriverKind::Exec, None) => return Err(Contradiction::ExecWithoutCommand),
+            (_, Some(_)) => return Err(Contradiction::CommandWithoutExec),
+            (DriverKind::Netlink, None) => VipDriver::Netlink,
+            (DriverKind::Log, None) => VipDriver::Log,
+        };
+        Ok(Self {
+            driver,
+            capacity: settings.capacity.map_or(1, |Weight(capacity)| capacity),
         })
     }
 }
@@ -165,6 +206,10 @@ pub enum Contradiction {
     NoneAndAddress,
     /// More addresses than one peer may state.
     TooManyAdvertised,
+    /// `vip.driver = "exec"` without a command.
+    ExecWithoutCommand,
+    /// A `vip.command` that no driver runs.
+    CommandWithoutExec,
 }
 
 impl fmt::Display for Contradiction {
@@ -184,6 +229,12 @@ impl fmt::Display for Contradiction {
             }
             Self::TooManyAdvertised => {
                 write!(f, "peer-advertise: at most {ADDRESSES_MAX} addresses")
+            }
+            Self::ExecWithoutCommand => f.write_str(
+                "the VIP driver exec needs a command to run: --vip-command FILE, or command in [vip]",
+            ),
+            Self::CommandWithoutExec => {
+                f.write_str("a VIP command is only run by the driver exec: --vip-driver exec")
             }
         }
     }
@@ -236,6 +287,8 @@ pub struct Settings {
     link: Option<Vec<PeerRef>>,
     #[command(flatten)]
     overlay: OverlaySettings,
+    #[command(flatten)]
+    vip: VipSettings,
     /// Serve Prometheus metrics, /health and /ready over HTTP here
     #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
     #[serde(deserialize_with = "one")]
@@ -270,6 +323,25 @@ struct OverlaySettings {
     #[arg(long = "overlay-profile", value_name = "lan|wan|fast", value_parser = <Profile as Setting>::read)]
     #[serde(deserialize_with = "one")]
     profile: Option<Profile>,
+}
+
+/// The settings of `[vip]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct VipSettings {
+    /// What makes virtual addresses stand here: netlink (the kernel), log (nothing: a dry run),
+    /// exec (a command) [default: netlink]
+    #[arg(long = "vip-driver", value_name = "netlink|log|exec", value_parser = <DriverKind as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    driver: Option<DriverKind>,
+    /// The command that the driver exec runs: FILE absent|ready|announced ADDRESS/LEN...
+    #[arg(long = "vip-command", value_name = "FILE")]
+    command: Option<PathBuf>,
+    /// How much weight of virtual addresses this peer is to carry, compared with the others
+    /// [default: 1]
+    #[arg(long = "vip-capacity", value_name = "N", value_parser = <Weight as Setting>::read)]
+    #[serde(deserialize_with = "number")]
+    capacity: Option<Weight>,
 }
 
 impl Settings {
@@ -315,6 +387,11 @@ impl Settings {
             link: or(&self.link, &file.link),
             overlay: OverlaySettings {
                 profile: or(&self.overlay.profile, &file.overlay.profile),
+            },
+            vip: VipSettings {
+                driver: or(&self.vip.driver, &file.vip.driver),
+                command: or(&self.vip.command, &file.vip.command),
+                capacity: or(&self.vip.capacity, &file.vip.capacity),
             },
             metrics: or(&self.metrics, &file.metrics),
             set_aside_corrupt_store: or(
@@ -422,6 +499,7 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
             old.overlay_profile != new.overlay_profile,
             Effect::Restart,
         ),
+        ("vip", old.vip != new.vip, Effect::Restart),
         ("metrics", old.metrics != new.metrics, Effect::Restart),
         (
             "set-aside-corrupt-store",
@@ -571,6 +649,42 @@ impl Setting for Profile {
     }
 }
 
+/// Which driver of virtual addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum DriverKind {
+    #[default]
+    Netlink,
+    Log,
+    Exec,
+}
+
+impl Setting for DriverKind {
+    const EXPECTED: &'static str = "netlink, log or exec";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "netlink" => Ok(Self::Netlink),
+            "log" => Ok(Self::Log),
+            "exec" => Ok(Self::Exec),
+            _ => Err(unexpected::<Self>(text)),
+        }
+    }
+}
+
+/// The weight of a virtual address, or how much of it a peer is to carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weight(pub u16);
+
+impl Setting for Weight {
+    const EXPECTED: &'static str = "a number from 1 to 1000";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let weight = text.parse().ok();
+        let weight = weight.filter(|weight| (1..=WEIGHT_MAX).contains(weight));
+        weight.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
 /// A peer's name, for people.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PeerName(String);
@@ -717,6 +831,15 @@ fn one<'de, T: Setting, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::E
     InFile::deserialize(from).map(|InFile(value)| Some(value))
 }
 
+/// Reads a setting that is a number.
+fn number<'de, T: Setting, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    use serde::de::Error;
+    let number = i64::deserialize(from)?;
+    T::read(&number.to_string())
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
 /// Reads one setting or a list of them.
 fn many<'de, T: Setting, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
     struct OneOrList<T>(PhantomData<T>);
@@ -819,6 +942,20 @@ mod tests {
             Contradiction::NoneAndAddress,
         );
         assert!(config(&join, "set-aside-corrupt-store = true").is_ok());
+        check("[vip]\ndriver = 'exec'", Contradiction::ExecWithoutCommand);
+        check("[vip]\ncommand = 'x'", Contradiction::CommandWithoutExec);
+    }
+
+    #[test]
+    fn virtual_addresses_stand_in_the_kernel_unless_something_else_is_said() {
+        let check = |file: &str, driver: VipDriver, capacity| {
+            let expected = VipSetup { driver, capacity };
+            assert_eq!(config("", file).unwrap().vip, expected, "{file}");
+        };
+        check("", VipDriver::Netlink, 1);
+        check("[vip]\ndriver = 'log'\ncapacity = 3", VipDriver::Log, 3);
+        let exec = "[vip]\ndriver = 'exec'\ncommand = '/bin/x'";
+        check(exec, VipDriver::Exec("/bin/x".into()), 1);
     }
 
     #[test]
@@ -850,6 +987,8 @@ mod tests {
             "expected lan, wan or fast",
         );
         check("[overlay]\nprofil = 'lan'", 2, 1, "unknown field `profil`");
+        check("[vip]\ndriver = 'arp'", 2, 10, "netlink, log or exec");
+        check("[vip]\ncapacity = 0", 2, 12, "from 1 to 1000");
         check("allow-update = ['10.0.0.0/33']", 1, 17, "PREFIX/LENGTH");
         check("zone = 'example.test'", 1, 8, "ORIGIN=FILE");
         check("zone = 'a..b=file'", 1, 8, "a label is empty");

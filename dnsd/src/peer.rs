@@ -1,4 +1,4 @@
-//! One peer: `Replica`, fold, requests and publishing wired together.
+//! One peer: `Replica`, `Failover`, fold, requests and publishing wired together.
 //!
 //! ```text
 //!   UPDATE ─▶ requests ─▶ Replica::submit ─▶ Arrived ─▶ fold ─▶ Serve: queries see it
@@ -10,6 +10,7 @@
 //! one message, one batch for the disk and one set of zones to serve. What takes long (folding a
 //! long log, writing a checkpoint) goes on in slices.
 
+mod addresses;
 mod checkpoints;
 mod imports;
 mod updates;
@@ -24,6 +25,10 @@ use crate::publish::{Publisher, ZoneNews};
 use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
 use crate::state::{Outcome, State, is_remembered};
+use crate::vip::failover::{Action, Failover, VipConfig};
+use crate::vip::map::VipMap;
+use crate::vip::staleness::Staleness;
+use addresses::Facts;
 use bytes::Bytes;
 use checkpoints::{CHECKPOINT_PERIOD, Checkpointing};
 use imports::{IMPORT_PATIENCE, Import, OFFER_AGAIN};
@@ -33,6 +38,7 @@ use replication::{
     Stamp,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zones::{Name, Version};
 
@@ -76,6 +82,8 @@ pub enum Effect {
     NotEvicted,
     /// Something for the operator's log.
     Log(Event),
+    /// What the machine of VIPs wants.
+    Vip(Action),
 }
 
 /// The machine.
@@ -103,6 +111,12 @@ pub struct Peer {
     called: Option<(Duration, Instant)>,
     effects: VecDeque<Effect>,
     refused: u64,
+    failover: Failover,
+    /// The map that it was last told of.
+    vips_seen: Arc<VipMap>,
+    vip_facts: Option<Facts>,
+    staleness: Staleness,
+    is_sick: bool,
 }
 
 impl Peer {
@@ -112,6 +126,7 @@ impl Peer {
         mut replica: Replica,
         checkpoint: State,
         imports: Imports,
+        vips: VipConfig,
         wall: Duration,
         now: Instant,
     ) -> Result<Self, LoadError> {
@@ -155,6 +170,11 @@ impl Peer {
             called: None,
             effects: VecDeque::new(),
             refused: 0,
+            failover: Failover::new(vips, VipMap::default(), now),
+            vips_seen: Arc::default(),
+            vip_facts: None,
+            staleness: Staleness::new(),
+            is_sick: false,
         };
         peer.drain();
         Ok(peer)
@@ -223,6 +243,7 @@ impl Peer {
     /// The overlay agreed on another view.
     pub fn handle_view(&mut self, view: &View, wall: Duration, now: Instant) {
         self.replica.handle_view(view, wall, now);
+        self.failover.handle_view(view, now);
         self.called = Some((wall, now));
     }
 
@@ -258,6 +279,7 @@ impl Peer {
     /// The link to a neighbor went down.
     pub fn handle_neighbor_down(&mut self, neighbor: PeerId, wall: Duration, now: Instant) {
         self.replica.handle_neighbor_down(neighbor);
+        self.failover.handle_suspected(neighbor, now);
         self.called = Some((wall, now));
     }
 
@@ -294,6 +316,13 @@ impl Peer {
     /// Time has passed.
     pub fn handle_timeout(&mut self, wall: Duration, now: Instant) {
         self.replica.handle_timeout(wall, now);
+        if self
+            .failover
+            .poll_timeout(now)
+            .is_some_and(|due| due <= now)
+        {
+            self.failover.handle_timeout(now);
+        }
         self.offer_again(now);
         for waiting in self.requests.take_impatient(now) {
             if let Waits::Read(read, _) = waiting.waits {
@@ -306,9 +335,12 @@ impl Peer {
         self.called = Some((wall, now));
     }
 
-    /// Takes no more updates; the driver waits until [`Self::is_idle`], two seconds at most.
-    pub fn stop(&mut self) {
+    /// Takes no more updates and hands its VIPs over; the driver waits until [`Self::is_idle`], two
+    /// seconds at most.
+    pub fn stop(&mut self, wall: Duration, now: Instant) {
         self.is_stopping = true;
+        self.failover.stop(now);
+        self.called = Some((wall, now));
     }
 
     /// The overlay says that this peer's eviction is settled.
@@ -334,10 +366,11 @@ impl Peer {
         self.log_size
     }
 
-    /// True if no request waits.
+    /// True if no request waits and, after a stop, no VIP is held.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.requests.is_empty() && self.unpublished.is_empty()
+        let is_closed = !self.is_stopping || self.failover.is_closed();
+        self.requests.is_empty() && self.unpublished.is_empty() && is_closed
     }
 
     /// The next thing to do. Drain it before an operator's command, and before waiting.
@@ -380,6 +413,8 @@ impl Peer {
         [
             self.replica.poll_timeout(),
             self.requests.poll_timeout(),
+            self.failover.poll_timeout(now),
+            self.staleness.poll_timeout().filter(|due| *due > now),
             checkpoint,
             imports,
         ]
@@ -457,6 +492,7 @@ impl Peer {
             self.effects.extend(news);
         }
         self.answer_commands();
+        self.go_on_with_vips(now);
     }
 
     /// Folds a slice and answers what settled in it. True if anything did.

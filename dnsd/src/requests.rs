@@ -4,6 +4,7 @@
 //! read stamp has. No request is answered from tentative state.
 
 use crate::state::{DIGEST_SIGNED, DIGEST_UNSIGNED, Outcome};
+use crate::vip::map::NoChange;
 use bytes::Bytes;
 use replication::{Digest, ReadId, Refused, Stamp};
 use ring::digest::{Context, SHA256};
@@ -323,6 +324,8 @@ pub enum CommandRefused {
     NoMajority,
     /// Members did not fetch the data in time.
     NotSpread,
+    /// The change of the VIPs would do nothing.
+    Vip(NoChange),
     /// Too many imports are under way.
     Busy,
     /// The replica does not take it now.

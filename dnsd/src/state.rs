@@ -1,4 +1,4 @@
-//! What all entries up to a stamp make: zones with their serials, policy, remembered requests.
+//! What all entries up to a stamp make: zones with their serials, policy, VIPs, remembered requests.
 //!
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
@@ -6,6 +6,7 @@
 use crate::body::Body;
 use crate::imports::Imports;
 use crate::prefix::Policy;
+use crate::vip::map::{NoChange, VipMap};
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub struct State {
     pub(crate) zones: OrdMap<Name, Zone>,
     pub(crate) evictions: u64,
     pub(crate) policy: Arc<Policy>,
+    pub(crate) vips: Arc<VipMap>,
     pub(crate) answered: OrdMap<Digest, Answered>,
     /// The same, by the time at which each is forgotten.
     forgotten: OrdSet<(Hybrid, Digest)>,
@@ -70,6 +72,8 @@ pub enum Outcome {
     ZoneChanged,
     /// Removal of a zone that does not exist.
     NoSuchZone,
+    /// A change of the VIPs that does nothing.
+    Vip(NoChange),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +128,7 @@ impl State {
             zones: OrdMap::new(),
             evictions: 0,
             policy: Arc::default(),
+            vips: Arc::default(),
             answered: OrdMap::new(),
             forgotten: OrdSet::new(),
         }
@@ -179,6 +184,12 @@ impl State {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// Which virtual addresses there are.
+    #[must_use]
+    pub fn vips(&self) -> &Arc<VipMap> {
+        &self.vips
     }
 
     /// Every origin that ever was, in canonical order.
@@ -310,6 +321,10 @@ impl State {
                 });
                 Outcome::Rcode(Rcode::NOERROR)
             }
+            Body::Vip(change) => match Arc::make_mut(&mut self.vips).apply(change, stamp) {
+                Ok(()) => Outcome::Rcode(Rcode::NOERROR),
+                Err(no_change) => Outcome::Vip(no_change),
+            },
         }
     }
 
@@ -356,7 +371,7 @@ impl State {
                 (origin, *offset)
             }
             Body::Remove { origin } => (origin, None),
-            Body::Policy { .. } => return,
+            Body::Policy { .. } | Body::Vip(_) => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;

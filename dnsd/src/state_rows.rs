@@ -1,7 +1,8 @@
-//! A state as bytes, its zones' contents apart: policy, counters, remembered requests.
+//! A state as bytes, its zones' contents apart: policy, VIPs, counters, remembered requests.
 //!
 //! ```text
-//! version u8 | at stamp | evictions u64 | policy body u32 length + bytes
+//! version u8 | at stamp | evictions u64 | policy body u32 length + bytes |
+//! VIPs u32 length + bytes
 //! zones u32, each: origin name | exists u8 | counted u64 | offset? i64 | changed? stamp
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
 //! ```
@@ -10,12 +11,13 @@
 use crate::body::Body;
 use crate::prefix::Policy;
 use crate::state::{Answered, Outcome, State, Zone};
+use crate::vip::map::{NoChange, VipMap};
 use bytes::{Buf, BufMut, Bytes};
 use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The bytes of a state without its zones' contents.
 #[must_use]
@@ -30,6 +32,9 @@ pub fn encode(state: &State) -> Vec<u8> {
     .encode();
     out.put_u32(policy.len() as u32);
     out.put_slice(&policy);
+    let vips = state.vips.encode();
+    out.put_u32(vips.len() as u32);
+    out.put_slice(&vips);
     out.put_u32(state.zones.len() as u32);
     for (origin, zone) in &state.zones {
         out.put_slice(origin.as_wire());
@@ -59,6 +64,9 @@ pub fn encode(state: &State) -> Vec<u8> {
             Outcome::ZoneExists => (1, 0),
             Outcome::ZoneChanged => (2, 0),
             Outcome::NoSuchZone => (3, 0),
+            Outcome::Vip(NoChange::Overlaps) => (4, 0),
+            Outcome::Vip(NoChange::NoSuchVip) => (4, 1),
+            Outcome::Vip(NoChange::Full) => (4, 2),
         };
         out.put_u8(kind);
         out.put_u16(rcode);
@@ -89,6 +97,10 @@ pub fn decode(
     };
     state.policy = Arc::new(Policy { update, transfer });
     rest.advance(size);
+    let size = rest.try_get_u32().ok()? as usize;
+    let (mut vips, after) = rest.split_at_checked(size)?;
+    state.vips = Arc::new(VipMap::decode(&mut vips)?);
+    *rest = after;
     for _ in 0..rest.try_get_u32().ok()? {
         let origin = Name::from_wire(rest).ok()?;
         rest.advance(origin.as_wire().len());
@@ -127,6 +139,9 @@ pub fn decode(
             (1, 0) => Outcome::ZoneExists,
             (2, 0) => Outcome::ZoneChanged,
             (3, 0) => Outcome::NoSuchZone,
+            (4, 0) => Outcome::Vip(NoChange::Overlaps),
+            (4, 1) => Outcome::Vip(NoChange::NoSuchVip),
+            (4, 2) => Outcome::Vip(NoChange::Full),
             _ => return None,
         };
         state.remember_answered(Digest(digest), Answered { stamp, outcome });

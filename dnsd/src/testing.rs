@@ -7,7 +7,9 @@
 
 use crate::durable;
 use crate::peer::{Effect, Peer};
-use overlay::{Admit, ClusterId, PublicKey};
+use crate::vip::failover::VipConfig;
+use crate::vip::timing::VipTiming;
+use overlay::{Admit, ClusterId, Profile, PublicKey};
 use replication::{Config, Replica};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::time::{Duration, Instant};
@@ -17,6 +19,11 @@ use zones::MemoryStore;
 pub(crate) const CLUSTER: ClusterId = ClusterId([1; 16]);
 /// The wall time at which it starts.
 pub(crate) const WALL: Duration = Duration::from_secs(1_700_000_000);
+
+/// Some first moment.
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
 
 /// A key; equal seeds give equal keys.
 pub(crate) fn key(seed: u8) -> Ed25519KeyPair {
@@ -40,7 +47,9 @@ pub(crate) fn peer_of_one() -> (Peer, Instant) {
     let limit = Duration::from_millis(100);
     let config = Config::new(me, CLUSTER, limit, limit);
     let replica = Replica::resume(config, &member.rows, &member.meta, 9, WALL, now).unwrap();
-    let mut peer = Peer::resume(replica, member.checkpoint, member.imports, WALL, now).unwrap();
+    let vips = VipConfig::new(me, "one".to_owned(), VipTiming::of(Profile::Lan));
+    let mut peer =
+        Peer::resume(replica, member.checkpoint, member.imports, vips, WALL, now).unwrap();
     while let Some(effect) = peer.poll_effect() {
         if let Effect::Write(batch) = effect {
             peer.handle_durable(batch.id, WALL, now);

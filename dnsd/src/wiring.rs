@@ -28,6 +28,9 @@ use crate::peer::{Effect, Peer};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::sponsor::{Say, Signer, Sponsor};
+use crate::vip::failover::Action;
+use crate::vip::kernel::Order;
+use crate::vip::{CLAIM, CONFIG};
 use import::Importing;
 use invitations::Invitations;
 use overlay::{Class, Command, Incarnation, PublicKey, StateKind, Token};
@@ -53,6 +56,8 @@ pub enum Act {
     Aside(Work),
     /// What queries see from now on.
     Serve(Box<Served>),
+    /// Tell the driver of addresses; then [`Peer::handle_address`].
+    Address(Order),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// How far an import is; its end comes as an answer, if it comes that far.
@@ -231,6 +236,14 @@ impl Wiring {
             Effect::Evicted => Act::News(News::Evicted),
             Effect::NotEvicted => Act::News(News::NotEvicted),
             Effect::Log(event) => Act::News(News::Replica(event)),
+            Effect::Vip(action) => match action {
+                Action::Order(order) => Act::Address(order),
+                Action::Claim(claim) => Act::Say(Command::State(CLAIM, claim)),
+                Action::Config(map) => Act::Say(Command::State(CONFIG, map)),
+                Action::Complain(of) => Act::Say(Command::Complain(of)),
+                Action::Standing(standing) => Act::Say(Command::Standing(standing)),
+                Action::Notice(notice) => Act::News(News::Vip(notice)),
+            },
         }
     }
 

@@ -11,7 +11,10 @@ use dnsd::peer::{Effect, Peer};
 use dnsd::rebase;
 use dnsd::requests::{Answer, ClientId};
 use dnsd::state::Outcome;
+use dnsd::vip::failover::VipConfig;
+use dnsd::vip::timing::VipTiming;
 use dnsd::zone_data;
+use overlay::Profile;
 use overlay::{Admit, ClusterId, PublicKey, View, ViewId};
 use replication::{Config, Majority, Replica};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -307,7 +310,12 @@ fn start(store: &mut MemoryStore, wall: Duration, now: Instant) -> Peer {
         Duration::from_millis(100),
     );
     let replica = Replica::resume(config, &member.rows, &member.meta, 9, wall, now).unwrap();
-    Peer::resume(replica, member.checkpoint, member.imports, wall, now).unwrap()
+    let vips = VipConfig::new(
+        member.admit.peer(),
+        member.admit.name.clone(),
+        VipTiming::of(Profile::Lan),
+    );
+    Peer::resume(replica, member.checkpoint, member.imports, vips, wall, now).unwrap()
 }
 
 fn record(origin: &Name, name: &str, rtype: Rtype, rdata: &[u8]) -> Record {

@@ -378,6 +378,12 @@ impl Replica {
         self.checkpoint.mark()
     }
 
+    /// How many entries somebody has that this peer lacks.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.catch_up.lag(&self.log)
+    }
+
     /// Where it stands in agreeing.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -434,7 +440,7 @@ impl Replica {
             checkpoint: self.checkpoint(),
             log_len: self.log.len(),
             aside_len: self.log.aside().count(),
-            lag: self.catch_up.lag(&self.log),
+            lag: self.lag(),
             waits_for: self.waits_for(),
             clock_off_millis: self.clock_off,
         }

@@ -6,6 +6,7 @@ mod overlay;
 mod peer;
 mod serve;
 mod status;
+mod vip;
 pub(crate) mod zone;
 
 use crate::admin::{Done, Majority, Reply, Request, Version};
@@ -132,6 +133,9 @@ States:
     /// List, import, export, show and remove zones
     #[command(subcommand)]
     Zone(zone::ZoneCommand),
+    /// Let addresses float over the peers, so that clients never see one die
+    #[command(subcommand)]
+    Vip(vip::Vip),
 }
 
 /// Arguments of `demo`.
@@ -178,6 +182,7 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Evict(evict) => peer::evict(evict, &socket, out),
         Command::Overlay(overlay) => overlay::run(overlay, &socket, out),
         Command::Zone(zone) => zone::run(zone, &socket, out),
+        Command::Vip(vip) => vip::run(vip, &socket, out),
     }
 }
 
@@ -305,6 +310,18 @@ mod tests {
             "zone export example.test",
             "zone show example.test --now",
             "zone remove example.test",
+            "serve --vip-driver log --vip-capacity 2",
+            "serve --vip-driver exec --vip-command /bin/x",
+            "vip list",
+            "vip add 192.0.2.53/24",
+            "vip add 192.0.2.1/24@eth0 2001:db8::1/64@eth1 --prefer ns2 --weight 3",
+            "vip remove 192.0.2.53",
+            "vip drain",
+            "vip drain ns2",
+            "vip drain 192.0.2.53",
+            "vip resume ns2",
+            "vip simulate --failed ns1 --failed ns2",
+            "vip simulate --failed ns1 ns2",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -338,6 +355,9 @@ mod tests {
         check("invite --expires soon", value, "expected a length of time");
         check("evict a/b", value, "expected a peer's name");
         check("zone show a..b", value, "a label is empty");
+        check("vip add 192.0.2.53", value, "ADDRESS/LEN");
+        check("vip add 192.0.2.53/24 --weight 0", value, "from 1 to 1000");
+        check("vip remove here", value, "here");
         check("demo --peers 2", value, "2 is not in 3..=8");
         check("frobnicate", ErrorKind::InvalidSubcommand, "frobnicate");
         check(

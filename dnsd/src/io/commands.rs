@@ -14,6 +14,7 @@ use crate::serve::Tally;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::{Member, MemberState};
+use crate::vip::map::{ADDRESSES_MAX, NoChange};
 use crate::wiring::{ImportStep, Source};
 use overlay::status::RouterStatus;
 use overlay::token::TokenSecret;
@@ -67,6 +68,8 @@ pub(super) enum Waiter {
     Import(Option<CallAnswer>, Name),
     /// A removal.
     Remove(CallAnswer, Name),
+    /// A change of the VIPs.
+    Vip(CallAnswer),
     /// The policy of the birth.
     Policy,
 }
@@ -105,6 +108,10 @@ impl Driver {
                 | Request::Invite { .. }
                 | Request::ZoneImport { .. }
                 | Request::ZoneRemove { .. }
+                | Request::VipAdd { .. }
+                | Request::VipRemove { .. }
+                | Request::VipDrain { .. }
+                | Request::VipResume { .. }
         );
         if is_change && self.wiring.peer.is_evicted() {
             call.answer.refuse(
@@ -141,9 +148,15 @@ impl Driver {
                 });
             }
             Request::ZoneRemove { origin } => self.remove(call.answer, origin, wall, now),
+            Request::VipList
+            | Request::VipAdd { .. }
+            | Request::VipRemove { .. }
+            | Request::VipDrain { .. }
+            | Request::VipResume { .. }
+            | Request::VipSimulate { .. } => self.handle_vip_call(call, wall, now),
             Request::Stop => {
                 call.answer.done(Done::Stopping);
-                self.begin_stop(now);
+                self.begin_stop(wall, now);
             }
         }
     }
@@ -210,6 +223,7 @@ impl Driver {
             Answer::Outcome(Outcome::ZoneExists) => Some(refusal(CommandRefused::ZoneExists)),
             Answer::Outcome(Outcome::ZoneChanged) => Some(refusal(CommandRefused::ZoneChanged)),
             Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
+            Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
             Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
             Answer::Refused(refused) => Some(refusal(*refused)),
         };
@@ -232,6 +246,10 @@ impl Driver {
             }
             Waiter::Remove(call, origin) => match failure {
                 None => call.done(Done::Removed { origin }),
+                Some(reason) => call.refuse(reason),
+            },
+            Waiter::Vip(call) => match failure {
+                None => call.done(Done::Vips(self.vips(clock::now()))),
                 Some(reason) => call.refuse(reason),
             },
             Waiter::Policy => {
@@ -524,7 +542,7 @@ impl Driver {
     }
 }
 
-fn is_named(member: &Member, peer: &PeerRef) -> bool {
+pub(super) fn is_named(member: &Member, peer: &PeerRef) -> bool {
     match peer {
         PeerRef::Id(id) => member.peer == *id,
         PeerRef::Name(name) => member.name == name.as_str(),
@@ -545,6 +563,15 @@ fn refusal(refused: CommandRefused) -> String {
         }
         CommandRefused::ZoneChanged => {
             "the zone changed while it was being imported; nothing was done".to_owned()
+        }
+        CommandRefused::Vip(NoChange::Overlaps) => {
+            "another VIP has one of these addresses; `dnsd vip list` shows all".to_owned()
+        }
+        CommandRefused::Vip(NoChange::NoSuchVip) => {
+            "there is no such VIP; `dnsd vip list` shows all".to_owned()
+        }
+        CommandRefused::Vip(NoChange::Full) => {
+            format!("all VIPs together may have {ADDRESSES_MAX} addresses")
         }
         CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
              sides do not bring the same zone; if the others are off for good, evict them first"

@@ -118,6 +118,8 @@ pub struct Driver {
     links: Option<LinkThread<Command>>,
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
+    /// Who is later than this lets go of its VIPs.
+    lease: Duration,
     tick: u64,
     tick_due: Instant,
     end: Option<End>,
@@ -140,6 +142,7 @@ impl Driver {
         disk: Sender<Job>,
         start_links: StartLinks,
         served: Arc<ArcSwap<Served>>,
+        lease: Duration,
     ) -> Self {
         Self {
             wiring: Wiring::new(peer, signer, blobs),
@@ -151,6 +154,7 @@ impl Driver {
             links: None,
             unsent: VecDeque::new(),
             served,
+            lease,
             tick: 0,
             tick_due: clock::now(),
             end: None,
@@ -170,6 +174,7 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
             };
             let mut turn = Turn::begin(clock::now());
+            self.look_for_stall(wake);
             if let Some(input) = first {
                 self.handle_in_turn(input, &mut turn);
                 for _ in 1..BURST {
@@ -235,6 +240,17 @@ impl Driver {
         }
     }
 
+    /// A thread that should have woken long ago was stopped, or starved: others may have taken
+    /// what this peer announces.
+    fn look_for_stall(&mut self, wake: Instant) {
+        let (wall, now) = (clock::wall(), clock::now());
+        let late = now.saturating_duration_since(wake);
+        if late > self.lease {
+            self.wiring.handle_stall(late, wall, now);
+            self.drain();
+        }
+    }
+
     fn handle_in_turn(&mut self, input: Input, turn: &mut Turn) {
         let what = input.name();
         self.handle(input);
@@ -262,14 +278,14 @@ impl Driver {
             Input::Ask => self.take_snapshot(),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
             Input::Aside(worked) => self.wiring.handle_worked(worked, wall, now),
-            Input::Stop => self.begin_stop(now),
+            Input::Stop => self.begin_stop(wall, now),
         }
     }
 
     /// Lets what is under way come to its end.
-    pub(super) fn begin_stop(&mut self, now: Instant) {
+    pub(super) fn begin_stop(&mut self, wall: Duration, now: Instant) {
         info!("stopping");
-        self.wiring.peer.stop();
+        self.wiring.peer.stop(wall, now);
         self.stop_by.get_or_insert(now + STOP_TIMEOUT);
     }
 
@@ -329,6 +345,7 @@ impl Driver {
             Act::Write(job) => self.write(job),
             Act::Aside(work) => self.aside(work),
             Act::Serve(served) => self.served.store(Arc::new(*served)),
+            Act::Address(order) => drop(order),
             Act::Answer(client, answer) => self.answer(client, &answer),
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),
@@ -437,7 +454,7 @@ fn log(news: &News, members: &Members) {
         News::LinkUp(neighbor) => info!(%neighbor, "link up"),
         News::LinkDown(neighbor, why) => info!(%neighbor, %why, "link down"),
         News::Stopping(peer) => info!(%peer, "a peer stops"),
-        News::Overslept(late) => warn!(?late, "this peer was late: it lets go of its addresses"),
+        News::Overslept(late) => info!(?late, "a thread of this peer was late"),
         News::Excluded { by } => {
             warn!(%by, "a member holds an eviction of this peer that is not settled");
         }
@@ -469,6 +486,7 @@ fn log(news: &News, members: &Members) {
             records,
         }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
         News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
+        News::Vip(notice) => super::vip_log::log(notice, members),
         News::Replica(event) => super::commands::log(event, members),
     }
 }

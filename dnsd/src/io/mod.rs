@@ -24,3 +24,5 @@ pub mod signals;
 pub mod start;
 pub mod tcp;
 mod udp;
+mod vip_commands;
+mod vip_log;

@@ -12,7 +12,7 @@ use super::listeners::{self, Bound, ListenError};
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use crate::blobs::Blobs;
-use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, ZoneFile};
+use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, VipDriver, ZoneFile};
 use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
@@ -21,6 +21,8 @@ use crate::report::Life;
 use crate::serve::{Limits, Served, UpdateQueue};
 use crate::sponsor::Signer;
 use crate::status::Addresses;
+use crate::vip::failover::VipConfig;
+use crate::vip::timing::VipTiming;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use overlay::io::endpoint::Listeners as PeerListeners;
@@ -50,6 +52,8 @@ const UPDATE_SIZE_BESIDE: usize = 4 << 10;
 const _: () = assert!(UPDATES_SIZE_MAX / UPDATE_SIZE_BESIDE <= INPUTS_MAX / 2);
 /// Threads for TCP, the admin socket and HTTP.
 const RUNTIME_THREADS: usize = 2;
+/// How long a command of the driver exec may run.
+const VIP_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// If others know a later life of this peer again so soon, it is somebody else's.
 const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
@@ -302,7 +306,16 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         now,
     )
     .map_err(LoadError::Rows)?;
-    let peer = Peer::resume(replica, member.checkpoint, member.imports, wall, now)?;
+    let vips = VipConfig {
+        capacity: config.vip.capacity,
+        patience: patience(&config.vip.driver),
+        ..VipConfig::new(
+            admit.peer(),
+            admit.name.clone(),
+            VipTiming::of(config.overlay_profile),
+        )
+    };
+    let peer = Peer::resume(replica, member.checkpoint, member.imports, vips, wall, now)?;
 
     let served = Arc::new(ArcSwap::from_pointee(Served::default()));
     let updates = inputs.clone();
@@ -384,6 +397,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         jobs,
         start_links,
         served,
+        timing.lease,
     );
     let end = clock::spawn("peer", move || driver.run(&received))
         .join()
@@ -395,6 +409,14 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         return Err(ServeError::Failed);
     }
     Ok(end)
+}
+
+/// How much longer than the kernel a driver of addresses may take for a change.
+fn patience(driver: &VipDriver) -> Duration {
+    match driver {
+        VipDriver::Netlink | VipDriver::Log => Duration::ZERO,
+        VipDriver::Exec(_) => VIP_COMMAND_TIMEOUT,
+    }
 }
 
 /// What the command line seeds, if it gives birth to a cluster.

@@ -16,6 +16,7 @@ use bytes::{Buf, BufMut, Bytes};
 use overlay::admit::PEER_NAME_SIZE_MAX;
 use overlay::{PeerId, ViewId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 const VERSION: u8 = 1;
@@ -40,6 +41,18 @@ pub enum Rank {
     Drained = 3,
     /// Its own listener does not answer.
     Sick = 4,
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "well",
+            Self::Quarantined => "quarantined",
+            Self::Stale => "stale",
+            Self::Drained => "drained",
+            Self::Sick => "sick",
+        })
+    }
 }
 
 /// One peer's claim.

@@ -17,6 +17,7 @@
 mod gather;
 mod kernel_changes;
 mod quarantine;
+mod report;
 mod run;
 
 use super::address::{VipAddress, VipId};
@@ -44,6 +45,20 @@ pub struct VipConfig {
     pub patience: Duration,
     /// The timers.
     pub timing: VipTiming,
+}
+
+impl VipConfig {
+    /// A peer that carries as much as any other, by netlink.
+    #[must_use]
+    pub fn new(me: PeerId, name: String, timing: VipTiming) -> Self {
+        Self {
+            me,
+            name,
+            capacity: 1,
+            patience: Duration::ZERO,
+            timing,
+        }
+    }
 }
 
 /// What the machine wants done.

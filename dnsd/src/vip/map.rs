@@ -80,7 +80,7 @@ pub enum MapChange {
 }
 
 /// Why a change does nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum NoChange {
     /// One of the addresses belongs to another VIP.
     Overlaps,

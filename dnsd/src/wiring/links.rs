@@ -3,6 +3,7 @@
 use super::{Act, Ended, NEAR, News, Wiring, Work};
 use crate::blobs::Fetched;
 use crate::durable::{join_row, member_row};
+use crate::vip::{CLAIM, CONFIG};
 use overlay::join::JoinEvent;
 use overlay::{Event, NodeEvent};
 use std::time::{Duration, Instant};
@@ -51,15 +52,30 @@ impl Wiring {
             Event::State { of, kind, body, .. } if kind == NEAR => {
                 self.peer.handle_near(of, &body, wall, now);
             }
+            Event::State {
+                of,
+                incarnation,
+                kind: CLAIM,
+                body,
+            } => self.peer.handle_claim(of, incarnation, &body, wall, now),
+            Event::State {
+                of,
+                kind: CONFIG,
+                body,
+                ..
+            } => self.peer.handle_vip_map(of, &body, wall, now),
             Event::State { .. } => {}
             Event::Pressure(pressure) => self.peer.handle_pressure(pressure),
             Event::ViewChanged(view) => {
                 self.peer.handle_view(&view, wall, now);
                 self.act(Act::News(News::ViewAgreed(view)));
             }
-            Event::Stopping { peer, .. } => self.act(Act::News(News::Stopping(peer))),
-            Event::Unheard(_) => {}
-            Event::Overslept(late) => self.act(Act::News(News::Overslept(late))),
+            Event::Stopping { peer, incarnation } => {
+                self.act(Act::News(News::Stopping(peer)));
+                self.peer.handle_stopping(peer, incarnation, wall, now);
+            }
+            Event::Unheard(unheard) => self.peer.handle_unheard(unheard, wall, now),
+            Event::Overslept(late) => self.handle_stall(late, wall, now),
             Event::NeighborUp(neighbor) => {
                 self.act(Act::News(News::LinkUp(neighbor)));
                 self.peer.handle_neighbor_up(neighbor, wall, now);
@@ -92,6 +108,12 @@ impl Wiring {
                 unreachable!("the node passes these on under other names")
             }
         }
+    }
+
+    /// A thread was late by more than a lease: others may have taken what this peer announces.
+    pub fn handle_stall(&mut self, late: Duration, wall: Duration, now: Instant) {
+        self.act(Act::News(News::Overslept(late)));
+        self.peer.handle_stall(wall, now);
     }
 
     fn handle_join(&mut self, event: JoinEvent, wall: Duration, now: Instant) {

@@ -2,6 +2,7 @@
 
 use crate::publish::ZoneNews;
 use crate::sponsor::NameTaken;
+use crate::vip::failover::Notice;
 use overlay::join::Refusal;
 use overlay::{PeerId, View, Why};
 use std::net::SocketAddr;
@@ -60,6 +61,8 @@ pub enum News {
     },
     /// A zone is served from now on, or no more.
     Zone(ZoneNews),
+    /// A VIP has come or gone, or cannot.
+    Vip(Notice),
     /// What the replica says.
     Replica(replication::Event),
 }

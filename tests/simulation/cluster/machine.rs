@@ -9,6 +9,8 @@ use dnsd::requests::{Answer, ClientId};
 use dnsd::serve::Served;
 use dnsd::sponsor::Signer;
 use dnsd::stage::Receiver;
+use dnsd::vip::failover::VipConfig;
+use dnsd::vip::timing::VipTiming;
 use dnsd::wiring::{self, ImportStep, News, Source, Wiring, Work, Worked};
 use overlay::join::{JoinEvent, JoinRequest};
 use overlay::{
@@ -170,6 +172,11 @@ impl Machine {
         let member_rows = durable::member_rows(store).map_err(|error| error.to_string())?;
         let join_rows = durable::join_rows(store).map_err(|error| error.to_string())?;
         let join = Join::resume(join_rows, random).map_err(|row| format!("{row:?}"))?;
+        let vips = VipConfig::new(
+            admit.peer(),
+            admit.name.clone(),
+            VipTiming::of(overlay.profile),
+        );
         let links = Links {
             config: overlay::Config {
                 admit: Some(admit),
@@ -179,7 +186,7 @@ impl Machine {
             join,
             rows: member_rows,
         };
-        let peer = Peer::resume(replica, checkpoint, imports, clock.wall, clock.now)
+        let peer = Peer::resume(replica, checkpoint, imports, vips, clock.wall, clock.now)
             .map_err(|error| error.to_string())?;
         let mut machine = Self {
             node: None,
@@ -262,6 +269,8 @@ impl Machine {
             }
             wiring::Act::Write(job) => Act::Write(job),
             wiring::Act::Serve(served) => Act::Serve(served),
+            // No VIPs are added here: `simulation/failover` is about these.
+            wiring::Act::Address(_) => return,
             wiring::Act::Answer(client, answer) => Act::Answer(client, answer),
             wiring::Act::Invited(token) => Act::Invited(token),
             wiring::Act::News(news) => Act::Said(news),

@@ -2,7 +2,10 @@
 //! whole. It never panics.
 
 use bytes::Bytes;
+use dnsd::vip::failover::VipConfig;
+use dnsd::vip::timing::VipTiming;
 use dnsd::{body, durable, stage, state_rows, zone_data};
+use overlay::Profile;
 use overlay::{Admit, ClusterId, PublicKey};
 use replication::{Config, Replica};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -139,6 +142,11 @@ fn start(rows: Vec<(Database, Row)>) {
             replica,
             member.checkpoint,
             imports,
+            VipConfig::new(
+                member.admit.peer(),
+                member.admit.name.clone(),
+                VipTiming::of(Profile::Lan),
+            ),
             WALL,
             now,
         ));
