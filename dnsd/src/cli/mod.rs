@@ -132,6 +132,9 @@ States:
     /// List, import, export, show and remove zones
     #[command(subcommand)]
     Zone(zone::ZoneCommand),
+    /// The process that takes virtual addresses away when its daemon cannot; started by it
+    #[command(hide = true)]
+    VipGuard,
 }
 
 /// Arguments of `demo`.
@@ -178,6 +181,9 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Evict(evict) => peer::evict(evict, &socket, out),
         Command::Overlay(overlay) => overlay::run(overlay, &socket, out),
         Command::Zone(zone) => zone::run(zone, &socket, out),
+        Command::VipGuard => {
+            crate::io::vip::run_guard().map_err(|error| Failure::Message(error.to_string()))
+        }
     }
 }
 
@@ -305,6 +311,7 @@ mod tests {
             "zone export example.test",
             "zone show example.test --now",
             "zone remove example.test",
+            "vip-guard",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -24,3 +24,4 @@ pub mod signals;
 pub mod start;
 pub mod tcp;
 mod udp;
+pub mod vip;

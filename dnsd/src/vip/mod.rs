@@ -1,4 +1,6 @@
 //! Virtual addresses: which peer announces which.
 
 pub mod address;
+pub mod frames;
+pub mod ground;
 pub mod kernel;
