@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod deadline;
 pub mod figures;
 pub mod fuzz;
+pub mod namespaces;
 pub mod question;
 pub mod relay;
 pub mod requestor;

@@ -136,6 +136,9 @@ States:
     /// Let addresses float over the peers, so that clients never see one die
     #[command(subcommand)]
     Vip(vip::Vip),
+    /// The process that takes virtual addresses away when its daemon cannot; started by it
+    #[command(hide = true)]
+    VipGuard,
 }
 
 /// Arguments of `demo`.
@@ -183,6 +186,9 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Overlay(overlay) => overlay::run(overlay, &socket, out),
         Command::Zone(zone) => zone::run(zone, &socket, out),
         Command::Vip(vip) => vip::run(vip, &socket, out),
+        Command::VipGuard => {
+            crate::io::vip::run_guard().map_err(|error| Failure::Message(error.to_string()))
+        }
     }
 }
 
@@ -322,6 +328,7 @@ mod tests {
             "vip resume ns2",
             "vip simulate --failed ns1 --failed ns2",
             "vip simulate --failed ns1 ns2",
+            "vip-guard",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -26,3 +26,4 @@ pub mod tcp;
 mod udp;
 mod vip_commands;
 mod vip_log;
+pub mod vip;

@@ -5,6 +5,8 @@ pub mod assign;
 pub mod claim;
 mod codec;
 pub mod failover;
+pub mod frames;
+pub mod ground;
 pub mod kernel;
 pub mod map;
 pub mod staleness;

@@ -1,0 +1,348 @@
+//! The guard's own side: the process that removes addresses when the daemon is gone or hangs.
+//!
+//! ```text
+//!  Hold ─▶ held ── the other end is closed ───────────▶ remove all, restore settings, end
+//!            └──── no beat for a lease ─▶ remove all ── a beat ─▶ go on
+//! ```
+//!
+//! It is one thread that waits on one socket. It asks nothing of the daemon's memory, log or disk.
+
+use super::guard::SUB_COMMAND;
+use super::rights;
+use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Run, Say, Tell};
+use crate::vip::ground::Place;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Who has this name is the only guard of its network namespace: it is gone with its process,
+/// whatever ends that, and no file system is needed.
+const LOCK: &[u8] = b"zonecast-vip-guard";
+/// How often the lock is tried for.
+const LOCK_PERIOD: Duration = Duration::from_millis(2);
+/// Parts of a lease by which its end may be seen late.
+const LEASE_PARTS: u32 = 10;
+/// An address that cannot be: no interface has this index. Removing it readies the way.
+const NOWHERE: u32 = i32::MAX as u32;
+/// Netlink, linux/rtnetlink.h.
+const RTM_DELADDR: u16 = 21;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const NLMSG_ERROR: u16 = 2;
+const IFA_LOCAL: u16 = 2;
+/// A kernel answers at once.
+const NETLINK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs the guard until the daemon is gone.
+pub fn run() -> io::Result<()> {
+    let socket = Socket::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let is_packets = socket
+        .r#type()
+        .is_ok_and(|kind| kind == Type::from(libc::SOCK_SEQPACKET));
+    if !is_packets {
+        let text = format!("{SUB_COMMAND} is started by `dnsd serve`, not by hand");
+        return Err(io::Error::other(text));
+    }
+    rights::outlive_signals();
+    rights::go_first();
+    socket.set_nonblocking(false)?;
+    let mut watch = Watch {
+        socket,
+        lease: Duration::MAX,
+        alone: Alone::No,
+        record: None,
+        held: BTreeMap::new(),
+        restore: Vec::new(),
+        beat: None,
+        has_removed: HasRemoved::No,
+        kernel: Removals::open(),
+    };
+    watch.run()
+}
+
+struct Watch {
+    socket: Socket,
+    lease: Duration,
+    alone: Alone,
+    record: Option<PathBuf>,
+    held: BTreeMap<IpAddr, Holding>,
+    restore: Vec<KernelSetting>,
+    /// When the last beat came; until the first one, since when something is held.
+    beat: Option<Instant>,
+    has_removed: HasRemoved,
+    kernel: io::Result<Removals>,
+}
+
+/// Whether all was removed since the last beat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HasRemoved {
+    No,
+    Yes,
+}
+
+/// What came of waiting.
+enum Came {
+    Something,
+    Nothing,
+    End,
+}
+
+impl Watch {
+    fn run(&mut self) -> io::Result<()> {
+        let mut packet = vec![0; PACKET_SIZE_MAX];
+        self.socket.set_read_timeout(None)?;
+        let Came::Something = self.wait(&mut packet)? else {
+            return Ok(());
+        };
+        let lock = match self.lock(&mut packet)? {
+            Some(lock) => lock,
+            None => return Ok(()),
+        };
+        let why = match &mut self.kernel {
+            Ok(kernel) => kernel.try_it().err(),
+            Err(error) => Some(io::Error::other(error.to_string())),
+        };
+        self.say(&Say::Stands(why.map(|error| {
+            format!("the guard of virtual addresses cannot remove one: {error}")
+        })))?;
+        let period = (self.lease / LEASE_PARTS).max(Duration::from_millis(1));
+        self.socket.set_read_timeout(Some(period))?;
+        loop {
+            match self.wait(&mut packet)? {
+                Came::Something => {}
+                Came::End => break,
+                // All that was said has been heard, so no beat is on its way.
+                Came::Nothing => self.look(),
+            }
+        }
+        self.remove_all();
+        if let Some(record) = &self.record
+            && let Err(error) = std::fs::remove_file(record)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            // The next start finds it and removes what it lists, which is nothing.
+            return Err(error);
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    /// Becomes the only guard; none if the daemon ended meanwhile.
+    fn lock(&mut self, packet: &mut [u8]) -> io::Result<Option<Option<UnixDatagram>>> {
+        if self.alone == Alone::No {
+            return Ok(Some(None));
+        }
+        let address = SocketAddr::from_abstract_name(LOCK)?;
+        self.socket.set_read_timeout(Some(LOCK_PERIOD))?;
+        let mut has_said = false;
+        loop {
+            match UnixDatagram::bind_addr(&address) {
+                Ok(lock) => return Ok(Some(Some(lock))),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+            if !has_said {
+                self.say(&Say::Waits)?;
+                has_said = true;
+            }
+            if let Came::End = self.wait(packet)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn wait(&mut self, packet: &mut [u8]) -> io::Result<Came> {
+        match (&self.socket).read(packet) {
+            Ok(0) => Ok(Came::End),
+            Ok(size) => {
+                self.hear(&packet[..size])?;
+                Ok(Came::Something)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Came::Nothing),
+                io::ErrorKind::Interrupted => Ok(Came::Something),
+                // The daemon was killed with something unread.
+                _ => Ok(Came::End),
+            },
+        }
+    }
+
+    fn hear(&mut self, packet: &[u8]) -> io::Result<()> {
+        if packet == BEAT {
+            self.beat = Some(Instant::now());
+            self.has_removed = HasRemoved::No;
+            return Ok(());
+        }
+        match serde_json::from_slice(packet)? {
+            Tell::Begin {
+                lease,
+                alone,
+                record,
+            } => {
+                self.lease = lease;
+                self.alone = alone;
+                self.record = record;
+            }
+            Tell::Hold(vip, holding) if holding.is_empty() => {
+                self.held.remove(&vip);
+            }
+            Tell::Hold(vip, holding) => {
+                self.beat.get_or_insert_with(Instant::now);
+                self.held.insert(vip, holding);
+            }
+            Tell::Restore(settings) => self.restore = settings,
+        }
+        Ok(())
+    }
+
+    /// Nothing more is to be heard: is it too long ago that a beat came?
+    fn look(&mut self) {
+        let is_late = self.beat.is_some_and(|beat| beat.elapsed() >= self.lease);
+        if !is_late || self.held.is_empty() {
+            return;
+        }
+        if self.has_removed == HasRemoved::No {
+            self.has_removed = HasRemoved::Yes;
+            self.remove_all();
+            // It may hang, or read what is said when it goes on.
+            drop(self.say(&Say::Removed));
+        } else {
+            // The driver may have been about to add one when it was stopped.
+            self.remove_addresses();
+        }
+    }
+
+    fn remove_all(&mut self) {
+        self.remove_addresses();
+        for setting in &self.restore {
+            // The interface may be gone; nobody is there to be told.
+            drop(std::fs::write(&setting.path, &setting.value));
+        }
+        for holding in self.held.values() {
+            if let Some(run) = &holding.run {
+                drop(command(run).spawn().and_then(|mut child| child.wait()));
+            }
+        }
+    }
+
+    fn remove_addresses(&mut self) {
+        let places: Vec<&Place> = self
+            .held
+            .values()
+            .flat_map(|holding| &holding.places)
+            .collect();
+        if let Ok(kernel) = &mut self.kernel
+            && !places.is_empty()
+        {
+            // What is not there cannot be removed, and that is as it should be.
+            drop(kernel.remove(&places));
+        }
+    }
+
+    fn say(&self, say: &Say) -> io::Result<()> {
+        let packet = serde_json::to_vec(say).expect("all keys are strings");
+        (&self.socket).write_all(&packet)
+    }
+}
+
+/// The command of a run, apart from the daemon's log and terminal.
+pub(super) fn command(run: &Run) -> Command {
+    let mut command = Command::new(&run.program);
+    command.args(&run.args).envs(&run.env);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null());
+    command
+}
+
+/// Removes addresses by netlink, all in one system call.
+struct Removals {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Removals {
+    fn open() -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::from(libc::AF_NETLINK),
+            Type::RAW,
+            Some(Protocol::from(libc::NETLINK_ROUTE)),
+        )?;
+        socket.set_read_timeout(Some(NETLINK_TIMEOUT))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Goes the whole way once, so that all of it is in memory, and says whether it is open.
+    fn try_it(&mut self) -> io::Result<()> {
+        let nowhere = Place {
+            index: NOWHERE,
+            address: IpAddr::from([192, 0, 2, 1]),
+        };
+        match self.remove(&[&nowhere]) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Removes all that can be; the last error of those that cannot.
+    fn remove(&mut self, places: &[&Place]) -> io::Result<()> {
+        let mut request = Vec::with_capacity(places.len() * 48);
+        for place in places {
+            self.sequence = self.sequence.wrapping_add(1);
+            request.extend(removal(place, self.sequence));
+        }
+        self.socket.send(&request)?;
+        let mut result = Ok(());
+        let mut answered = 0;
+        let mut answer = vec![0; PACKET_SIZE_MAX];
+        while answered < places.len() {
+            let size = (&self.socket).read(&mut answer)?;
+            let mut rest = &answer[..size];
+            // nlmsghdr: size 4, type 2, flags 2, sequence 4, port 4; then the error.
+            while let Some((header, body)) = rest.split_at_checked(16) {
+                let at = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+                let size = u32::from_ne_bytes(at(0)) as usize;
+                if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_ERROR {
+                    answered += 1;
+                    let code = body.get(..4).map(|code| [code[0], code[1], code[2], code[3]]);
+                    let code = i32::from_ne_bytes(code.unwrap_or_default());
+                    if code != 0 {
+                        result = Err(io::Error::from_raw_os_error(-code));
+                    }
+                }
+                rest = rest.get(size.next_multiple_of(4).max(16)..).unwrap_or_default();
+            }
+        }
+        result
+    }
+}
+
+/// nlmsghdr, ifaddrmsg, and the address as its attribute.
+fn removal(place: &Place, sequence: u32) -> Vec<u8> {
+    let (family, bits, address) = match place.address {
+        IpAddr::V4(address) => (libc::AF_INET, 32, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, 128, address.octets().to_vec()),
+    };
+    let size = 16 + 8 + 4 + address.len();
+    let mut message = Vec::with_capacity(size);
+    message.extend((size as u32).to_ne_bytes());
+    message.extend(RTM_DELADDR.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend([family as u8, bits, 0, 0]);
+    message.extend(place.index.to_ne_bytes());
+    message.extend((4 + address.len() as u16).to_ne_bytes());
+    message.extend(IFA_LOCAL.to_ne_bytes());
+    message.extend(address);
+    message
+}

@@ -1,0 +1,55 @@
+//! What the process may do, and how it is ranked among others.
+#![expect(
+    unsafe_code,
+    reason = "priorities, locked memory and ignored signals have no safe form in std"
+)]
+
+use std::fs;
+
+/// Below zero goes first; root or CAP_SYS_NICE may set it.
+const NICE: libc::c_int = -15;
+/// linux/capability.h
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+
+/// Signals that end a daemon leave its guard alone: it ends when the daemon has.
+pub(super) fn outlive_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
+        // SAFETY: the signal is a valid one, and to ignore it runs no code.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Runs before others and stays in memory, as far as that is permitted.
+pub(super) fn go_first() {
+    // SAFETY: setpriority and mlockall take numbers only; who = 0 is the calling thread.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+        // What is touched once stays; the rest of the program does not take memory.
+        libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
+    }
+    // Without memory the kernel shall end the daemon, not what cleans up after it.
+    drop(fs::write("/proc/self/oom_score_adj", "-1000"));
+}
+
+/// What the thread lacks to hold addresses, and what to do about it; none if nothing.
+pub(super) fn lacking() -> Option<String> {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
+    let lacking: Vec<&str> = [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")]
+        .into_iter()
+        .filter(|(bit, _)| effective >> bit & 1 == 0)
+        .map(|(_, name)| name)
+        .collect();
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "dnsd lacks {}: run it as root, or give it AmbientCapabilities=CAP_NET_ADMIN \
+             CAP_NET_RAW in its unit",
+            lacking.join(" and ")
+        )
+    })
+}

@@ -1,0 +1,256 @@
+//! What is said and heard on a link: announcements of VIPs, and others that claim them.
+
+use super::netlink::Netlink;
+use super::packet::{self, FRAME_SIZE_MAX};
+use super::tables::NEIGHBORS_MAX;
+use crate::io::clock;
+use crate::vip::address::VipId;
+use crate::vip::frames::{self, Seen};
+use crate::vip::kernel::{Mac, Report};
+use socket2::Socket;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+/// Frames that wait for the driver; more are dropped, as a segment may drop any.
+pub(super) const FRAMES_MAX: usize = 1024;
+/// When a VIP is announced, after it has come.
+const REPEATS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
+/// The repeats that also go to each neighbor by itself: switches and stations drop broadcasts
+/// when they have too many.
+const DIRECTED: [usize; 2] = [0, 2];
+/// A station that claims a VIP is told of once in this time.
+const FOREIGN_PERIOD: Duration = Duration::from_millis(100);
+/// After an error other than that nothing is there, for instance a link that is down.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The sockets of a link.
+pub(super) struct Segment {
+    sockets: [Arc<AsyncFd<Socket>>; 3],
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// The announcements of a VIP that are still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announcing {
+    since: Instant,
+    nth: usize,
+}
+
+/// The port from which questions go to other DNS servers. The sockets hold it, so that the
+/// kernel does not answer their responses with "port unreachable"; nobody reads from them.
+pub(super) struct Probe {
+    port: u16,
+    _sockets: Vec<UdpSocket>,
+}
+
+impl Probe {
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let port = socket.local_addr()?.port();
+        let mut sockets = vec![socket];
+        let ipv6 = Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None);
+        // Without IPv6 there is nothing to ask by it.
+        if let Ok(ipv6) = ipv6 {
+            ipv6.set_only_v6(true)?;
+            let address = std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            match ipv6.bind(&address.into()) {
+                Ok(()) => sockets.push(ipv6.into()),
+                Err(error) => debug!(%error, port, "the port of DNS probes is taken in IPv6"),
+            }
+        }
+        Ok(Self {
+            port,
+            _sockets: sockets,
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Segment {
+    /// Opens the sockets of a link, and passes on what is heard there.
+    pub(super) fn open(index: u32, port: u16, frames: Sender<(u32, Seen)>) -> io::Result<Self> {
+        let [arp, ipv6, ipv4] = packet::open(index, port)?;
+        let sockets = [
+            Arc::new(packet::register(arp)?),
+            Arc::new(packet::register(ipv6)?),
+            Arc::new(packet::register(ipv4)?),
+        ];
+        let listen = |socket: &Arc<AsyncFd<Socket>>| {
+            tokio::spawn(listen(index, Arc::clone(socket), frames.clone()))
+        };
+        let listeners = sockets.iter().map(listen).collect();
+        Ok(Self { sockets, listeners })
+    }
+
+    /// Sends a frame. One that cannot be sent is as one that is lost: all are repeated.
+    pub(super) fn send(&self, frame: &[u8]) {
+        let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+        let [arp, ipv6, ipv4] = &self.sockets;
+        let socket = match ethertype {
+            frames::ETHERTYPE_IPV6 => ipv6,
+            frames::ETHERTYPE_IPV4 => ipv4,
+            _ => arp,
+        };
+        if let Err(error) = socket.get_ref().send(frame) {
+            debug!(%error, "a frame was not sent");
+        }
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
+    }
+}
+
+async fn listen(index: u32, socket: Arc<AsyncFd<Socket>>, frames: Sender<(u32, Seen)>) {
+    let mut frame = vec![0; FRAME_SIZE_MAX];
+    loop {
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
+        match ready.try_io(|socket| socket.get_ref().read(&mut frame)) {
+            Ok(Ok(size)) => {
+                if let Some(seen) = frames::parse(&frame[..size]) {
+                    // A full queue drops it, as the segment might have.
+                    drop(frames.try_send((index, seen)));
+                }
+            }
+            Ok(Err(_)) => tokio::time::sleep(RETRY).await,
+            Err(_would_block) => {}
+        }
+    }
+}
+
+impl Announcing {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, nth: 0 }
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        self.since + REPEATS[self.nth]
+    }
+}
+
+impl Netlink {
+    /// Sends the announcements whose time has come.
+    pub(super) async fn announce_due(&mut self, now: Instant) {
+        let due: Vec<(VipId, usize)> = self
+            .announcing
+            .iter()
+            .filter(|(_, announcing)| announcing.next() <= now)
+            .map(|(vip, announcing)| (*vip, announcing.nth))
+            .collect();
+        for (vip, nth) in due {
+            if nth + 1 < REPEATS.len() {
+                let announcing = self.announcing.get_mut(&vip).expect("it was just there");
+                announcing.nth += 1;
+            } else {
+                self.announcing.remove(&vip);
+            }
+            self.announce(vip, nth).await;
+        }
+    }
+
+    async fn announce(&self, vip: VipId, nth: usize) {
+        let places = self.held.get(&vip).map(|held| &held.places);
+        // All by broadcast first: the table of neighbors may be long.
+        for place in places.into_iter().flatten() {
+            if let (Some(mac), Some(segment)) =
+                (self.ground.mac(place.index), self.segment(place.index))
+            {
+                for frame in frames::announcements(mac, place.address) {
+                    segment.send(&frame);
+                }
+            }
+        }
+        if !DIRECTED.contains(&nth) {
+            return;
+        }
+        for place in places.into_iter().flatten() {
+            let (Some(mac), Some(segment)) =
+                (self.ground.mac(place.index), self.segment(place.index))
+            else {
+                continue;
+            };
+            let neighbors = match self.tables.neighbors(place.index).await {
+                Ok(neighbors) => neighbors,
+                Err(error) => {
+                    debug!(%error, "the table of neighbors cannot be read");
+                    continue;
+                }
+            };
+            // With so many there is no telling which of them matter.
+            if neighbors.len() == NEIGHBORS_MAX {
+                continue;
+            }
+            for (neighbor, to) in neighbors {
+                if let Some(frame) = frames::announcement_to(mac, place.address, to, neighbor) {
+                    segment.send(&frame);
+                }
+            }
+        }
+    }
+
+    pub(super) fn segment(&self, index: u32) -> Option<&Segment> {
+        self.segments.get(&index)?.as_ref().ok()
+    }
+
+    /// Takes note of what was heard.
+    pub(super) fn handle_frame(&mut self, index: u32, seen: Seen) {
+        let is_mine = |mac: &Mac| self.ground.links.keys().any(|at| self.ground.mac(*at) == Some(*mac));
+        match seen {
+            Seen::Claims(mac, address) if !is_mine(&mac) => {
+                self.remember(index, address, mac);
+                self.handle_foreign(mac, address);
+                self.hear_answer(index, mac, address);
+            }
+            Seen::Probes(mac, address) if !is_mine(&mac) => self.handle_foreign(mac, address),
+            Seen::Datagram {
+                mac,
+                source,
+                port,
+                payload,
+            } if !is_mine(&mac) && port == self.probe.port() => {
+                self.hear_response(mac, source, &payload);
+            }
+            // From this machine, by another of its links.
+            Seen::Claims(..) | Seen::Probes(..) | Seen::Datagram { .. } => {}
+        }
+    }
+
+    /// Tells of a station that claims what is announced here.
+    fn handle_foreign(&mut self, mac: Mac, address: IpAddr) {
+        let claimed = self.held.iter().find(|(_, held)| {
+            held.is_announced() && held.places.iter().any(|place| place.address == address)
+        });
+        let Some((vip, _)) = claimed else {
+            return;
+        };
+        let now = clock::now();
+        let last = self.foreign.get(vip);
+        if last.is_some_and(|last| now < *last + FOREIGN_PERIOD) {
+            return;
+        }
+        let vip = *vip;
+        self.foreign.insert(vip, now);
+        (self.report)(Report::Foreign(vip, mac));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the driver and the guard say to each other: a packet each, over a pair of sockets.
+
+use crate::vip::ground::Place;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The packet that says that the main loop goes on; all others are JSON.
+pub(super) const BEAT: &[u8] = b"b";
+/// Longest packet: a VIP of 32 addresses, each on two links, takes 3 KB.
+pub(super) const PACKET_SIZE_MAX: usize = 32 << 10;
+
+/// What the driver says to the guard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Tell {
+    /// The first packet.
+    Begin {
+        /// After so long without a beat all is removed.
+        lease: Duration,
+        /// Whether another guard may be there.
+        alone: Alone,
+        /// Removed once nothing is left.
+        record: Option<PathBuf>,
+    },
+    /// This is what a VIP has from here on. Said before it has more, and after it has less.
+    Hold(IpAddr, Holding),
+    /// These settings of the kernel are to be written at the end.
+    Restore(Vec<KernelSetting>),
+}
+
+/// What the guard says to the driver.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Say {
+    /// It is there, and whether it may remove addresses; if not, why.
+    Stands(Option<String>),
+    /// Another guard is there: it waits for its end.
+    Waits,
+    /// No beat came for a lease: all that it was told of is gone.
+    Removed,
+}
+
+/// Whether there may be another guard in this network namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Alone {
+    /// It waits until no other is there: two would take from each other.
+    Yes,
+    /// It is of no matter.
+    No,
+}
+
+/// What is to be undone for a VIP.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Holding {
+    /// Addresses to remove.
+    pub(super) places: Vec<Place>,
+    /// A program to run.
+    pub(super) run: Option<Run>,
+}
+
+impl Holding {
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.run.is_none()
+    }
+}
+
+/// A program with its arguments and environment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// What is run.
+    pub(super) program: PathBuf,
+    /// With these arguments.
+    pub(super) args: Vec<String>,
+    /// These variables are set.
+    pub(super) env: BTreeMap<String, String>,
+}
+
+/// A file below `/proc/sys` and what it held.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct KernelSetting {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// What it held.
+    pub(super) value: String,
+}

@@ -1,0 +1,201 @@
+//! What becomes of addresses when the daemon dies, hangs, or dies together with its guard.
+
+use crate::host::{Host, LEASE, SOON, settings, stands};
+use dnsd::vip::kernel::{Kernel, Unfit};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::tempdir;
+use tests::deadline::until;
+use tests::namespaces::{Segment, enter, signal};
+
+const GROUP: [&str; 2] = ["192.0.2.53/24", "2001:db8::53/64"];
+const ADDRESSES: [&str; 2] = ["192.0.2.53", "2001:db8::53"];
+/// Says to the test below that it is a daemon: a namespace, a directory, a lease in milliseconds.
+const VICTIM: &str = "VIP_DRIVER_VICTIM";
+/// Short, as nothing else than its end is waited for.
+const LEASE_SHORT: Duration = Duration::from_millis(200);
+
+/// Run by the others as a process of its own, which they stop and kill; else it has nothing to do.
+#[test]
+fn a_daemon_for_the_others() {
+    let Ok(told) = std::env::var(VICTIM) else {
+        return;
+    };
+    let words: Vec<&str> = told.split(' ').collect();
+    enter(words[0]);
+    let lease = Duration::from_millis(words[2].parse().unwrap());
+    let mut host = Host::start_here(settings(Path::new(words[1])), lease);
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Ready);
+    host.bring(vip, Kernel::Announced);
+    // Before this the harness has written the test's name without an end of the line.
+    println!("\nguard {}", host.guard);
+    loop {
+        host.wait_lost(vip);
+        host.bring(vip, Kernel::Announced);
+    }
+}
+
+/// The process of the test above.
+struct Victim {
+    child: Child,
+    guard: u32,
+}
+
+impl Victim {
+    fn start(segment: &Segment, data: &Path, lease: Duration) -> Self {
+        let told = format!(
+            "{} {} {}",
+            segment.host(1),
+            data.display(),
+            lease.as_millis()
+        );
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "guard::a_daemon_for_the_others", "--nocapture"])
+            .env(VICTIM, told)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let guard = lines.find_map(|line| line.strip_prefix("guard ")?.parse().ok());
+        Self {
+            child,
+            guard: guard.expect("the daemon announces its VIP"),
+        }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn are_gone(segment: &Segment) -> bool {
+    ADDRESSES
+        .iter()
+        .all(|address| ["eth0", "lo"].iter().all(|link| !stands(segment, 1, address, link)))
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut victim = Victim::start(&segment, data.path(), LEASE);
+    assert!(!are_gone(&segment));
+    let gone = segment.within(1, || {
+        victim.child.kill().unwrap();
+        let start = Instant::now();
+        while !fs::read_to_string("/proc/thread-self/net/fib_trie")
+            .is_ok_and(|table| !table.contains(ADDRESSES[0]))
+        {
+            assert!(start.elapsed() < SOON, "the guard does nothing");
+        }
+        start.elapsed()
+    });
+    println!("the address was gone {gone:?} after the daemon was killed");
+    until(SOON, "all is gone", || are_gone(&segment).then_some(()));
+    until(SOON, "the record is gone", || {
+        (!data.path().join(dnsd::io::vip::RECORD).exists()).then_some(())
+    });
+    for (name, value) in [("arp_ignore", "0"), ("arp_announce", "0")] {
+        let path = format!("/proc/sys/net/ipv4/conf/eth0/{name}");
+        let read = || fs::read_to_string(&path).unwrap().trim().to_owned();
+        assert_eq!(segment.within(1, read), value, "{name} is as it was");
+    }
+}
+
+#[test]
+fn a_stopped_daemon_loses_its_vips_and_goes_on() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let victim = Victim::start(&segment, data.path(), LEASE_SHORT);
+    signal(victim.child.id(), "-STOP");
+    until(SOON, "all is gone", || are_gone(&segment).then_some(()));
+    signal(victim.child.id(), "-CONT");
+    until(SOON, "they are back", || (!are_gone(&segment)).then_some(()));
+    // The guard is the same one, and still guards.
+    signal(victim.child.id(), "-STOP");
+    until(SOON, "all is gone again", || are_gone(&segment).then_some(()));
+    signal(victim.child.id(), "-CONT");
+}
+
+#[test]
+fn a_loop_that_does_not_beat_loses_its_vips() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    host.stop_beats();
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+}
+
+#[test]
+fn what_ends_a_daemon_leaves_its_guard_alone() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    for name in ["-TERM", "-INT", "-HUP"] {
+        signal(host.guard, name);
+    }
+    host.bring(vip, Kernel::Ready);
+    host.stop();
+    assert!(are_gone(&segment));
+    let process = format!("/proc/{}", host.guard);
+    until(SOON, "the guard has ended", || {
+        (!Path::new(&process).exists()).then_some(())
+    });
+}
+
+#[test]
+fn a_guard_that_dies_is_replaced() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    signal(host.guard, "-KILL");
+    let unfit = host.wait_unfit(vip);
+    assert!(matches!(&unfit, Unfit::Driver(why) if why.contains("guard")), "{unfit}");
+    host.wait_can(vip, &Ok(()));
+    assert!(!are_gone(&segment));
+    // The new one knows what the old one knew.
+    host.stop_beats();
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+}
+
+#[test]
+fn a_start_removes_what_the_last_run_left_and_nothing_else() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let victim = Victim::start(&segment, data.path(), LEASE);
+    signal(victim.guard, "-STOP");
+    signal(victim.child.id(), "-KILL");
+    signal(victim.guard, "-KILL");
+    drop(victim);
+    segment.ip(1, "address add 192.0.2.60/32 dev eth0");
+    assert!(!are_gone(&segment), "nobody removes them");
+    let host = Host::start(&segment, 1, data.path());
+    assert!(are_gone(&segment));
+    assert!(stands(&segment, 1, "192.0.2.60", "eth0"));
+    drop(host);
+}
+
+#[test]
+fn a_second_daemon_waits_for_the_first() {
+    let (segment, data) = (Segment::new(1), [tempdir().unwrap(), tempdir().unwrap()]);
+    let mut first = Host::start(&segment, 1, data[0].path());
+    let vip = first.vip(&GROUP);
+    first.bring(vip, Kernel::Announced);
+    let mut second = Host::start(&segment, 1, data[1].path());
+    second.vips(&[&GROUP]);
+    let unfit = second.wait_unfit(vip);
+    assert!(unfit.to_string().contains("another dnsd"), "{unfit}");
+    assert!(!are_gone(&segment), "they are those of the first");
+    first.stop();
+    second.wait_can(vip, &Ok(()));
+}
