@@ -18,6 +18,11 @@ pub(crate) const CLUSTER: ClusterId = ClusterId([1; 16]);
 /// The wall time at which it starts.
 pub(crate) const WALL: Duration = Duration::from_secs(1_700_000_000);
 
+/// A moment to start tests from.
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
+
 /// A key; equal seeds give equal keys.
 pub(crate) fn key(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
