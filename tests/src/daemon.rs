@@ -1,11 +1,13 @@
-//! Real `dnsd` processes on loopback, each ended by its handle.
+//! Real `dnsd` processes on loopback or on hosts of a segment, each ended by its handle.
 
 use crate::deadline::until;
+use crate::namespace::Namespace;
+use crate::segment::Host;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How long a daemon may take to become ready, on a machine that is busy with other tests.
@@ -47,6 +49,7 @@ pub struct Daemon {
     /// Where it answers DNS.
     pub dns: SocketAddr,
     args: Vec<String>,
+    namespace: Option<Arc<Namespace>>,
     child: Option<Child>,
 }
 
@@ -60,10 +63,37 @@ impl Daemon {
 
     /// Starts a peer and does not wait.
     pub fn spawn(data_dir: &Path, args: &[&str]) -> Self {
+        let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let listen = dns.to_string();
+        Self::run_with(
+            data_dir,
+            dns,
+            &[&["--listen", &listen], args].concat(),
+            None,
+        )
+    }
+
+    /// Starts a peer on a host, where it answers at all addresses, and waits until it is ready.
+    pub fn start_on(host: &Host, data_dir: &Path, args: &[&str]) -> Self {
+        let dns = SocketAddr::from((host.ip(), 53));
+        let listen = ["--listen", "0.0.0.0:53", "--listen", "[::]:53"];
+        let namespace = Some(Arc::clone(&host.namespace));
+        let mut daemon = Self::run_with(data_dir, dns, &[&listen, args].concat(), namespace);
+        daemon.wait_ready();
+        daemon
+    }
+
+    fn run_with(
+        data_dir: &Path,
+        dns: SocketAddr,
+        args: &[&str],
+        namespace: Option<Arc<Namespace>>,
+    ) -> Self {
         let mut daemon = Self {
             data_dir: data_dir.to_owned(),
-            dns: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            dns,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            namespace,
             child: None,
         };
         daemon.run();
@@ -86,16 +116,19 @@ impl Daemon {
 
     /// Sends SIGTERM and waits for the end; the exit must be clean.
     pub fn stop(&mut self) {
+        self.signal("-TERM");
         let mut child = self.child.take().expect("it runs");
-        let status = Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success());
         let status = until(START_TIMEOUT, "the daemon ends", || {
             child.try_wait().unwrap()
         });
         assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    /// Sends it a signal: `-STOP` halts all its threads, `-CONT` lets them go on.
+    pub fn signal(&self, signal: &str) {
+        let process = self.id().to_string();
+        let status = Command::new("kill").args([signal, &process]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Its process id.
@@ -175,19 +208,15 @@ impl Daemon {
             .append(true)
             .open(self.log_path())
             .unwrap();
-        let child = Command::new(dnsd())
-            .arg("serve")
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .arg("--listen")
-            .arg(self.dns.to_string())
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+        let mut command = Command::new(dnsd());
+        command.arg("serve").arg("--data-dir").arg(&self.data_dir);
+        command.args(&self.args);
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(log);
+        if let Some(namespace) = &self.namespace {
+            namespace.confine(&mut command);
+        }
+        self.child = Some(command.spawn().unwrap());
     }
 }
 

@@ -34,6 +34,13 @@ impl Extent {
     }
 }
 
+/// What stands after an option on the command line.
+#[must_use]
+pub fn value_of(option: &str) -> Option<String> {
+    let mut args = std::env::args().skip_while(|arg| arg != option);
+    args.nth(1)
+}
+
 /// The value below which `part` of the sorted values lie.
 #[must_use]
 pub fn percentile<T: Copy>(sorted: &[T], part: f64) -> T {

@@ -68,7 +68,10 @@ fn who_is_ready_asks_for_clients_in_its_own_name() {
     let vip = ready.vip(&["192.0.2.53/24"]);
     ready.bring(vip, Kernel::Ready);
     let mac = segment.mac(1);
-    segment.ip(2, &format!("neigh replace 192.0.2.53 lladdr {mac} dev eth0 nud stale"));
+    segment.ip(
+        2,
+        &format!("neigh replace 192.0.2.53 lladdr {mac} dev eth0 nud stale"),
+    );
     let mut client = Client::new(&segment, 2, "192.0.2.53");
     forget_neighbors(&segment, 1);
     assert_eq!(client.ask(SOON), Some(1));
@@ -125,7 +128,10 @@ fn a_vip_is_never_the_source_of_other_traffic() {
             ("2001:db8:1::7", "2001:db8::1"),
         ] {
             let route = segment.ip(1, &format!("route get {target}"));
-            assert!(route.contains(&format!("src {source} ")), "{state}: {route}");
+            assert!(
+                route.contains(&format!("src {source} ")),
+                "{state}: {route}"
+            );
         }
     };
     for state in [Kernel::Ready, Kernel::Announced] {
@@ -149,7 +155,10 @@ fn a_group_comes_whole_or_not_at_all() {
     let vip = host.vip(&group);
     segment.ip(1, "address add 192.0.2.54/32 dev lo");
     let (is, why) = host.fail(vip, Kernel::Ready);
-    assert_eq!((is, why.as_str()), (Kernel::Absent, "192.0.2.54 stands on lo already"));
+    assert_eq!(
+        (is, why.as_str()),
+        (Kernel::Absent, "192.0.2.54 stands on lo already")
+    );
     assert!(!stands(&segment, 1, "192.0.2.53", "lo"));
     let unfit = host.wait_unfit(vip);
     assert!(unfit.to_string().contains("remove it there"), "{unfit}");
@@ -170,7 +179,11 @@ fn a_group_comes_whole_or_not_at_all() {
 fn what_an_interface_can_is_told_at_once() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let mut host = Host::start(&segment, 1, data.path());
-    let vips = host.vips(&[&["192.0.2.53/24"], &["198.51.100.53/24"], &["192.0.2.54/24@eth1"]]);
+    let vips = host.vips(&[
+        &["192.0.2.53/24"],
+        &["198.51.100.53/24"],
+        &["192.0.2.54/24@eth1"],
+    ]);
     let [here, elsewhere, named] = vips[..] else {
         panic!("three VIPs");
     };

@@ -276,7 +276,11 @@ impl Client {
     pub(crate) fn new(segment: &Segment, host: u8, address: &str) -> Self {
         let address: IpAddr = address.parse().unwrap();
         let socket = segment.within(host, || {
-            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let any = if address.is_ipv4() {
+                "0.0.0.0:0"
+            } else {
+                "[::]:0"
+            };
             let socket = UdpSocket::bind(any).unwrap();
             socket.connect((address, PORT)).unwrap();
             socket
@@ -381,6 +385,8 @@ pub(crate) fn stands(segment: &Segment, host: u8, address: &str, link: &str) -> 
 
 pub(crate) fn mac(segment: &Segment, host: u8) -> Mac {
     let text = segment.mac(host);
-    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap());
+    let bytes = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap());
     Mac(bytes.collect::<Vec<u8>>().try_into().unwrap())
 }

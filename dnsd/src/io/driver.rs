@@ -7,6 +7,7 @@
 //! ```
 //! What one part of the peer says to another is not decided here: `wiring`.
 
+use super::address_driver::{AddressDriver, Running};
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
@@ -19,6 +20,7 @@ use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
 use crate::sponsor::Signer;
 use crate::state::Outcome;
+use crate::vip::kernel::Report;
 use crate::wiring::{Act, Ended, News, Wiring, Work, Worked};
 use arc_swap::ArcSwap;
 use overlay::io::link::{LinkThread, SendError};
@@ -62,6 +64,10 @@ pub enum Input {
     Snapshot(RouterStatus),
     /// Work done aside.
     Aside(Worked),
+    /// The driver of addresses says something.
+    Address(Report),
+    /// It has started, or cannot.
+    AddressesStarted(std::io::Result<Running>),
     /// Stop cleanly.
     Stop,
 }
@@ -80,6 +86,8 @@ impl Input {
             Self::Admin(_) | Self::Links(..) => "admin",
             Self::Ask | Self::Snapshot(_) => "snapshot",
             Self::Aside(worked) => worked.name(),
+            Self::Address(_) => "address",
+            Self::AddressesStarted(_) => "addresses started",
             Self::Stop => "stop",
         }
     }
@@ -118,6 +126,7 @@ pub struct Driver {
     links: Option<LinkThread<Command>>,
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
+    addresses: AddressDriver,
     /// Who is later than this lets go of its VIPs.
     lease: Duration,
     tick: u64,
@@ -142,6 +151,7 @@ impl Driver {
         disk: Sender<Job>,
         start_links: StartLinks,
         served: Arc<ArcSwap<Served>>,
+        addresses: AddressDriver,
         lease: Duration,
     ) -> Self {
         Self {
@@ -154,6 +164,7 @@ impl Driver {
             links: None,
             unsent: VecDeque::new(),
             served,
+            addresses,
             lease,
             tick: 0,
             tick_due: clock::now(),
@@ -278,6 +289,8 @@ impl Driver {
             Input::Ask => self.take_snapshot(),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
             Input::Aside(worked) => self.wiring.handle_worked(worked, wall, now),
+            Input::Address(report) => self.wiring.peer.handle_address(report, wall, now),
+            Input::AddressesStarted(started) => self.addresses.handle_started(started),
             Input::Stop => self.begin_stop(wall, now),
         }
     }
@@ -295,6 +308,7 @@ impl Driver {
             self.tick += 1;
             self.tick_due = now + TICK_PERIOD;
             self.say(Command::Tick(self.tick));
+            self.addresses.beat();
         }
         self.wiring.handle_timeout(wall, now);
         self.drain();
@@ -345,7 +359,7 @@ impl Driver {
             Act::Write(job) => self.write(job),
             Act::Aside(work) => self.aside(work),
             Act::Serve(served) => self.served.store(Arc::new(*served)),
-            Act::Address(order) => drop(order),
+            Act::Address(order) => self.addresses.order(order),
             Act::Answer(client, answer) => self.answer(client, &answer),
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),

@@ -5,6 +5,7 @@
     reason = "io: the doors"
 )]
 
+pub mod address_driver;
 pub mod admin;
 pub mod admin_client;
 pub mod budget;
@@ -24,6 +25,6 @@ pub mod signals;
 pub mod start;
 pub mod tcp;
 mod udp;
+pub mod vip;
 mod vip_commands;
 mod vip_log;
-pub mod vip;

@@ -1,5 +1,6 @@
 //! `dnsd serve`: everything that runs, from the start to a clean stop.
 
+use super::address_driver::AddressDriver;
 use super::admin::AdminSocket;
 use super::budget::Budget;
 use super::clock;
@@ -11,6 +12,7 @@ use super::joining::{self, JoinError};
 use super::listeners::{self, Bound, ListenError};
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
+use super::vip;
 use crate::blobs::Blobs;
 use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, VipDriver, ZoneFile};
 use crate::durable::{self, LoadError, Member, blob_hash};
@@ -342,6 +344,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         .start(&shared, runtime.handle())
         .map_err(ServeError::Listen)?;
 
+    let dns_port = dns.addresses().first().map_or(53, SocketAddr::port);
     let life = Life {
         name: admit.name.clone(),
         peer: admit.peer(),
@@ -388,6 +391,11 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
     let counted = Arc::clone(&dns);
     let tally = Box::new(move || counted.counts());
     let commands = Commands::new(life, seeds, snapshot, tally);
+    let addresses = AddressDriver::new(
+        vip_settings(config, dns_port, timing.lease),
+        timing.lease,
+        inputs.clone(),
+    );
     let driver = Driver::new(
         peer,
         signer,
@@ -397,6 +405,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         jobs,
         start_links,
         served,
+        addresses,
         timing.lease,
     );
     let end = clock::spawn("peer", move || driver.run(&received))
@@ -409,6 +418,23 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         return Err(ServeError::Failed);
     }
     Ok(end)
+}
+
+fn vip_settings(config: &ServeConfig, dns_port: u16, lease: Duration) -> vip::Settings {
+    let kind = match &config.vip.driver {
+        VipDriver::Netlink => vip::Kind::Netlink,
+        VipDriver::Log => vip::Kind::Log,
+        VipDriver::Exec(command) => vip::Kind::Exec {
+            command: command.clone(),
+            timeout: VIP_COMMAND_TIMEOUT,
+        },
+    };
+    vip::Settings {
+        dns_port,
+        lease,
+        answer: VipTiming::of(config.overlay_profile).ask,
+        ..vip::Settings::new(kind, config.data_dir.join(vip::RECORD))
+    }
 }
 
 /// How much longer than the kernel a driver of addresses may take for a change.

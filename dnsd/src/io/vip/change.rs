@@ -27,7 +27,10 @@ impl Netlink {
     pub(super) async fn change(&mut self, vip: VipId, state: Kernel) {
         let begun = clock::now();
         let done = self.bring(vip, state, begun).await;
-        let is = self.held.get(&vip).map_or(Kernel::Absent, |held| held.state);
+        let is = self
+            .held
+            .get(&vip)
+            .map_or(Kernel::Absent, |held| held.state);
         // The guard and the record knew both; here they learn which of the two it is.
         let told = self.tell_guard(vip, &BTreeSet::new());
         let result = done.and_then(|()| if is == Kernel::Absent { Ok(()) } else { told });
@@ -138,7 +141,11 @@ impl Netlink {
         match self.tables.add(place, &link).await {
             Ok(()) => {}
             Err(TableError::Exists) => {
-                let ground = self.tables.ground().await.map_err(|error| error.to_string())?;
+                let ground = self
+                    .tables
+                    .ground()
+                    .await
+                    .map_err(|error| error.to_string())?;
                 let is_ours = ground
                     .addresses
                     .iter()

@@ -230,7 +230,11 @@ impl Netlink {
         }
         self.has_cleaned = true;
         for standing in &self.ground.addresses {
-            let bits = if standing.place.address.is_ipv4() { 32 } else { 128 };
+            let bits = if standing.place.address.is_ipv4() {
+                32
+            } else {
+                128
+            };
             let is_listed = self.record.places.contains(&standing.place);
             let is_left = standing.by == By::Us || (is_listed && standing.prefix_len == bits);
             if is_left {
@@ -301,9 +305,9 @@ impl Netlink {
             .retain(|index, segment| near.contains(index) && segment.is_ok());
         self.hearing.retain(|index, _| near.contains(index));
         for index in near {
-            self.segments.entry(index).or_insert_with(|| {
-                Segment::open(index, self.probe.port(), self.frames.clone())
-            });
+            self.segments
+                .entry(index)
+                .or_insert_with(|| Segment::open(index, self.probe.port(), self.frames.clone()));
             self.hearing
                 .entry(index)
                 .or_insert_with(|| Hearing::new(clock::now()));

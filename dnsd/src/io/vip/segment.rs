@@ -215,7 +215,12 @@ impl Netlink {
 
     /// Takes note of what was heard.
     pub(super) fn handle_frame(&mut self, index: u32, seen: Seen) {
-        let is_mine = |mac: &Mac| self.ground.links.keys().any(|at| self.ground.mac(*at) == Some(*mac));
+        let is_mine = |mac: &Mac| {
+            self.ground
+                .links
+                .keys()
+                .any(|at| self.ground.mac(*at) == Some(*mac))
+        };
         match seen {
             Seen::Claims(mac, address) if !is_mine(&mac) => {
                 self.remember(index, address, mac);
@@ -237,11 +242,16 @@ impl Netlink {
     }
 
     /// Tells of a station that claims what is announced here.
-    fn handle_foreign(&mut self, mac: Mac, address: IpAddr) {
-        let claimed = self.held.iter().find(|(_, held)| {
-            held.is_announced() && held.places.iter().any(|place| place.address == address)
+    fn handle_foreign(&mut self, theirs: Mac, address: IpAddr) {
+        let announced = self.held.iter().filter(|(_, held)| held.is_announced());
+        let mut places = announced.flat_map(|(vip, held)| {
+            let places = held.places.iter();
+            places.map(move |place| (vip, place))
         });
-        let Some((vip, _)) = claimed else {
+        let claimed = places.find(|(_, place)| place.address == address);
+        let Some((vip, mine)) =
+            claimed.and_then(|(vip, place)| Some((vip, self.ground.mac(place.index)?)))
+        else {
             return;
         };
         let now = clock::now();
@@ -251,6 +261,6 @@ impl Netlink {
         }
         let vip = *vip;
         self.foreign.insert(vip, now);
-        (self.report)(Report::Foreign(vip, mac));
+        (self.report)(Report::Foreign { vip, theirs, mine });
     }
 }
