@@ -63,6 +63,14 @@ pub enum Family {
     OverlayEvents,
     /// What the replica counts.
     ReplicationEvents,
+    /// VIPs announced here.
+    VipsHeld,
+    /// VIPs that nobody can hold.
+    VipsUncovered,
+    /// For how long, times how many.
+    VipUncoveredTime,
+    /// What happened to VIPs.
+    VipEvents,
 }
 
 /// Whether a number only grows.
@@ -246,6 +254,30 @@ pub const FAMILIES: &[Description] = &[
         "zonecast_replication_events_total",
         &["event"],
         "What the replica dropped or refused, and why.",
+    ),
+    gauge(
+        Family::VipsHeld,
+        "zonecast_vips_held",
+        &[],
+        "Virtual addresses that this peer announces.",
+    ),
+    gauge(
+        Family::VipsUncovered,
+        "zonecast_vips_uncovered",
+        &[],
+        "Virtual addresses that no peer in reach can hold.",
+    ),
+    counter(
+        Family::VipUncoveredTime,
+        "zonecast_vip_uncovered_seconds_total",
+        &[],
+        "For how long there were such, times how many.",
+    ),
+    counter(
+        Family::VipEvents,
+        "zonecast_vip_events_total",
+        &["event"],
+        "What happened to virtual addresses, as this peer saw it.",
     ),
 ];
 

@@ -16,7 +16,7 @@ use overlay::status::{Counters, RouterStatus};
 use overlay::{ClusterId, PeerId};
 use replication::Stamp;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zones::rdata::with_soa_serial;
 use zones::zonefile::print_rdata;
 use zones::{Name, Rdata, Rtype, Serial, Version};
@@ -66,6 +66,12 @@ pub fn health(peer: &Peer, seeds_left: usize) -> Health {
     };
     if phase == Phase::Serving && peer.settled().is_none() {
         reasons.push("the log is still being folded".to_owned());
+    }
+    if phase == Phase::Serving && peer.is_sick() {
+        reasons.push("its own listener does not answer its own questions".to_owned());
+    }
+    if phase == Phase::Serving && peer.is_stale() {
+        reasons.push("it does not come closer to what others have settled".to_owned());
     }
     if seeds_left > 0 {
         reasons.push(format!(
@@ -240,6 +246,26 @@ pub fn count(page: &mut Page, tally: &Tally, overlay: &Counters) {
             ("duplicates", overlay.duplicates),
             ("pulled", overlay.pulled),
             ("overslept", overlay.overslept),
+        ],
+    );
+}
+
+/// Adds what became of the VIPs.
+pub fn count_vips(page: &mut Page, peer: &Peer, now: Instant) {
+    let failover = peer.failover();
+    let counters = failover.counters();
+    page.put(Family::VipsHeld, &[], failover.announced().count() as f64);
+    page.put(Family::VipsUncovered, &[], failover.uncovered() as f64);
+    let uncovered = failover.uncovered_time(now);
+    page.put(Family::VipUncoveredTime, &[], uncovered.as_secs_f64());
+    page.put_all(
+        Family::VipEvents,
+        [
+            ("takeover", counters.takeovers),
+            ("handover", counters.handovers),
+            ("conflict", counters.conflicts),
+            ("foreign", counters.foreign),
+            ("failed", counters.failed),
         ],
     );
 }

@@ -1,13 +1,19 @@
-//! The driver of addresses and its guard, started when there is something to drive.
+//! The driver of addresses, its guard and the peer's own questions, started with the first VIP.
 //!
 //! Most clusters have no VIP: they run no further process, and touch no interface.
 
 use super::clock;
 use super::driver::Input;
+use super::self_check::SelfChecks;
 use super::vip::{self, Alone, Beats, Guard, GuardSettings, Handle, Kind, Settings};
-use crate::vip::kernel::{Order, Report};
-use std::collections::VecDeque;
+use crate::serve::Served;
+use crate::vip::address::{VipAddress, VipId};
+use crate::vip::kernel::{Order, Report, Unfit};
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tracing::error;
@@ -16,7 +22,12 @@ use tracing::error;
 pub struct AddressDriver {
     settings: Settings,
     lease: Duration,
+    listen: Vec<SocketAddr>,
+    served: Arc<ArcSwap<Served>>,
     inputs: SyncSender<Input>,
+    /// The VIPs that no listener here takes packets for.
+    deaf: BTreeSet<VipId>,
+    self_checks: Option<SelfChecks>,
     stage: Stage,
 }
 
@@ -37,14 +48,24 @@ pub struct Running {
 }
 
 impl AddressDriver {
-    /// Starts at once only if an earlier run has left addresses.
+    /// Starts at once only if an earlier run has left addresses. `listen` is where DNS is served.
     #[must_use]
-    pub fn new(settings: Settings, lease: Duration, inputs: SyncSender<Input>) -> Self {
+    pub fn new(
+        settings: Settings,
+        lease: Duration,
+        listen: Vec<SocketAddr>,
+        served: Arc<ArcSwap<Served>>,
+        inputs: SyncSender<Input>,
+    ) -> Self {
         let has_leftovers = settings.record.exists();
         let mut addresses = Self {
             settings,
             lease,
+            listen,
+            served,
             inputs,
+            deaf: BTreeSet::new(),
+            self_checks: None,
             stage: Stage::Idle,
         };
         if has_leftovers {
@@ -59,11 +80,30 @@ impl AddressDriver {
         if matches!(self.stage, Stage::Idle) && is_needed {
             self.start();
         }
+        if let Order::Vips(vips) = &order {
+            self.note_deaf(vips);
+        }
         match &mut self.stage {
             Stage::Idle | Stage::Failed => {}
             Stage::Starting(waiting) => waiting.push_back(order),
             Stage::Running(running) => running.handle.order(order),
         }
+    }
+
+    /// What the driver says, with what it cannot know: where DNS is served.
+    #[must_use]
+    pub fn complete(&self, report: Report) -> Report {
+        let Report::Can(mut fitness) = report else {
+            return report;
+        };
+        for vip in &self.deaf {
+            if let Some(fit @ Ok(())) = fitness.get_mut(vip) {
+                *fit = Err(Unfit::Driver(
+                    "no listener here takes its packets: serve DNS on 0.0.0.0 and [::]".to_owned(),
+                ));
+            }
+        }
+        Report::Can(fitness)
     }
 
     /// The main loop goes on.
@@ -94,8 +134,23 @@ impl AddressDriver {
         self.stage = Stage::Running(running);
     }
 
+    fn note_deaf(&mut self, vips: &BTreeMap<VipId, BTreeSet<VipAddress>>) {
+        let is_served = |vip: &VipAddress| {
+            let mut listen = self.listen.iter().map(SocketAddr::ip);
+            listen.any(|ip| ip == vip.address || takes_all(ip, vip.address))
+        };
+        let deaf = vips
+            .iter()
+            .filter(|(_, group)| !group.iter().all(is_served));
+        self.deaf = deaf.map(|(vip, _)| *vip).collect();
+    }
+
     fn start(&mut self) {
         self.stage = Stage::Starting(VecDeque::new());
+        let told = self.inputs.clone();
+        let tell = move |is_sick| drop(told.send(Input::SelfCheck(is_sick)));
+        let served = Arc::clone(&self.served);
+        self.self_checks = Some(SelfChecks::start(&self.listen, served, tell));
         let (settings, lease, inputs) = (self.settings.clone(), self.lease, self.inputs.clone());
         clock::spawn("vip-start", move || {
             let reports = inputs.clone();
@@ -103,6 +158,11 @@ impl AddressDriver {
             drop(inputs.send(Input::AddressesStarted(run(settings, lease, report))));
         });
     }
+}
+
+/// True if what listens on `listen` takes packets to any address of the family.
+fn takes_all(listen: IpAddr, address: IpAddr) -> bool {
+    listen.is_unspecified() && listen.is_ipv4() == address.is_ipv4()
 }
 
 fn run(settings: Settings, lease: Duration, report: vip::ReportTo) -> io::Result<Running> {

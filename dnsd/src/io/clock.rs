@@ -34,6 +34,11 @@ pub fn spawn<T: Send + 'static>(
         .expect("the system gives a thread")
 }
 
+/// Waits until then; not at all if it is past.
+pub fn sleep_until(due: Instant) {
+    std::thread::sleep(due.saturating_duration_since(now()));
+}
+
 /// Gives other threads a moment.
 pub fn pause() {
     std::thread::sleep(Duration::from_millis(1));

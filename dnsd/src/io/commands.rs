@@ -314,6 +314,7 @@ impl Driver {
             &report::zones(&self.wiring.peer),
         );
         report::count(&mut page, &(self.commands.tally)(), &links.counters);
+        report::count_vips(&mut page, &self.wiring.peer, now);
         let snapshot = super::http::Snapshot {
             taken: now,
             health: status.health.clone(),

@@ -66,6 +66,8 @@ pub enum Input {
     Aside(Worked),
     /// The driver of addresses says something.
     Address(Report),
+    /// Whether the own listeners fail to answer this peer's own questions.
+    SelfCheck(bool),
     /// It has started, or cannot.
     AddressesStarted(std::io::Result<Running>),
     /// Stop cleanly.
@@ -87,6 +89,7 @@ impl Input {
             Self::Ask | Self::Snapshot(_) => "snapshot",
             Self::Aside(worked) => worked.name(),
             Self::Address(_) => "address",
+            Self::SelfCheck(_) => "self check",
             Self::AddressesStarted(_) => "addresses started",
             Self::Stop => "stop",
         }
@@ -289,7 +292,11 @@ impl Driver {
             Input::Ask => self.take_snapshot(),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
             Input::Aside(worked) => self.wiring.handle_worked(worked, wall, now),
-            Input::Address(report) => self.wiring.peer.handle_address(report, wall, now),
+            Input::Address(report) => {
+                let report = self.addresses.complete(report);
+                self.wiring.peer.handle_address(report, wall, now);
+            }
+            Input::SelfCheck(is_sick) => self.wiring.peer.handle_self_check(is_sick, wall, now),
             Input::AddressesStarted(started) => self.addresses.handle_started(started),
             Input::Stop => self.begin_stop(wall, now),
         }

@@ -394,6 +394,8 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
     let addresses = AddressDriver::new(
         vip_settings(config, dns_port, timing.lease),
         timing.lease,
+        dns.addresses().to_vec(),
+        Arc::clone(&served),
         inputs.clone(),
     );
     let driver = Driver::new(

@@ -92,6 +92,18 @@ impl Peer {
         self.called = Some((wall, now));
     }
 
+    /// True if the own listeners do not answer this peer's own questions.
+    #[must_use]
+    pub fn is_sick(&self) -> bool {
+        self.is_sick
+    }
+
+    /// True if what this peer serves is too old for it to hold VIPs.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.vip_facts.is_some_and(|facts| facts.condition.is_stale)
+    }
+
     /// Who holds which VIP.
     #[must_use]
     pub fn failover(&self) -> &Failover {

@@ -168,6 +168,9 @@ pub struct Failover {
     since: BTreeMap<VipId, (PeerId, Instant)>,
     /// VIPs that nobody can hold.
     uncovered: BTreeSet<VipId>,
+    /// Since when it is these, and what was before: time times VIPs.
+    uncovered_at: Instant,
+    uncovered_before: Duration,
     counters: VipCounters,
     called: Option<Instant>,
     actions: VecDeque<Action>,
@@ -329,6 +332,8 @@ impl Failover {
             quarantine: Quarantine::default(),
             since: BTreeMap::new(),
             uncovered: BTreeSet::new(),
+            uncovered_at: now,
+            uncovered_before: Duration::ZERO,
             counters: VipCounters::default(),
             called: None,
             actions: VecDeque::new(),

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod ground;
 pub mod kernel;
 pub mod map;
+pub mod self_check;
 pub mod staleness;
 pub mod status;
 pub mod timing;

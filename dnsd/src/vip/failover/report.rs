@@ -8,7 +8,7 @@ use crate::vip::map::{Vip, VipMap};
 use crate::vip::status::{VipGoal, VipPeer, VipPhase, VipRow, Vips};
 use overlay::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Failover {
     /// All VIPs and who holds them; `name` gives the names of peers that state none.
@@ -108,6 +108,13 @@ impl Failover {
     #[must_use]
     pub fn uncovered(&self) -> usize {
         self.uncovered.len()
+    }
+
+    /// For how long there were such VIPs, times how many.
+    #[must_use]
+    pub fn uncovered_time(&self, now: Instant) -> Duration {
+        let since = now.saturating_duration_since(self.uncovered_at);
+        self.uncovered_before + since * self.uncovered.len() as u32
     }
 
     fn known_claims(&self) -> BTreeMap<PeerId, &Claim> {

@@ -57,7 +57,7 @@ impl Failover {
             }
             self.last_held.insert(*vip, LastHeld::By(*holder));
         }
-        self.note_uncovered(&map, &plan.holders);
+        self.note_uncovered(&map, &plan.holders, now);
         self.phase = Phase::Run(Run {
             frozen,
             plan,
@@ -378,12 +378,14 @@ impl Failover {
         }
     }
 
-    fn note_uncovered(&mut self, map: &VipMap, holders: &BTreeMap<VipId, PeerId>) {
+    fn note_uncovered(&mut self, map: &VipMap, holders: &BTreeMap<VipId, PeerId>, now: Instant) {
         let vips = map.vips().into_keys();
         let uncovered: BTreeSet<VipId> = vips.filter(|vip| !holders.contains_key(vip)).collect();
         for vip in uncovered.difference(&self.uncovered.clone()) {
             self.notice(Notice::Uncovered(*vip));
         }
+        self.uncovered_before = self.uncovered_time(now);
+        self.uncovered_at = now;
         self.uncovered = uncovered;
     }
 }

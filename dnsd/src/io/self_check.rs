@@ -1,0 +1,161 @@
+//! Asks this peer's own listeners a question every 100 ms, as a client would, over UDP and TCP.
+//!
+//! A process that lives and a port that is open say nothing of whether clients are answered.
+
+use super::clock;
+use crate::serve::Served;
+use crate::vip::self_check::{Answer, SelfCheck};
+use arc_swap::ArcSwap;
+use socket2::SockRef;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tracing::{info, warn};
+use zones::Name;
+
+/// Between two questions.
+const PERIOD: Duration = Duration::from_millis(100);
+/// An answer that takes longer is as bad as none.
+const LATE: Duration = Duration::from_millis(100);
+/// The root: asked for if there is no zone; whatever the answer says then, it is one.
+const ROOT: [u8; 1] = [0];
+const TYPE_SOA: [u8; 2] = [0, 6];
+const CLASS_IN: [u8; 2] = [0, 1];
+const HEADER_SIZE: usize = 12;
+const FLAG_RESPONSE: u8 = 0x80;
+const FLAG_AUTHORITATIVE: u8 = 0x04;
+
+/// The thread; dropped, it ends with its next question.
+pub struct SelfChecks {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Drop for SelfChecks {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl SelfChecks {
+    /// Starts asking what listens at these addresses; `tell` hears whether the peer is sick, when
+    /// that changes.
+    #[must_use]
+    pub fn start(
+        listen: &[SocketAddr],
+        served: Arc<ArcSwap<Served>>,
+        tell: impl Fn(bool) + Send + 'static,
+    ) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let targets: Vec<SocketAddr> = listen.iter().map(|address| reachable(*address)).collect();
+        clock::spawn("self-check", move || {
+            let mut check = SelfCheck::default();
+            let mut was_sick = false;
+            let mut id = 0_u16;
+            while !ends.load(Ordering::Relaxed) {
+                let begin = clock::now();
+                id = id.wrapping_add(1);
+                let failed = targets
+                    .iter()
+                    .find_map(|target| ask(*target, id, &served).err().map(|why| (target, why)));
+                let answer = match failed {
+                    Some(_) => Answer::Bad,
+                    None => Answer::Good,
+                };
+                let is_sick = check.judge(answer, clock::now());
+                if is_sick != was_sick {
+                    was_sick = is_sick;
+                    match failed {
+                        Some((target, why)) => {
+                            warn!(%target, %why, "the own listener does not answer as it should");
+                        }
+                        None => info!("the own listeners answer again"),
+                    }
+                    tell(is_sick);
+                }
+                clock::sleep_until(begin + PERIOD);
+            }
+        });
+        Self { is_over }
+    }
+}
+
+/// Where this machine reaches what listens there.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let address = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    SocketAddr::new(address, listen.port())
+}
+
+/// One question over UDP and TCP; an error says what is wrong.
+fn ask(target: SocketAddr, id: u16, served: &ArcSwap<Served>) -> io::Result<()> {
+    let zone = served
+        .load()
+        .zones
+        .iter()
+        .next()
+        .map(|zone| zone.origin.clone());
+    let question = question(id, zone.as_ref());
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let udp = UdpSocket::bind((any, 0))?;
+    udp.set_read_timeout(Some(LATE))?;
+    udp.connect(target)?;
+    udp.send(&question)?;
+    let mut answer = [0; 512];
+    let size = udp.recv(&mut answer)?;
+    judge(&answer[..size], &question, zone.as_ref())?;
+
+    let mut tcp = TcpStream::connect_timeout(&target, LATE)?;
+    // Closed by a reset, it leaves no TIME_WAIT behind: there are ten a second.
+    SockRef::from(&tcp).set_linger(Some(Duration::ZERO))?;
+    tcp.set_read_timeout(Some(LATE))?;
+    tcp.set_write_timeout(Some(LATE))?;
+    // RFC 1035 section 4.2.2: two bytes of length go first, in one segment with the message.
+    let mut framed = (question.len() as u16).to_be_bytes().to_vec();
+    framed.extend(&question);
+    tcp.write_all(&framed)?;
+    let mut size = [0; 2];
+    tcp.read_exact(&mut size)?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(size))];
+    tcp.read_exact(&mut answer)?;
+    judge(&answer, &question, zone.as_ref())
+}
+
+fn question(id: u16, zone: Option<&Name>) -> Vec<u8> {
+    let mut question = Vec::with_capacity(64);
+    question.extend(id.to_be_bytes());
+    // No flags, one question.
+    question.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    question.extend(zone.map_or(&ROOT[..], Name::as_wire));
+    question.extend(TYPE_SOA);
+    question.extend(CLASS_IN);
+    question
+}
+
+fn judge(answer: &[u8], question: &[u8], zone: Option<&Name>) -> io::Result<()> {
+    let wrong = |what: &str| Err(io::Error::other(what.to_owned()));
+    if answer.len() < HEADER_SIZE || answer[..2] != question[..2] {
+        return wrong("an answer to another question");
+    }
+    if answer[2] & FLAG_RESPONSE == 0 {
+        return wrong("no response");
+    }
+    if zone.is_none() {
+        return Ok(());
+    }
+    let rcode = answer[3] & 0x0f;
+    let records = u16::from_be_bytes([answer[6], answer[7]]);
+    // A zone that is served has an SOA; one that was removed just now is asked for no more.
+    if rcode != 0 || answer[2] & FLAG_AUTHORITATIVE == 0 || records == 0 {
+        return wrong("a zone that should be served is not");
+    }
+    Ok(())
+}
