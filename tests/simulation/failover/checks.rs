@@ -20,6 +20,8 @@ pub(super) struct Checks {
     plans: BTreeMap<(ViewId, u64), Plan>,
     /// Pairs of machines that both announce a VIP, and since when.
     doubles: BTreeMap<(VipId, usize, usize), Double>,
+    /// Since when two peers are in each other's view.
+    met: BTreeMap<(usize, usize), Duration>,
     /// VIPs that nobody announces in a component that has planned, and since when.
     holes: BTreeMap<(ViewId, u64, VipId), Duration>,
     faults: Vec<String>,
@@ -52,6 +54,7 @@ impl Checks {
             bounds,
             plans: BTreeMap::new(),
             doubles: BTreeMap::new(),
+            met: BTreeMap::new(),
             holes: BTreeMap::new(),
             faults: Vec::new(),
             moved: 0,
@@ -65,16 +68,17 @@ impl Checks {
         let mut is_due = false;
         while let Some(seen) = world.seen.pop_front() {
             match seen {
-                Seen::Kernel(number, vip, Kernel::Announced) => {
+                Seen::Kernel(number, vip, Kernel::Announced, began) => {
                     self.moved += 1;
-                    self.judge_announced(world, number, vip);
+                    self.judge_announced(world, number, vip, began);
                     is_due = true;
                 }
                 Seen::Kernel(..) => is_due = true,
                 Seen::Called(usize::MAX) => is_due = true,
                 Seen::Called(number) => self.judge_plan(world, number),
-                Seen::View(_) => {
+                Seen::View(number) => {
                     self.views += 1;
+                    self.note_together(world, number);
                     is_due = true;
                 }
                 Seen::Told(..) => {}
@@ -127,17 +131,31 @@ impl Checks {
     }
 
     /// A machine announces a VIP from here on: in no view is that a second one.
-    fn judge_announced(&mut self, world: &World, number: usize, vip: VipId) {
+    fn judge_announced(&mut self, world: &World, number: usize, vip: VipId, began: Duration) {
         for other in numbers(world).filter(|other| *other != number) {
             if world.machines[other].state(vip) != Kernel::Announced {
                 continue;
             }
             let pair = (vip, number.min(other), number.max(other));
-            if !self.doubles.contains_key(&pair) && are_together(world, number, other) {
+            // What was asked for before they met is settled as what is announced already.
+            let met = self.met.get(&(pair.1, pair.2)).copied();
+            let is_inherited = self.doubles.contains_key(&pair) || met >= Some(began);
+            if !is_inherited && are_together(world, number, other) {
                 self.faults.push(format!(
                     "{} {vip}: {number} announces what {other} does, in its view",
                     at(world)
                 ));
+            }
+        }
+    }
+
+    fn note_together(&mut self, world: &World, number: usize) {
+        for other in numbers(world).filter(|other| *other != number) {
+            let pair = (number.min(other), number.max(other));
+            if are_together(world, number, other) {
+                self.met.entry(pair).or_insert(world.now());
+            } else {
+                self.met.remove(&pair);
             }
         }
     }

@@ -29,6 +29,7 @@ pub(super) struct Change {
     pub(super) vip: VipId,
     pub(super) to: Kernel,
     pub(super) fails: bool,
+    pub(super) began: Duration,
     pub(super) number: u64,
 }
 

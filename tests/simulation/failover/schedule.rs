@@ -108,7 +108,7 @@ pub(super) fn bounds(vips: usize, driver: Driver, loss: u32) -> Bounds {
     Bounds {
         conflict: MS * 60 + lossy + change * 2 * vips as u32,
         in_sight: MS * 3_500 + change * 2 * vips as u32,
-        hole: MS * 100 + lossy + change * 3 * vips as u32,
+        hole: MS * 300 + lossy + change * 3 * vips as u32,
     }
 }
 
@@ -341,6 +341,8 @@ impl Simulation {
     /// All plan, and all comes to be where it belongs.
     fn come_to_rest(&mut self) -> Result<(Duration, Duration), String> {
         let begin = self.world.now();
+        // Who has just started does not know what it can hold.
+        self.run_for(MS * 10)?;
         while !self.is_planned() {
             self.run_for(MS * 5)?;
             if self.world.now() > begin + RUN_BOUND {

@@ -68,8 +68,8 @@ pub(super) struct World {
 /// What the checks look at.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
-    /// A kernel does something else for a VIP.
-    Kernel(usize, VipId, Kernel),
+    /// A kernel does something else for a VIP; it was asked for at this time.
+    Kernel(usize, VipId, Kernel, Duration),
     /// The segment was told where a VIP is.
     Told(usize, VipId),
     /// A machine that decides was called.
@@ -408,7 +408,7 @@ impl World {
     /// Somebody takes a VIP away by hand.
     pub(super) fn take_away(&mut self, number: usize, vip: VipId) {
         self.tell(number, || format!("loses {vip}"));
-        self.set_kernel(number, vip, Kernel::Absent);
+        self.set_kernel(number, vip, Kernel::Absent, self.now);
         let after = self.micros(100, 5_000);
         let lost = Report::Lost(vip, Kernel::Absent);
         self.report(number, after, lost);
@@ -912,6 +912,7 @@ impl World {
                     vip,
                     to,
                     fails,
+                    began: self.now,
                     number: self.numbers,
                 });
                 self.schedule(after, Happening::Change(number, life, self.numbers));
@@ -944,7 +945,7 @@ impl World {
             let state = self.machines[number].state(change.vip);
             Report::Failed(change.vip, state, "made to fail".into())
         } else {
-            self.set_kernel(number, change.vip, change.to);
+            self.set_kernel(number, change.vip, change.to, change.began);
             Report::Is(change.vip, change.to)
         };
         if self.machines[number].is_guard_raised {
@@ -959,14 +960,14 @@ impl World {
         self.schedule(after, Happening::Report(number, life, report));
     }
 
-    fn set_kernel(&mut self, number: usize, vip: VipId, state: Kernel) {
+    fn set_kernel(&mut self, number: usize, vip: VipId, state: Kernel, began: Duration) {
         if self.machines[number].state(vip) == state {
             return;
         }
         self.machines[number].set(vip, state);
         self.tell(number, || format!("{vip} is {state}"));
         self.note(number, format!("{vip}{state}").as_bytes());
-        self.seen.push_back(Seen::Kernel(number, vip, state));
+        self.seen.push_back(Seen::Kernel(number, vip, state, began));
         if let Some(announcement) = self.machines[number].announcement(vip) {
             for at in TOLD_AT {
                 let tell = Happening::Tell(number, vip, announcement);
@@ -987,7 +988,7 @@ impl World {
         for (vip, _) in &taken {
             self.tell(number, || format!("{vip} is absent"));
             self.seen
-                .push_back(Seen::Kernel(number, *vip, Kernel::Absent));
+                .push_back(Seen::Kernel(number, *vip, Kernel::Absent, self.now));
         }
         taken
     }
