@@ -3,6 +3,7 @@
 
 mod cluster;
 mod fabric;
+mod failover;
 mod replica;
 mod router;
 mod seeds;

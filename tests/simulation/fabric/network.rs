@@ -83,11 +83,16 @@ impl Network {
         self.cuts.insert((from, to));
     }
 
+    /// Ends the cut of one path.
+    pub(crate) fn mend(&mut self, from: usize, to: usize) {
+        self.cuts.remove(&(from, to));
+    }
+
     pub(crate) fn dig(&mut self, from: usize, to: usize) {
         self.holes.insert((from, to));
     }
 
-    fn is_cut(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
         self.cuts.contains(&(from, to))
     }
 
