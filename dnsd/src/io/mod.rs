@@ -21,7 +21,7 @@ pub mod joining;
 pub mod listeners;
 pub mod log;
 pub mod run;
-mod self_check;
+pub mod self_check;
 pub mod signals;
 pub mod start;
 pub mod tcp;
