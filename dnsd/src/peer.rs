@@ -116,6 +116,7 @@ pub struct Peer {
     vips_seen: Arc<VipMap>,
     vip_facts: Option<Facts>,
     staleness: Staleness,
+    staleness_due: Option<Instant>,
     is_sick: bool,
 }
 
@@ -174,6 +175,7 @@ impl Peer {
             vips_seen: Arc::default(),
             vip_facts: None,
             staleness: Staleness::new(),
+            staleness_due: None,
             is_sick: false,
         };
         peer.drain();
@@ -413,8 +415,8 @@ impl Peer {
         [
             self.replica.poll_timeout(),
             self.requests.poll_timeout(),
-            self.failover.poll_timeout(now),
-            self.staleness.poll_timeout().filter(|due| *due > now),
+            self.failover.poll_timeout(),
+            self.staleness_due,
             checkpoint,
             imports,
         ]

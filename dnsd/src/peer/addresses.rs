@@ -130,6 +130,7 @@ impl Peer {
             is_lone: self.replica.members().len() == 1,
             is_barred: self.is_evicted,
         };
+        self.staleness_due = self.staleness.poll_timeout().filter(|due| *due > now);
         if self.vip_facts != Some(facts) {
             self.vip_facts = Some(facts);
             self.failover.set_condition(facts.condition, now);

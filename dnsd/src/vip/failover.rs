@@ -173,6 +173,7 @@ pub struct Failover {
     uncovered_before: Duration,
     counters: VipCounters,
     called: Option<Instant>,
+    due: Option<Instant>,
     actions: VecDeque<Action>,
     faults: VipFaults,
 }
@@ -336,6 +337,7 @@ impl Failover {
             uncovered_before: Duration::ZERO,
             counters: VipCounters::default(),
             called: None,
+            due: None,
             actions: VecDeque::new(),
             faults: VipFaults::None,
         };
@@ -540,7 +542,12 @@ impl Failover {
 
     /// When to call [`Self::handle_timeout`], once [`Self::poll_action`] has no more to say.
     #[must_use]
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// When something will change though nothing happens. What is late already waits for others.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
         let mut dues: Vec<Instant> = Vec::new();
         for (vip, local) in &self.vips {
             let is_ready = local.want == Kernel::Ready;
@@ -612,6 +619,7 @@ impl Failover {
         self.run(now);
         self.try_close();
         self.change_next(now);
+        self.due = self.next_due(now);
     }
 
     fn take_map(&mut self, map: VipMap) {

@@ -1118,7 +1118,7 @@ impl World {
             return;
         };
         let link = process.router.poll_timeout();
-        let main = process.failover.poll_timeout(instant);
+        let main = process.failover.poll_timeout();
         let mut wakes = Vec::new();
         for (thread, due, happening) in [
             (&mut process.link, link, Happening::WakeLink(number, life)),
