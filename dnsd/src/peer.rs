@@ -318,11 +318,7 @@ impl Peer {
     /// Time has passed.
     pub fn handle_timeout(&mut self, wall: Duration, now: Instant) {
         self.replica.handle_timeout(wall, now);
-        if self
-            .failover
-            .poll_timeout(now)
-            .is_some_and(|due| due <= now)
-        {
+        if self.failover.poll_timeout().is_some_and(|due| due <= now) {
             self.failover.handle_timeout(now);
         }
         self.offer_again(now);
