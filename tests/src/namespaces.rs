@@ -20,7 +20,10 @@ impl Segment {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // SAFETY: geteuid takes nothing and cannot fail.
         let is_root = unsafe { libc::geteuid() } == 0;
-        assert!(is_root, "these tests make network namespaces: run them as root");
+        assert!(
+            is_root,
+            "these tests make network namespaces: run them as root"
+        );
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let segment = Self {
             name: format!("zc{}-{count}", std::process::id()),
@@ -39,7 +42,10 @@ impl Segment {
             segment.ip(host, "link set lo up");
             segment.ip(host, "link set eth0 up");
             segment.ip(host, &format!("address add 192.0.2.{host}/24 dev eth0"));
-            segment.ip(host, &format!("address add 2001:db8::{host}/64 dev eth0 nodad"));
+            segment.ip(
+                host,
+                &format!("address add 2001:db8::{host}/64 dev eth0 nodad"),
+            );
         }
         segment
     }
@@ -63,7 +69,9 @@ impl Segment {
                 enter(&name);
                 work()
             });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
@@ -91,7 +99,10 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        for name in (1..=self.hosts).map(|host| self.host(host)).chain([self.bridge()]) {
+        for name in (1..=self.hosts)
+            .map(|host| self.host(host))
+            .chain([self.bridge()])
+        {
             let deleted = Command::new("ip").args(["netns", "delete", &name]).status();
             if !deleted.is_ok_and(|status| status.success()) {
                 eprintln!("the namespace {name} is left behind");

@@ -68,7 +68,10 @@ fn who_is_ready_asks_for_clients_in_its_own_name() {
     let vip = ready.vip(&["192.0.2.53/24"]);
     ready.bring(vip, Kernel::Ready);
     let mac = segment.mac(1);
-    segment.ip(2, &format!("neigh replace 192.0.2.53 lladdr {mac} dev eth0 nud stale"));
+    segment.ip(
+        2,
+        &format!("neigh replace 192.0.2.53 lladdr {mac} dev eth0 nud stale"),
+    );
     let mut client = Client::new(&segment, 2, "192.0.2.53");
     forget_neighbors(&segment, 1);
     assert_eq!(client.ask(SOON), Some(1));
@@ -89,7 +92,7 @@ fn a_hand_over_loses_nothing() {
         first.bring(vip, Kernel::Announced);
         let mut client = Client::new(&segment, 3, address);
         assert_eq!(client.ask(SOON), Some(1));
-        let (lost, asked) = client.ask_while(|| {
+        let (lost, asked) = client.ask_while(|settled| {
             for round in 0..10 {
                 let (from, to, number) = match round % 2 {
                     0 => (&mut first, &mut second, 2),
@@ -101,6 +104,8 @@ fn a_hand_over_loses_nothing() {
                 until(SOON, "the client has learnt of it", || {
                     (neighbor(&segment, 3, address)? == segment.mac(number)).then_some(())
                 });
+                // What came before is answered from an address that still stands: it lingers.
+                settled();
                 from.bring(vip, Kernel::Absent);
             }
         });
@@ -125,7 +130,10 @@ fn a_vip_is_never_the_source_of_other_traffic() {
             ("2001:db8:1::7", "2001:db8::1"),
         ] {
             let route = segment.ip(1, &format!("route get {target}"));
-            assert!(route.contains(&format!("src {source} ")), "{state}: {route}");
+            assert!(
+                route.contains(&format!("src {source} ")),
+                "{state}: {route}"
+            );
         }
     };
     for state in [Kernel::Ready, Kernel::Announced] {
@@ -136,8 +144,8 @@ fn a_vip_is_never_the_source_of_other_traffic() {
     segment.ip(1, "address del 192.0.2.1/24 dev eth0");
     assert!(stands(&segment, 1, "192.0.2.53", "eth0"));
     segment.ip(1, "address add 192.0.2.1/24 dev eth0");
-    segment.ip(1, "route add default via 192.0.2.254");
-    segment.ip(1, "route add 198.51.100.0/24 dev eth0");
+    segment.ip(1, "route replace default via 192.0.2.254");
+    segment.ip(1, "route replace 198.51.100.0/24 dev eth0");
     sources(Kernel::Announced);
 }
 
@@ -149,7 +157,10 @@ fn a_group_comes_whole_or_not_at_all() {
     let vip = host.vip(&group);
     segment.ip(1, "address add 192.0.2.54/32 dev lo");
     let (is, why) = host.fail(vip, Kernel::Ready);
-    assert_eq!((is, why.as_str()), (Kernel::Absent, "192.0.2.54 stands on lo already"));
+    assert_eq!(
+        (is, why.as_str()),
+        (Kernel::Absent, "192.0.2.54 stands on lo already")
+    );
     assert!(!stands(&segment, 1, "192.0.2.53", "lo"));
     let unfit = host.wait_unfit(vip);
     assert!(unfit.to_string().contains("remove it there"), "{unfit}");
@@ -170,15 +181,16 @@ fn a_group_comes_whole_or_not_at_all() {
 fn what_an_interface_can_is_told_at_once() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let mut host = Host::start(&segment, 1, data.path());
-    let vips = host.vips(&[&["192.0.2.53/24"], &["198.51.100.53/24"], &["192.0.2.54/24@eth1"]]);
+    let vips = host.vips(&[
+        &["192.0.2.53/24"],
+        &["198.51.100.53/24"],
+        &["192.0.2.54/24@eth1"],
+    ]);
     let [here, elsewhere, named] = vips[..] else {
         panic!("three VIPs");
     };
-    host.wait("what can be held", |report| {
-        let Report::Can(can) = report else {
-            return None;
-        };
-        (can[&here].is_ok()
+    host.wait_of_can("what can be held", |can| {
+        (can.get(&here)?.is_ok()
             && can[&elsewhere] == Err(Unfit::NoInterface)
             && can[&named] == Err(Unfit::NoInterface))
         .then_some(())

@@ -77,9 +77,11 @@ impl Drop for Victim {
 }
 
 fn are_gone(segment: &Segment) -> bool {
-    ADDRESSES
-        .iter()
-        .all(|address| ["eth0", "lo"].iter().all(|link| !stands(segment, 1, address, link)))
+    ADDRESSES.iter().all(|address| {
+        ["eth0", "lo"]
+            .iter()
+            .all(|link| !stands(segment, 1, address, link))
+    })
 }
 
 #[test]
@@ -116,10 +118,14 @@ fn a_stopped_daemon_loses_its_vips_and_goes_on() {
     signal(victim.child.id(), "-STOP");
     until(SOON, "all is gone", || are_gone(&segment).then_some(()));
     signal(victim.child.id(), "-CONT");
-    until(SOON, "they are back", || (!are_gone(&segment)).then_some(()));
+    until(SOON, "they are back", || {
+        (!are_gone(&segment)).then_some(())
+    });
     // The guard is the same one, and still guards.
     signal(victim.child.id(), "-STOP");
-    until(SOON, "all is gone again", || are_gone(&segment).then_some(()));
+    until(SOON, "all is gone again", || {
+        are_gone(&segment).then_some(())
+    });
     signal(victim.child.id(), "-CONT");
 }
 
@@ -160,7 +166,10 @@ fn a_guard_that_dies_is_replaced() {
     host.bring(vip, Kernel::Announced);
     signal(host.guard, "-KILL");
     let unfit = host.wait_unfit(vip);
-    assert!(matches!(&unfit, Unfit::Driver(why) if why.contains("guard")), "{unfit}");
+    assert!(
+        matches!(&unfit, Unfit::Driver(why) if why.contains("guard")),
+        "{unfit}"
+    );
     host.wait_can(vip, &Ok(()));
     assert!(!are_gone(&segment));
     // The new one knows what the old one knew.

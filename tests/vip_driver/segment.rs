@@ -18,7 +18,11 @@ fn a_segment_says_who_has_a_vip() {
         let mut host = Host::start(&segment, 1, data.path());
         let vip = host.vip(&[vip]);
         assert_eq!(host.ask(vip), Heard::Nobody);
-        let bits = if address.contains(':') { "128 nodad" } else { "32" };
+        let bits = if address.contains(':') {
+            "128 nodad"
+        } else {
+            "32"
+        };
         segment.ip(2, &format!("address add {address}/{bits} dev eth0"));
         let other = mac(&segment, 2);
         assert_eq!(host.ask(vip), Heard::Station(other), "{address}");
@@ -93,7 +97,13 @@ fn who_hears_nothing_is_deaf_until_it_hears() {
     let mut host = Host::start(&segment, 1, data.path());
     let vip = host.vip(&["192.0.2.53/24"]);
     // A neighbor that can be asked.
-    segment.ip(1, &format!("neigh add 192.0.2.2 lladdr {} dev eth0 nud stale", segment.mac(2)));
+    segment.ip(
+        1,
+        &format!(
+            "neigh add 192.0.2.2 lladdr {} dev eth0 nud stale",
+            segment.mac(2)
+        ),
+    );
     segment.in_bridge("link set p1 nomaster");
     host.wait_can(vip, &Err(Unfit::Deaf("eth0".to_owned())));
     segment.in_bridge("link set p1 master br0");

@@ -266,14 +266,7 @@ pub fn is_dns_response(payload: &[u8], id: u16) -> bool {
     payload.len() >= 12 && payload[..2] == id.to_be_bytes() && payload[2] & 0x80 != 0
 }
 
-fn arp(
-    op: u16,
-    mac: Mac,
-    to: Mac,
-    sender: Ipv4Addr,
-    target: Ipv4Addr,
-    target_mac: Mac,
-) -> Vec<u8> {
+fn arp(op: u16, mac: Mac, to: Mac, sender: Ipv4Addr, target: Ipv4Addr, target_mac: Mac) -> Vec<u8> {
     let mut frame = ethernet(to, mac, ETHERTYPE_ARP);
     frame.extend([0, 1, 8, 0, 6, 4]);
     frame.extend(op.to_be_bytes());
@@ -429,10 +422,7 @@ mod tests {
             ("2001:db8::1", "2001:db8::53", "::"),
         ] {
             let (own, vip, none) = (ip(own), ip(vip), ip(none));
-            check(
-                announcement_to(ME, vip, OTHER, own),
-                Seen::Claims(ME, vip),
-            );
+            check(announcement_to(ME, vip, OTHER, own), Seen::Claims(ME, vip));
             check(question(ME, own, vip, None), Seen::Claims(ME, own));
             check(question(ME, own, vip, Some(OTHER)), Seen::Claims(ME, own));
             check(question(ME, none, vip, None), Seen::Probes(ME, vip));

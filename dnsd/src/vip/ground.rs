@@ -268,11 +268,7 @@ mod tests {
         check("192.0.2.53/32", &[], Err(Unfit::NoInterface));
         check("203.0.113.5/32@eth1", &[], Ok(3));
         let text = "198.51.100.53 stands on eth1, and not by this daemon: remove it there";
-        check(
-            "198.51.100.53/24",
-            &[],
-            Err(Unfit::Driver(text.to_owned())),
-        );
+        check("198.51.100.53/24", &[], Err(Unfit::Driver(text.to_owned())));
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Netlink {
     pub(super) fn hear_answer(&mut self, index: u32, mac: Mac, address: IpAddr) {
         let mut asks = std::mem::take(&mut self.asks);
         for ask in &mut asks {
-            let is_asked = |(asked, at, _): &&(IpAddr, u32, IpAddr)| (*asked, *at) == (address, index);
+            let is_asked =
+                |(asked, at, _): &&(IpAddr, u32, IpAddr)| (*asked, *at) == (address, index);
             let station = (mac, address);
             let is_known = ask.stations.contains(&station) || ask.stations.len() == STATIONS_MAX;
             if let Some((_, _, source)) = ask.places.iter().find(is_asked)
@@ -126,7 +127,10 @@ impl Netlink {
         }
         // Those that have answered are asked by DNS again.
         for station in &ask.stations {
-            let place = ask.places.iter().find(|(address, ..)| *address == station.1);
+            let place = ask
+                .places
+                .iter()
+                .find(|(address, ..)| *address == station.1);
             if let Some((_, index, source)) = place {
                 self.send_request(*index, *source, *station, ask.id);
             }
@@ -134,7 +138,13 @@ impl Netlink {
     }
 
     /// Asks who has an address; `to` is one station or none in particular.
-    pub(super) fn send_question(&self, index: u32, source: IpAddr, target: IpAddr, to: Option<Mac>) {
+    pub(super) fn send_question(
+        &self,
+        index: u32,
+        source: IpAddr,
+        target: IpAddr,
+        to: Option<Mac>,
+    ) {
         if let (Some(mac), Some(segment)) = (self.ground.mac(index), self.segment(index))
             && let Some(frame) = frames::question(mac, source, target, to)
         {

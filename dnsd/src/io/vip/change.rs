@@ -23,11 +23,13 @@ enum Step {
 }
 
 impl Netlink {
-    /// Brings a VIP to a state, and reports.
-    pub(super) async fn change(&mut self, vip: VipId, state: Kernel) {
-        let begun = clock::now();
-        let done = self.bring(vip, state, begun).await;
-        let is = self.held.get(&vip).map_or(Kernel::Absent, |held| held.state);
+    /// Brings a VIP to a state, as it was ordered then, and reports.
+    pub(super) async fn change(&mut self, vip: VipId, state: Kernel, given: Instant) {
+        let done = self.bring(vip, state, given).await;
+        let is = self
+            .held
+            .get(&vip)
+            .map_or(Kernel::Absent, |held| held.state);
         // The guard and the record knew both; here they learn which of the two it is.
         let told = self.tell_guard(vip, &BTreeSet::new());
         let result = done.and_then(|()| if is == Kernel::Absent { Ok(()) } else { told });
@@ -55,7 +57,7 @@ impl Netlink {
         self.tell_can();
     }
 
-    async fn bring(&mut self, vip: VipId, state: Kernel, begun: Instant) -> Result<(), String> {
+    async fn bring(&mut self, vip: VipId, state: Kernel, given: Instant) -> Result<(), String> {
         let before = self.held.get(&vip).cloned();
         let has = before.as_ref().map(|held| held.places.clone());
         let has = has.unwrap_or_default();
@@ -71,7 +73,7 @@ impl Netlink {
         let mut steps = Vec::new();
         let mut result = Ok(());
         for place in comes {
-            result = self.add(place, begun).await;
+            result = self.add(place, given).await;
             if result.is_err() {
                 break;
             }
@@ -129,16 +131,20 @@ impl Netlink {
         group.iter().map(place).collect()
     }
 
-    async fn add(&mut self, place: &Place, begun: Instant) -> Result<(), String> {
+    async fn add(&mut self, place: &Place, given: Instant) -> Result<(), String> {
         let address = place.address;
         let link = self.ground.links.get(&place.index).cloned();
         let link = link.ok_or_else(|| format!("no interface for {address}"))?;
         // The guard may have removed it all by now, and another peer may hold it.
-        self.check_awake(begun)?;
+        self.check_awake(given)?;
         match self.tables.add(place, &link).await {
             Ok(()) => {}
             Err(TableError::Exists) => {
-                let ground = self.tables.ground().await.map_err(|error| error.to_string())?;
+                let ground = self
+                    .tables
+                    .ground()
+                    .await
+                    .map_err(|error| error.to_string())?;
                 let is_ours = ground
                     .addresses
                     .iter()
@@ -149,16 +155,16 @@ impl Netlink {
             }
             Err(error) => return Err(format!("cannot add {address} to {}: {error}", link.name)),
         }
-        if let Err(late) = self.check_awake(begun) {
+        if let Err(late) = self.check_awake(given) {
             self.remove_places([place]).await;
             return Err(late);
         }
         Ok(())
     }
 
-    fn check_awake(&self, begun: Instant) -> Result<(), String> {
-        if begun.elapsed() > self.settings.lease / 2 {
-            return Err("this machine was too slow or paused".to_owned());
+    fn check_awake(&self, given: Instant) -> Result<(), String> {
+        if given.elapsed() > self.settings.lease {
+            return Err("this machine was paused, or too slow".to_owned());
         }
         Ok(())
     }

@@ -313,13 +313,17 @@ impl Removals {
                 let size = u32::from_ne_bytes(at(0)) as usize;
                 if u16::from_ne_bytes([header[4], header[5]]) == NLMSG_ERROR {
                     answered += 1;
-                    let code = body.get(..4).map(|code| [code[0], code[1], code[2], code[3]]);
+                    let code = body
+                        .get(..4)
+                        .map(|code| [code[0], code[1], code[2], code[3]]);
                     let code = i32::from_ne_bytes(code.unwrap_or_default());
                     if code != 0 {
                         result = Err(io::Error::from_raw_os_error(-code));
                     }
                 }
-                rest = rest.get(size.next_multiple_of(4).max(16)..).unwrap_or_default();
+                rest = rest
+                    .get(size.next_multiple_of(4).max(16)..)
+                    .unwrap_or_default();
             }
         }
         result

@@ -185,18 +185,28 @@ impl Netlink {
         let known = known.flat_map(|hearing| &hearing.known);
         let mac_of = |address| {
             let mut neighbors = neighbors.iter();
-            neighbors.find(|(other, _)| *other == address).map(|(_, mac)| *mac)
+            neighbors
+                .find(|(other, _)| *other == address)
+                .map(|(_, mac)| *mac)
         };
         let mut asked: Vec<(IpAddr, Option<Mac>)> = Vec::new();
         let all = gateways
             .iter()
             .map(|address| (*address, mac_of(*address)))
-            .chain(neighbors.iter().map(|(address, mac)| (*address, Some(*mac))))
+            .chain(
+                neighbors
+                    .iter()
+                    .map(|(address, mac)| (*address, Some(*mac))),
+            )
             .chain(known.map(|(address, (mac, _))| (*address, Some(*mac))));
         for (address, mac) in all {
             let is_new = asked.iter().all(|(other, _)| *other != address);
             // A VIP may be at home anywhere, or nowhere.
-            let is_vip = self.vips.values().flatten().any(|vip| vip.address == address);
+            let is_vip = self
+                .vips
+                .values()
+                .flatten()
+                .any(|vip| vip.address == address);
             let is_group = address.is_multicast() || address.is_unspecified();
             if is_new && !is_vip && !is_group && asked.len() < ASKED_MAX {
                 asked.push((address, mac));

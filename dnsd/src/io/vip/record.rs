@@ -34,7 +34,11 @@ impl Record {
             Ok(text) => {
                 // A half-written one cannot be: it is renamed into its place.
                 let record: Self = serde_json::from_slice(&text)?;
-                Ok(if record.boot == fresh.boot { record } else { fresh })
+                Ok(if record.boot == fresh.boot {
+                    record
+                } else {
+                    fresh
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(fresh),
             Err(error) => Err(error),

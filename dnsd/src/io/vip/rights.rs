@@ -40,11 +40,14 @@ pub(super) fn lacking() -> Option<String> {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or_default();
-    let lacking: Vec<&str> = [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")]
-        .into_iter()
-        .filter(|(bit, _)| effective >> bit & 1 == 0)
-        .map(|(_, name)| name)
-        .collect();
+    let lacking: Vec<&str> = [
+        (CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+        (CAP_NET_RAW, "CAP_NET_RAW"),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| effective >> bit & 1 == 0)
+    .map(|(_, name)| name)
+    .collect();
     (!lacking.is_empty()).then(|| {
         format!(
             "dnsd lacks {}: run it as root, or give it AmbientCapabilities=CAP_NET_ADMIN \

@@ -215,7 +215,7 @@ impl Netlink {
 
     /// Takes note of what was heard.
     pub(super) fn handle_frame(&mut self, index: u32, seen: Seen) {
-        let is_mine = |mac: &Mac| self.ground.links.keys().any(|at| self.ground.mac(*at) == Some(*mac));
+        let is_mine = |mac: &Mac| self.own_macs.contains(mac);
         match seen {
             Seen::Claims(mac, address) if !is_mine(&mac) => {
                 self.remember(index, address, mac);

@@ -125,7 +125,9 @@ impl Tables {
             IpAddr::V4(_) => (AddressFamily::Inet, 32),
             IpAddr::V6(_) => (AddressFamily::Inet6, 128),
         };
-        message.attributes.push(AddressAttribute::Local(place.address));
+        message
+            .attributes
+            .push(AddressAttribute::Local(place.address));
         let request = self.handle.address().del(message);
         request.execute().await.map_err(refused)
     }
@@ -136,10 +138,13 @@ impl Tables {
         pin_mut!(links);
         let message = links.try_next().await.map_err(system)?;
         let message = message.ok_or(io::ErrorKind::NotFound)?;
-        let count = message.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
-            _ => None,
-        });
+        let count = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats.rx_packets),
+                _ => None,
+            });
         Ok((count.unwrap_or_default(), carrier(message.header.flags)))
     }
 
