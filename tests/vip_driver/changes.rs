@@ -186,7 +186,7 @@ fn what_an_interface_can_is_told_at_once() {
         &["198.51.100.53/24"],
         &["192.0.2.54/24@eth1"],
     ]);
-    let [here, elsewhere, named] = vips[..] else {
+    let [here, named, elsewhere] = vips[..] else {
         panic!("three VIPs");
     };
     host.wait_of_can("what can be held", |can| {

@@ -13,8 +13,11 @@ use crate::vip::kernel::{Kernel, Report};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::warn;
+
+/// How often it is looked whether the kernel takes packets to an address that it has.
+const TAKES_PERIOD: Duration = Duration::from_millis(1);
 
 /// One step in the kernel, to be undone in turn.
 enum Step {
@@ -154,6 +157,10 @@ impl Netlink {
                 }
             }
             Err(error) => return Err(format!("cannot add {address} to {}: {error}", link.name)),
+        }
+        // What stands elsewhere is removed next: no packet may fall between the two.
+        while !self.tables.takes(place).await && self.check_awake(given).is_ok() {
+            tokio::time::sleep(TAKES_PERIOD).await;
         }
         if let Err(late) = self.check_awake(given) {
             self.remove_places([place]).await;

@@ -311,7 +311,7 @@ impl Netlink {
         for index in near {
             self.segments
                 .entry(index)
-                .or_insert_with(|| Segment::open(index, self.probe.port(), self.frames.clone()));
+                .or_insert_with(|| Segment::open(index, self.probe.port(), &self.frames));
             self.hearing
                 .entry(index)
                 .or_insert_with(|| Hearing::new(clock::now()));

@@ -83,7 +83,7 @@ impl Probe {
 
 impl Segment {
     /// Opens the sockets of a link, and passes on what is heard there.
-    pub(super) fn open(index: u32, port: u16, frames: Sender<(u32, Seen)>) -> io::Result<Self> {
+    pub(super) fn open(index: u32, port: u16, frames: &Sender<(u32, Seen)>) -> io::Result<Self> {
         let [arp, ipv6, ipv4] = packet::open(index, port)?;
         let sockets = [
             Arc::new(packet::register(arp)?),
