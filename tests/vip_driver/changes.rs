@@ -92,7 +92,7 @@ fn a_hand_over_loses_nothing() {
         first.bring(vip, Kernel::Announced);
         let mut client = Client::new(&segment, 3, address);
         assert_eq!(client.ask(SOON), Some(1));
-        let (lost, asked) = client.ask_while(|| {
+        let (lost, asked) = client.ask_while(|settled| {
             for round in 0..10 {
                 let (from, to, number) = match round % 2 {
                     0 => (&mut first, &mut second, 2),
@@ -104,6 +104,8 @@ fn a_hand_over_loses_nothing() {
                 until(SOON, "the client has learnt of it", || {
                     (neighbor(&segment, 3, address)? == segment.mac(number)).then_some(())
                 });
+                // What came before is answered from an address that still stands: it lingers.
+                settled();
                 from.bring(vip, Kernel::Absent);
             }
         });
@@ -142,8 +144,8 @@ fn a_vip_is_never_the_source_of_other_traffic() {
     segment.ip(1, "address del 192.0.2.1/24 dev eth0");
     assert!(stands(&segment, 1, "192.0.2.53", "eth0"));
     segment.ip(1, "address add 192.0.2.1/24 dev eth0");
-    segment.ip(1, "route add default via 192.0.2.254");
-    segment.ip(1, "route add 198.51.100.0/24 dev eth0");
+    segment.ip(1, "route replace default via 192.0.2.254");
+    segment.ip(1, "route replace 198.51.100.0/24 dev eth0");
     sources(Kernel::Announced);
 }
 
@@ -184,14 +186,11 @@ fn what_an_interface_can_is_told_at_once() {
         &["198.51.100.53/24"],
         &["192.0.2.54/24@eth1"],
     ]);
-    let [here, elsewhere, named] = vips[..] else {
+    let [here, named, elsewhere] = vips[..] else {
         panic!("three VIPs");
     };
-    host.wait("what can be held", |report| {
-        let Report::Can(can) = report else {
-            return None;
-        };
-        (can[&here].is_ok()
+    host.wait_of_can("what can be held", |can| {
+        (can.get(&here)?.is_ok()
             && can[&elsewhere] == Err(Unfit::NoInterface)
             && can[&named] == Err(Unfit::NoInterface))
         .then_some(())

@@ -1,1 +1,105 @@
 //! The driver that runs a program.
+
+use crate::host::{Host, LEASE, SOON, settings};
+use dnsd::io::vip::{Kind, Settings};
+use dnsd::vip::kernel::{Heard, Kernel, Order, Unfit};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::{TempDir, tempdir};
+use tests::deadline::until;
+
+const GROUP: [&str; 2] = ["192.0.2.53/24@eth0", "2001:db8::53/64"];
+
+/// A program that writes down how it is called, and fails in states that are files beside it.
+fn program(data: &TempDir) -> PathBuf {
+    let path = data.path().join("zonecast-vip");
+    let text = "#!/bin/sh\n\
+        folder=${0%/*}\n\
+        echo \"$* $ZONECAST_VIP $ZONECAST_STATE $ZONECAST_INTERFACE\" >>\"$folder/calls\"\n\
+        if [ -e \"$folder/hang-$1\" ]; then exec sleep 60; fi\n\
+        if [ -e \"$folder/fail-$1\" ]; then echo first >&2; echo no session >&2; exit 3; fi\n";
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn calls(data: &Path) -> Vec<String> {
+    let text = fs::read_to_string(data.join("calls")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn states(data: &Path) -> Vec<String> {
+    let first = |line: String| line.split(' ').next().unwrap().to_owned();
+    calls(data).into_iter().map(first).collect()
+}
+
+fn start(data: &TempDir, command: PathBuf, timeout: Duration) -> Host {
+    let kind = Kind::Exec { command, timeout };
+    let settings = Settings {
+        kind,
+        ..settings(data.path())
+    };
+    Host::start_here(settings, LEASE)
+}
+
+#[test]
+fn a_program_is_run_for_each_change() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Ready);
+    host.bring(vip, Kernel::Announced);
+    host.order(Order::Announce(vip));
+    assert_eq!(host.ask(vip), Heard::Nobody);
+    host.stop();
+    let call = |state| format!("{state} 192.0.2.53/24 2001:db8::53/64 192.0.2.53 {state} eth0");
+    let expected = ["absent", "ready", "announced", "announced", "absent"].map(call);
+    assert_eq!(calls(data.path()), expected);
+}
+
+#[test]
+fn a_program_that_fails_or_hangs_leaves_nothing() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), Duration::from_secs(2));
+    let vip = host.vip(&GROUP);
+    fs::write(data.path().join("fail-ready"), "").unwrap();
+    assert_eq!(
+        host.fail(vip, Kernel::Ready),
+        (Kernel::Absent, "no session".to_owned())
+    );
+    fs::write(data.path().join("hang-announced"), "").unwrap();
+    let (is, why) = host.fail(vip, Kernel::Announced);
+    assert_eq!(is, Kernel::Absent);
+    assert!(why.ends_with("was killed after 2s"), "{why}");
+    assert_eq!(
+        states(data.path()),
+        ["absent", "ready", "absent", "announced", "absent"]
+    );
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told_of() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, data.path().join("missing"), SOON);
+    let vip = host.vips(&[&GROUP])[0];
+    let unfit = host.wait_unfit(vip);
+    assert!(
+        matches!(&unfit, Unfit::Driver(why) if why.starts_with("cannot run ")),
+        "{unfit}"
+    );
+}
+
+#[test]
+fn the_guard_runs_it_when_the_daemon_hangs() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    host.stop_beats();
+    host.wait_lost(vip);
+    until(SOON, "the guard has run it", || {
+        (states(data.path()) == ["absent", "announced", "absent"]).then_some(())
+    });
+}

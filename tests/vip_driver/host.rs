@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,8 +20,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Long, as the tests share few cores.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 const BEAT_PERIOD: Duration = Duration::from_millis(20);
+/// After so long without an answer none is on its way.
+const SETTLED: Duration = Duration::from_millis(500);
 /// For fake DNS servers.
 pub(crate) const PORT: u16 = 53;
+
+/// Which VIPs can be held.
+pub(crate) type Can = BTreeMap<VipId, Result<(), Unfit>>;
 
 /// A driver with its guard, and a thread that beats.
 pub(crate) struct Host {
@@ -29,6 +34,7 @@ pub(crate) struct Host {
     pub(crate) guard: u32,
     reports: Receiver<Report>,
     waiting: Vec<Report>,
+    can: Can,
     is_beating: Arc<AtomicBool>,
     beater: Option<JoinHandle<()>>,
 }
@@ -67,6 +73,7 @@ impl Host {
             guard: process,
             reports,
             waiting: Vec::new(),
+            can: Can::new(),
             is_beating,
             beater: Some(beater),
         }
@@ -98,14 +105,21 @@ impl Host {
     }
 
     pub(crate) fn wait_can(&mut self, vip: VipId, expected: &Result<(), Unfit>) {
-        self.wait(&format!("{vip} can be held: {expected:?}"), |report| {
-            matches!(report, Report::Can(can) if can.get(&vip) == Some(expected)).then_some(())
-        });
+        let what = format!("{vip} can be held: {expected:?}");
+        self.wait_of_can(&what, |can| (can.get(&vip) == Some(expected)).then_some(()));
     }
 
     pub(crate) fn wait_unfit(&mut self, vip: VipId) -> Unfit {
-        self.wait("it cannot be held", |report| match report {
-            Report::Can(can) => can.get(&vip)?.clone().err(),
+        self.wait_of_can("it cannot be held", |can| can.get(&vip)?.clone().err())
+    }
+
+    /// Waits until what was last said of all VIPs is as expected.
+    pub(crate) fn wait_of_can<T>(&mut self, what: &str, find: impl Fn(&Can) -> Option<T>) -> T {
+        if let Some(found) = find(&self.can) {
+            return found;
+        }
+        self.wait(what, |report| match report {
+            Report::Can(can) => find(can),
             _ => None,
         })
     }
@@ -158,6 +172,9 @@ impl Host {
             let left = SOON.saturating_sub(start.elapsed());
             match self.reports.recv_timeout(left) {
                 Ok(report) => {
+                    if let Report::Can(can) = &report {
+                        self.can.clone_from(can);
+                    }
                     let found = find(&report);
                     self.waiting.push(report);
                     if let Some(found) = found {
@@ -324,43 +341,57 @@ impl Client {
     }
 
     /// Asks at a steady rate while `work` goes on, then waits for the stragglers: how many were
-    /// asked and not answered, of how many.
-    pub(crate) fn ask_while(mut self, work: impl FnOnce()) -> (usize, usize) {
+    /// asked and not answered, of how many. `work` gets what waits until all is answered that was
+    /// asked before.
+    pub(crate) fn ask_while(self, work: impl FnOnce(&dyn Fn())) -> (usize, usize) {
         let is_over = AtomicBool::new(false);
+        let sent = AtomicUsize::new(0);
         let answered = Mutex::new(BTreeSet::new());
-        let sent = std::thread::scope(|scope| {
-            let socket = self.socket.try_clone().unwrap();
-            let receiver = Self { socket, sent: 0 };
-            let (is_over, answered) = (&is_over, &answered);
-            let asker = scope.spawn(move || {
+        let missing = |sent: usize| {
+            let first = self.sent;
+            let answered = answered.lock().unwrap();
+            (1..=sent as u16)
+                .filter(|nth| !answered.contains(&(first + nth)))
+                .count()
+        };
+        let socket = self.socket.try_clone().unwrap();
+        let mut asker = Self {
+            socket,
+            sent: self.sent,
+        };
+        let timeout = Duration::from_millis(20);
+        self.socket.set_read_timeout(Some(timeout)).unwrap();
+        std::thread::scope(|scope| {
+            let (is_over, sent, answered, receiver) = (&is_over, &sent, &answered, &self);
+            scope.spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    self.send();
+                    asker.send();
+                    sent.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                self.sent
             });
-            let timeout = Duration::from_millis(500);
-            receiver.socket.set_read_timeout(Some(timeout)).unwrap();
             let counter = scope.spawn(move || {
-                // A pause ends it only when nothing more is asked.
-                loop {
-                    match receiver.receive() {
-                        Some((number, _)) => {
-                            answered.lock().unwrap().insert(number);
-                        }
-                        None if is_over.load(Ordering::Relaxed) => return,
-                        None => {}
+                let mut last = Instant::now();
+                while !is_over.load(Ordering::Relaxed) || last.elapsed() < SETTLED {
+                    if let Some((number, _)) = receiver.receive() {
+                        answered.lock().unwrap().insert(number);
+                        last = Instant::now();
                     }
                 }
             });
-            work();
+            work(&|| {
+                let before = sent.load(Ordering::Relaxed);
+                let start = Instant::now();
+                // One that is lost is counted at the end.
+                while missing(before) > 0 && start.elapsed() < SETTLED {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
             is_over.store(true, Ordering::Relaxed);
-            let sent = asker.join().unwrap();
             counter.join().unwrap();
-            sent
         });
-        let answered = answered.into_inner().unwrap().len();
-        (usize::from(sent) - answered, usize::from(sent))
+        let sent = sent.into_inner();
+        (missing(sent), sent)
     }
 }
 

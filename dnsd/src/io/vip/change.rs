@@ -13,8 +13,11 @@ use crate::vip::kernel::{Kernel, Report};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::warn;
+
+/// How often it is looked whether the kernel takes packets to an address that it has.
+const TAKES_PERIOD: Duration = Duration::from_millis(1);
 
 /// One step in the kernel, to be undone in turn.
 enum Step {
@@ -23,10 +26,9 @@ enum Step {
 }
 
 impl Netlink {
-    /// Brings a VIP to a state, and reports.
-    pub(super) async fn change(&mut self, vip: VipId, state: Kernel) {
-        let begun = clock::now();
-        let done = self.bring(vip, state, begun).await;
+    /// Brings a VIP to a state, as it was ordered then, and reports.
+    pub(super) async fn change(&mut self, vip: VipId, state: Kernel, given: Instant) {
+        let done = self.bring(vip, state, given).await;
         let is = self
             .held
             .get(&vip)
@@ -58,7 +60,7 @@ impl Netlink {
         self.tell_can();
     }
 
-    async fn bring(&mut self, vip: VipId, state: Kernel, begun: Instant) -> Result<(), String> {
+    async fn bring(&mut self, vip: VipId, state: Kernel, given: Instant) -> Result<(), String> {
         let before = self.held.get(&vip).cloned();
         let has = before.as_ref().map(|held| held.places.clone());
         let has = has.unwrap_or_default();
@@ -74,7 +76,7 @@ impl Netlink {
         let mut steps = Vec::new();
         let mut result = Ok(());
         for place in comes {
-            result = self.add(place, begun).await;
+            result = self.add(place, given).await;
             if result.is_err() {
                 break;
             }
@@ -132,12 +134,12 @@ impl Netlink {
         group.iter().map(place).collect()
     }
 
-    async fn add(&mut self, place: &Place, begun: Instant) -> Result<(), String> {
+    async fn add(&mut self, place: &Place, given: Instant) -> Result<(), String> {
         let address = place.address;
         let link = self.ground.links.get(&place.index).cloned();
         let link = link.ok_or_else(|| format!("no interface for {address}"))?;
         // The guard may have removed it all by now, and another peer may hold it.
-        self.check_awake(begun)?;
+        self.check_awake(given)?;
         match self.tables.add(place, &link).await {
             Ok(()) => {}
             Err(TableError::Exists) => {
@@ -156,16 +158,20 @@ impl Netlink {
             }
             Err(error) => return Err(format!("cannot add {address} to {}: {error}", link.name)),
         }
-        if let Err(late) = self.check_awake(begun) {
+        // What stands elsewhere is removed next: no packet may fall between the two.
+        while !self.tables.takes(place).await && self.check_awake(given).is_ok() {
+            tokio::time::sleep(TAKES_PERIOD).await;
+        }
+        if let Err(late) = self.check_awake(given) {
             self.remove_places([place]).await;
             return Err(late);
         }
         Ok(())
     }
 
-    fn check_awake(&self, begun: Instant) -> Result<(), String> {
-        if begun.elapsed() > self.settings.lease / 2 {
-            return Err("this machine was too slow or paused".to_owned());
+    fn check_awake(&self, given: Instant) -> Result<(), String> {
+        if given.elapsed() > self.settings.lease {
+            return Err("this machine was paused, or too slow".to_owned());
         }
         Ok(())
     }

@@ -101,9 +101,8 @@ impl Watch {
         let Came::Something = self.wait(&mut packet)? else {
             return Ok(());
         };
-        let lock = match self.lock(&mut packet)? {
-            Some(lock) => lock,
-            None => return Ok(()),
+        let Some(lock) = self.lock(&mut packet)? else {
+            return Ok(());
         };
         let why = match &mut self.kernel {
             Ok(kernel) => kernel.try_it().err(),

@@ -9,7 +9,7 @@ pub(super) async fn run(report: ReportTo, mut orders: Orders, cleaned: Cleaned) 
     // Nobody waits if the daemon stops at once.
     drop(cleaned.send(Ok(())));
     let mut states = BTreeMap::new();
-    while let Some(order) = orders.recv().await {
+    while let Some((_, order)) = orders.recv().await {
         match order {
             Order::Vips(vips) => {
                 report(Report::Can(

@@ -33,7 +33,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Where reports go; called in the driver's thread, and must not wait.
@@ -86,7 +86,7 @@ impl Settings {
 
 /// A driver that runs. Dropped, it takes away all that it has put there, and ends.
 pub struct Handle {
-    orders: Option<UnboundedSender<Order>>,
+    orders: Option<UnboundedSender<(Instant, Order)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -95,7 +95,7 @@ impl Handle {
     pub fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // It ends only after this handle, or with the process.
-            drop(orders.send(order));
+            drop(orders.send((clock::now(), order)));
         }
     }
 }
@@ -141,7 +141,8 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
     Ok(handle)
 }
 
-/// Orders as they come.
-type Orders = UnboundedReceiver<Order>;
+/// Orders as they come, and when they were given: one that is older than a pause of the machine
+/// must not be carried out after it.
+type Orders = UnboundedReceiver<(Instant, Order)>;
 /// Tells that the start is over.
 type Cleaned = mpsc::Sender<io::Result<()>>;

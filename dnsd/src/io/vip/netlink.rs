@@ -60,7 +60,10 @@ pub(super) struct Netlink {
     lacking: Option<String>,
     has_cleaned: bool,
     can: Option<BTreeMap<VipId, Result<(), Unfit>>>,
+    /// Those of the segments.
     macs: BTreeSet<Mac>,
+    /// Those of all links.
+    pub(super) own_macs: BTreeSet<Mac>,
     /// When the tables are to be read.
     refresh_at: Option<Instant>,
     refreshed: Option<Instant>,
@@ -105,7 +108,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             order = orders.recv() => match order {
-                Some(order) => driver.handle_order(order).await,
+                Some((given, order)) => driver.handle_order(given, order).await,
                 None => break,
             },
             Some(say) = inputs.says.recv() => driver.handle_guard(say).await,
@@ -148,6 +151,7 @@ impl Netlink {
             has_cleaned: false,
             can: None,
             macs: BTreeSet::new(),
+            own_macs: BTreeSet::new(),
             refresh_at: None,
             refreshed: None,
             guard_at: None,
@@ -159,14 +163,14 @@ impl Netlink {
         Ok((driver, Inputs { news, frames, says }))
     }
 
-    async fn handle_order(&mut self, order: Order) {
+    async fn handle_order(&mut self, given: Instant, order: Order) {
         match order {
             Order::Vips(vips) => {
                 self.vips = vips;
                 self.can = None;
                 self.look_around();
             }
-            Order::Change(vip, state) => self.change(vip, state).await,
+            Order::Change(vip, state) => self.change(vip, state, given).await,
             Order::Announce(vip) => {
                 if self.held.get(&vip).is_some_and(Held::is_announced) {
                     self.announcing.insert(vip, Announcing::new(clock::now()));
@@ -307,11 +311,13 @@ impl Netlink {
         for index in near {
             self.segments
                 .entry(index)
-                .or_insert_with(|| Segment::open(index, self.probe.port(), self.frames.clone()));
+                .or_insert_with(|| Segment::open(index, self.probe.port(), &self.frames));
             self.hearing
                 .entry(index)
                 .or_insert_with(|| Hearing::new(clock::now()));
         }
+        let links = self.ground.links.keys();
+        self.own_macs = links.filter_map(|index| self.ground.mac(*index)).collect();
         let macs: BTreeSet<Mac> = self
             .segments
             .keys()
@@ -337,7 +343,9 @@ impl Netlink {
             .iter()
             .map(|(vip, group)| (*vip, self.fit(group, ours, &mut hushed)))
             .collect();
-        if self.can.as_ref() != Some(&can) {
+        // Before any are known there is nothing to say.
+        let is_early = self.vips.is_empty() && self.can.is_none();
+        if self.can.as_ref() != Some(&can) && !is_early {
             self.can = Some(can.clone());
             (self.report)(Report::Can(can));
         }
@@ -416,7 +424,7 @@ impl Netlink {
     async fn stop(&mut self) {
         let held: Vec<VipId> = self.held.keys().copied().collect();
         for vip in held {
-            self.change(vip, Kernel::Absent).await;
+            self.change(vip, Kernel::Absent, clock::now()).await;
         }
         self.restore_settings();
         self.forget_record();

@@ -83,7 +83,7 @@ impl Probe {
 
 impl Segment {
     /// Opens the sockets of a link, and passes on what is heard there.
-    pub(super) fn open(index: u32, port: u16, frames: Sender<(u32, Seen)>) -> io::Result<Self> {
+    pub(super) fn open(index: u32, port: u16, frames: &Sender<(u32, Seen)>) -> io::Result<Self> {
         let [arp, ipv6, ipv4] = packet::open(index, port)?;
         let sockets = [
             Arc::new(packet::register(arp)?),
@@ -215,12 +215,7 @@ impl Netlink {
 
     /// Takes note of what was heard.
     pub(super) fn handle_frame(&mut self, index: u32, seen: Seen) {
-        let is_mine = |mac: &Mac| {
-            self.ground
-                .links
-                .keys()
-                .any(|at| self.ground.mac(*at) == Some(*mac))
-        };
+        let is_mine = |mac: &Mac| self.own_macs.contains(mac);
         match seen {
             Seen::Claims(mac, address) if !is_mine(&mac) => {
                 self.remember(index, address, mac);
@@ -244,10 +239,8 @@ impl Netlink {
     /// Tells of a station that claims what is announced here.
     fn handle_foreign(&mut self, theirs: Mac, address: IpAddr) {
         let announced = self.held.iter().filter(|(_, held)| held.is_announced());
-        let mut places = announced.flat_map(|(vip, held)| {
-            let places = held.places.iter();
-            places.map(move |place| (vip, place))
-        });
+        let mut places =
+            announced.flat_map(|(vip, held)| held.places.iter().map(move |place| (vip, place)));
         let claimed = places.find(|(_, place)| place.address == address);
         let Some((vip, mine)) =
             claimed.and_then(|(vip, place)| Some((vip, self.ground.mac(place.index)?)))

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, MulticastGroup};
 use std::io;
 use std::net::IpAddr;
@@ -115,6 +115,25 @@ impl Tables {
             attributes.push(AddressAttribute::CacheInfo(lifetime));
         }
         request.execute().await.map_err(refused)
+    }
+
+    /// Whether packets to an address are taken by where it stands. IPv6 does that some time after
+    /// it has added the address, in a thread of the kernel (`addrconf_dad_work`).
+    pub(super) async fn takes(&self, place: &Place) -> bool {
+        let IpAddr::V6(address) = place.address else {
+            return true;
+        };
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet6;
+        question.header.destination_prefix_length = 128;
+        question.attributes = vec![
+            RouteAttribute::Destination(RouteAddress::Inet6(address)),
+            RouteAttribute::Oif(place.index),
+        ];
+        let routes = self.handle.route().get(question).execute();
+        pin_mut!(routes);
+        // An error says that no route leads there.
+        matches!(routes.try_next().await, Ok(Some(route)) if route.header.kind == RouteType::Local)
     }
 
     /// Takes an address away.
