@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
-use tests::cluster::ORIGIN;
+use tests::cluster::{ORIGIN, zone_argument};
 use tests::daemon::{Daemon, START_TIMEOUT};
 use tests::deadline::until;
 use tests::figures::Extent;
@@ -84,10 +84,7 @@ impl Keepalived {
 
 impl Contender for Keepalived {
     fn start(&mut self, segment: &Segment, vips: &[IpAddr]) {
-        let zone = self.folder.path().join("zone");
-        let text = "@ SOA ns1 hostmaster 1 3600 600 1209600 60\n@ NS ns1\nns1 A 192.0.2.53\n";
-        fs::write(&zone, format!("$TTL 300\n{text}")).unwrap();
-        let zone = format!("{ORIGIN}={}", zone.display());
+        let zone = zone_argument(self.folder.path());
         for host in &segment.hosts {
             let place = |name: &str| self.folder.path().join(format!("{name}{}", host.number));
             let server = Daemon::start_on(host, &place("dnsd"), &["--zone", &zone]);
