@@ -170,7 +170,8 @@ impl Segment {
         self.drop_what_is_cut();
     }
 
-    /// Which hosts reached each other since when, from the beginning.
+    /// Which hosts reached each other since when, from the beginning. A moment is that at which the
+    /// change was known to be done, some milliseconds late at worst.
     #[must_use]
     pub fn islands(&self) -> &[(Instant, Islands)] {
         &self.islands
