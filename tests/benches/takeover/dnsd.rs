@@ -13,8 +13,8 @@ use tests::segment::Segment;
 /// A cluster on all hosts of a segment.
 pub(crate) struct Dnsd {
     profile: &'static str,
-    folder: TempDir,
     peers: Vec<Daemon>,
+    folder: TempDir,
 }
 
 impl Dnsd {
