@@ -18,6 +18,8 @@ use std::time::Instant;
 
 /// Most hosts: those of the largest cluster that was measured before us.
 pub const HOSTS_MAX: usize = 12;
+/// The client, where a host is named by its number.
+pub const CLIENT: usize = HOSTS_MAX;
 /// Length of the IPv4 prefix.
 pub const PREFIX_4: u8 = 24;
 /// Length of the IPv6 prefix.
@@ -89,7 +91,7 @@ impl Segment {
         );
         let client = Arc::new(namespace("client".to_owned()));
         let client_name = client.name();
-        switch.ip(&format!("netns set {client_name} {HOSTS_MAX}\n"));
+        switch.ip(&format!("netns set {client_name} {CLIENT}\n"));
         plug(
             &switch,
             &client,
@@ -149,7 +151,7 @@ impl Segment {
             .ip(&format!("link set {port} down\nlink set {port} up\n"));
     }
 
-    /// Lets frames vanish; nobody's link goes down.
+    /// Lets frames of a host or the client vanish; nobody's link goes down.
     pub fn cut(&mut self, host: usize, cut: Cut) {
         self.cuts.silent.push((host, cut));
         self.drop_what_is_cut();
@@ -168,7 +170,8 @@ impl Segment {
         self.drop_what_is_cut();
     }
 
-    /// Which hosts reached each other since when, from the beginning.
+    /// Which hosts reached each other since when, from the beginning. A moment is that at which the
+    /// change was known to be done, some milliseconds late at worst.
     #[must_use]
     pub fn islands(&self) -> &[(Instant, Islands)] {
         &self.islands
@@ -244,10 +247,10 @@ pub fn with_prefix(vip: IpAddr) -> String {
     format!("{vip}/{prefix}")
 }
 
-/// Which host has this Ethernet address; the client's number is [`HOSTS_MAX`].
+/// Which host has this Ethernet address.
 pub(crate) fn station(mac: [u8; 6]) -> Option<usize> {
     let number = usize::from(mac[5]);
-    (number <= HOSTS_MAX && mac == hosts_mac(number)).then_some(number)
+    (number <= CLIENT && mac == hosts_mac(number)).then_some(number)
 }
 
 /// The Ethernet address of a host.
@@ -261,9 +264,12 @@ fn client_ip() -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, 77, 0, 250), ip6)
 }
 
-/// Name of the bridge's port for a host.
+/// Name of the bridge's port for a host or the client.
 fn port(host: usize) -> String {
-    format!("p{host}")
+    match host {
+        CLIENT => "client".to_owned(),
+        _ => format!("p{host}"),
+    }
 }
 
 /// Connects a namespace to the bridge, and gives it its addresses.
@@ -307,7 +313,7 @@ impl Cuts {
         }
         let set_of = |host: usize| self.sets.iter().position(|set| set.contains(&host));
         let mut ports: Vec<_> = (0..hosts).map(|host| (port(host), set_of(host))).collect();
-        ports.push(("client".to_owned(), self.sets.first().map(|_| 0)));
+        ports.push((port(CLIENT), self.sets.first().map(|_| 0)));
         for (from, set) in &ports {
             for (to, _) in ports.iter().filter(|(_, other)| other != set) {
                 writeln!(rules, "iifname \"{from}\" oifname \"{to}\" drop").unwrap();
@@ -326,11 +332,13 @@ impl Cuts {
             None if self.sets.is_empty() => 0,
             None => self.sets.len(),
         };
-        let islands = (0..hosts).map(|host| match alone(host) {
-            true => 1 + self.sets.len() + host,
-            false => set_of(host),
+        let hosts = (0..hosts).map(|host| (host, set_of(host)));
+        let stations = hosts.chain([(CLIENT, 0)]);
+        let islands = stations.map(|(station, set)| match alone(station) {
+            true => 1 + self.sets.len() + station,
+            false => set,
         });
-        islands.chain([0]).collect()
+        islands.collect()
     }
 }
 

@@ -45,6 +45,9 @@ impl Display for Outcome {
         write!(f, ", lost {p50} (max {max})")?;
         let [p50, _, max] = sorted(&|sample| millis(sample.held.by_two));
         write!(f, ", two {p50:.1} (max {max:.1}) ms")?;
+        // It begins and ends with one batch of messages: no time, and two all the same.
+        let times = self.samples.iter().map(|sample| sample.held.times_by_two);
+        write!(f, " {} times", times.sum::<usize>())?;
         let [p50, _, max] = sorted(&|sample| millis(sample.held.by_none));
         write!(f, ", none {p50:.1} (max {max:.1}) ms")?;
         write!(f, ", others {:.1} ms", millis(self.others))?;

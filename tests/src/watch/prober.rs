@@ -29,6 +29,8 @@ pub const TIMEOUT: Duration = Duration::from_millis(100);
 const QUERIES_MAX: usize = 300_000;
 /// So many questions in turn have one host's answers when a VIP is served steadily.
 const STEADY: usize = 20;
+/// So long the last answers are waited for: one that comes later is late, but not missing.
+const LATE: Duration = Duration::from_secs(2);
 /// A question younger than this may still get its answer.
 const FRESH: Duration = Duration::from_millis(20);
 /// Longest frame on the segment.
@@ -75,8 +77,10 @@ pub struct Outage {
     /// The longest time from an answer to the next, less one period: from the last answer of the
     /// old holder to the first of the new one.
     pub silence: Duration,
-    /// Questions without an answer.
+    /// Questions without an answer in time.
     pub lost: usize,
+    /// Questions without any answer: what no busy machine explains.
+    pub unanswered: usize,
     /// Questions in all, with those shortly before.
     pub asked: usize,
 }
@@ -150,11 +154,13 @@ impl Prober {
     pub fn stop(mut self) -> Log {
         self.sender.end();
         let last = Instant::now();
-        crate::deadline::until(2 * TIMEOUT, "the last answers are there or late", || {
+        crate::deadline::until(2 * LATE, "the last answers are there or late", || {
             let log = self.log.lock().unwrap();
-            let newest = log.queries.values().filter_map(|queries| queries.last());
-            let is_over = newest.map(|query| query.answered).all(|at| at.is_some());
-            (is_over || last.elapsed() > TIMEOUT).then_some(())
+            let mut unanswered = log.queries.values().map(|queries| {
+                let newest = queries.iter().rev().take(STEADY);
+                newest.filter(|query| query.answered.is_none()).count()
+            });
+            (unanswered.all(|count| count == 0) || last.elapsed() > LATE).then_some(())
         });
         self.listener.end();
         let log = std::mem::take(&mut *self.log.lock().unwrap());
@@ -186,9 +192,11 @@ impl Log {
             last = last.max(answer);
         }
         let lost = asked.iter().filter(|query| query.in_time().is_none());
+        let unanswered = asked.iter().filter(|query| query.answered.is_none());
         Outage {
             silence: silence.saturating_sub(period),
             lost: lost.count(),
+            unanswered: unanswered.count(),
             asked: asked.len(),
         }
     }
@@ -296,7 +304,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Questions are (sent, answered) in ms after the start; the event is at 100.
-    fn check(queries: &[(u32, Option<u32>)], silence: u32, lost: usize) {
+    fn check(queries: &[(u32, Option<u32>)], silence: u32, lost: usize, unanswered: usize) {
         let start = Instant::now();
         let vip = crate::segment::vip(0);
         let queries: Vec<Query> = queries
@@ -315,6 +323,7 @@ mod tests {
         let expected = Outage {
             silence: silence * MS,
             lost,
+            unanswered,
             asked,
         };
         assert_eq!(outage, expected);
@@ -323,24 +332,26 @@ mod tests {
     #[test]
     fn silence_is_from_the_last_answer_to_the_next_less_a_period() {
         let at = |sent: u32| (sent, Some(sent + 1));
-        check(&[at(90), at(100), at(110), at(120)], 0, 0);
+        check(&[at(90), at(100), at(110), at(120)], 0, 0, 0);
         // Two lost: the answers are 30 ms apart.
-        check(&[at(90), (100, None), (110, None), at(120)], 20, 2);
+        check(&[at(90), (100, None), (110, None), at(120)], 20, 2, 2);
         // The last answer came before the event.
         check(
             &[at(80), (90, None), (100, None), (110, None), at(120)],
             30,
             3,
+            3,
         );
         // What was silent before the event is not its outage.
-        check(&[at(20), at(90), at(100), at(110)], 0, 0);
+        check(&[at(20), at(90), at(100), at(110)], 0, 0, 0);
         // An answer that is late is none.
         check(
             &[at(100), (110, Some(300)), (120, Some(290)), at(130)],
             20,
             2,
+            0,
         );
         // Silent to the end.
-        check(&[at(100), (110, None), (120, None), (130, None)], 19, 3);
+        check(&[at(100), (110, None), (120, None), (130, None)], 19, 3, 3);
     }
 }

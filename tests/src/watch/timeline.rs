@@ -25,6 +25,8 @@ pub struct Held {
     pub by_none: Duration,
     /// How often a host began to announce it.
     pub takes: usize,
+    /// How often one ceased to.
+    pub releases: usize,
 }
 
 /// Works through the changes of one VIP, in their order, with the cuts of the segment.
@@ -55,6 +57,7 @@ pub fn held(
         if at >= from {
             held.times_by_two += usize::from(!was_by_two && state.is_by_two());
             held.takes += usize::from(state.announcers.len() > before);
+            held.releases += usize::from(state.announcers.len() < before);
         }
     }
     state.add_time(&mut held, until - now);
@@ -138,6 +141,8 @@ mod tests {
             times_by_two: times as usize,
             by_none: by_none * MS,
             takes: takes as usize,
+            // In all cases one who withdraws had announced it, and does so in the time looked at.
+            releases: changes.iter().filter(|change| !change.announces).count(),
         };
         assert_eq!(held, expected, "{changes:?}");
     }
