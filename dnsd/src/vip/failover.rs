@@ -156,6 +156,7 @@ pub struct Failover {
     mature_at: Instant,
     is_lone_member: bool,
     is_stopping: bool,
+    closing: Closing,
     claims: BTreeMap<PeerId, (Incarnation, Claim)>,
     configs: BTreeMap<PeerId, (u64, VipMap)>,
     /// Who last announced each VIP, as far as this peer knows.
@@ -213,10 +214,18 @@ enum Phase {
     Gather(Gather),
     /// All members have the same plan.
     Run(Run),
-    /// It gives everything up, as the peer stops.
-    Closing,
+}
+
+/// Where a stop stands. The peer goes on to state what it holds: others may have to agree anew
+/// meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Closing {
+    /// It may hold VIPs.
+    No,
+    /// It gives everything up; what it has given still takes packets.
+    GivingUp,
     /// Nothing is held, and nothing will be.
-    Closed,
+    Done,
 }
 
 struct Gather {
@@ -325,6 +334,7 @@ impl Failover {
             maturity: Maturity::Immature,
             is_lone_member: false,
             is_stopping: false,
+            closing: Closing::No,
             claims: BTreeMap::new(),
             configs: BTreeMap::new(),
             last_held: BTreeMap::new(),
@@ -360,9 +370,6 @@ impl Failover {
         }
         self.stopped.clear();
         self.view = Some(view.clone());
-        if matches!(self.phase, Phase::Closing | Phase::Closed) {
-            return;
-        }
         let stored = self.claims_of_view();
         let highest = stored.values().map(|claim| claim.epoch).max();
         self.epoch = highest.unwrap_or(0).max(1);
@@ -504,18 +511,22 @@ impl Failover {
             return;
         }
         self.is_stopping = true;
-        match self.phase {
-            Phase::Idle => self.close(),
-            _ if self.faults == VipFaults::StayOpen => {}
-            _ => self.gather_anew(now),
+        if self.faults == VipFaults::StayOpen {
+            return;
         }
+        let mut vips = self.vips.values();
+        let is_empty = vips.all(|local| local.is == Kernel::Absent) && self.changing.is_none();
+        if is_empty || matches!(self.phase, Phase::Idle) {
+            self.closing = Closing::Done;
+        }
+        self.gather_anew(now);
         self.called = Some(now);
     }
 
     /// True once everything is given up after a stop: the peer may leave its view.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed) || self.faults == VipFaults::StayOpen
+        self.closing == Closing::Done || self.faults == VipFaults::StayOpen
     }
 
     /// The time of [`Self::poll_timeout`] has come.
@@ -544,30 +555,6 @@ impl Failover {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due
-    }
-
-    /// When something will change though nothing happens. What is late already waits for others.
-    fn next_due(&self, now: Instant) -> Option<Instant> {
-        let mut dues: Vec<Instant> = Vec::new();
-        for (vip, local) in &self.vips {
-            let is_ready = local.want == Kernel::Ready;
-            dues.extend(local.linger.filter(|_| is_ready));
-            dues.extend(local.blocked_until);
-            if let Phase::Run(run) = &self.phase
-                && run.filling.contains_key(vip)
-            {
-                dues.extend(local.foreign_until);
-            }
-        }
-        if self.maturity == Maturity::Immature {
-            dues.push(self.mature_at);
-        }
-        match &self.phase {
-            Phase::Gather(gather) => dues.push(gather.complain_at),
-            Phase::Run(run) => self.run_dues(run, &mut dues),
-            Phase::Idle | Phase::Closing | Phase::Closed => {}
-        }
-        dues.into_iter().filter(|due| *due > now).min()
     }
 
     /// Breaks a rule, right after [`Self::new`].
@@ -617,9 +604,33 @@ impl Failover {
         self.meet_claims(now);
         self.try_run(now);
         self.run(now);
-        self.try_close();
+        self.try_close(now);
         self.change_next(now);
         self.due = self.next_due(now);
+    }
+
+    /// When something will change though nothing happens. What is late already waits for others.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        let mut dues: Vec<Instant> = Vec::new();
+        for (vip, local) in &self.vips {
+            let is_ready = local.want == Kernel::Ready;
+            dues.extend(local.linger.filter(|_| is_ready));
+            dues.extend(local.blocked_until);
+            if let Phase::Run(run) = &self.phase
+                && run.filling.contains_key(vip)
+            {
+                dues.extend(local.foreign_until);
+            }
+        }
+        if self.maturity == Maturity::Immature {
+            dues.push(self.mature_at);
+        }
+        match &self.phase {
+            Phase::Gather(gather) => dues.push(gather.complain_at),
+            Phase::Run(run) => self.run_dues(run, &mut dues),
+            Phase::Idle => {}
+        }
+        dues.into_iter().filter(|due| *due > now).min()
     }
 
     fn take_map(&mut self, map: VipMap) {
@@ -673,7 +684,8 @@ impl Failover {
             .and_then(|local| local.blocked_until)
             .is_some_and(|until| until > now);
         let is_fit = matches!(self.fitness.get(&vip), Some(Ok(())));
-        self.standing == Standing::Yes && is_fit && !is_blocked && !is_vetoed
+        let may_hold = self.standing == Standing::Yes && self.closing == Closing::No;
+        may_hold && is_fit && !is_blocked && !is_vetoed
     }
 
     fn rank(&self) -> Rank {

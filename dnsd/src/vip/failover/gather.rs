@@ -1,6 +1,6 @@
 //! Gather: the facts of all members are collected; own holdings only shrink.
 
-use super::{Action, Failover, Frozen, Gather, Notice, Phase, VipFaults};
+use super::{Action, Closing, Failover, Frozen, Gather, Notice, Phase, VipFaults};
 use crate::vip::address::VipId;
 use crate::vip::assign::conflict_key;
 use crate::vip::claim::Claim;
@@ -39,18 +39,18 @@ impl Failover {
         });
     }
 
-    /// Nothing that cannot be held here is wanted here.
+    /// Nothing that cannot be held here is wanted here. What a stopping peer has given lingers.
     pub(super) fn withhold(&mut self, now: Instant) {
-        let unfit: Vec<VipId> = self
-            .vips
-            .keys()
-            .filter(|vip| !self.can(**vip, now))
-            .copied()
-            .collect();
+        let vips = self.vips.keys().copied();
+        let unfit: Vec<VipId> = vips.filter(|vip| !self.can(*vip, now)).collect();
+        let is_closing = self.closing == Closing::GivingUp;
         for vip in unfit {
             let local = self.local(vip);
-            local.want = Kernel::Absent;
-            local.linger = None;
+            let is_lingering = local.want == Kernel::Ready && local.linger.is_some();
+            if !(is_closing && is_lingering) {
+                local.want = Kernel::Absent;
+                local.linger = None;
+            }
         }
     }
 
@@ -232,7 +232,7 @@ impl Failover {
         match &self.phase {
             Phase::Gather(gather) => gather.frozen.as_ref(),
             Phase::Run(run) => Some(&run.frozen),
-            Phase::Idle | Phase::Closing | Phase::Closed => None,
+            Phase::Idle => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the machine knows, told to operators.
 
-use super::{Failover, Phase};
+use super::{Closing, Failover, Phase};
 use crate::vip::address::VipId;
 use crate::vip::assign::{Plan, Reason, assign};
 use crate::vip::claim::{Claim, Rank};
@@ -44,9 +44,9 @@ impl Failover {
         });
         Vips {
             phase: match &self.phase {
+                _ if self.closing != Closing::No => VipPhase::Stopping,
                 Phase::Run(_) => VipPhase::Run,
                 Phase::Idle | Phase::Gather(_) => VipPhase::Gather,
-                Phase::Closing | Phase::Closed => VipPhase::Stopping,
             },
             vips: rows.collect(),
             peers: peers.collect(),

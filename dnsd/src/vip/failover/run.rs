@@ -1,7 +1,7 @@
 //! Run: holes are filled, and what is to change hands does so in three steps.
 
 use super::{
-    ANSWER_FRESH, Asked, Doubt, Failover, Gather, LastHeld, Notice, Phase, Run, VipFaults,
+    ANSWER_FRESH, Asked, Closing, Doubt, Failover, Gather, LastHeld, Notice, Phase, Run, VipFaults,
 };
 use crate::vip::address::VipId;
 use crate::vip::assign::{Move, Turn, assign};
@@ -127,31 +127,30 @@ impl Failover {
     }
 
     /// Gives everything up once nothing of this peer's is left to move.
-    pub(super) fn try_close(&mut self) {
-        match &self.phase {
-            Phase::Run(run) if self.is_stopping && self.faults != VipFaults::StayOpen => {
-                let mut moves = run.plan.moves.iter();
-                let is_moving =
-                    moves.any(|step| step.from == self.config.me && !self.is_taken(run, step));
-                if is_moving {
-                    return;
+    pub(super) fn try_close(&mut self, now: Instant) {
+        match (self.closing, &self.phase) {
+            (Closing::No, Phase::Run(run))
+                if self.is_stopping && self.faults != VipFaults::StayOpen =>
+            {
+                let mut own = run
+                    .plan
+                    .moves
+                    .iter()
+                    .filter(|step| step.from == self.config.me);
+                if own.all(|step| self.is_taken(run, step)) {
+                    self.closing = Closing::GivingUp;
+                    self.called = Some(now);
                 }
-                for local in self.vips.values_mut() {
-                    if local.linger.is_none() {
-                        local.want = Kernel::Absent;
-                    }
-                }
-                self.phase = Phase::Closing;
-                self.close_if_absent();
             }
-            Phase::Closing => self.close_if_absent(),
-            _ => {}
+            (Closing::GivingUp, _) => {
+                let mut vips = self.vips.values();
+                let is_absent = vips.all(|local| local.is == Kernel::Absent);
+                if is_absent && self.changing.is_none() {
+                    self.closing = Closing::Done;
+                }
+            }
+            (Closing::No | Closing::Done, _) => {}
         }
-    }
-
-    /// Holds nothing, and never will again.
-    pub(super) fn close(&mut self) {
-        self.phase = Phase::Closed;
     }
 
     /// A peer says, or this peer sees, that another station has a VIP which is announced here.
@@ -160,13 +159,6 @@ impl Failover {
         self.asked.remove(&vip);
         if let Phase::Run(run) = &mut self.phase {
             run.filling.insert(vip, Doubt::Yes);
-        }
-    }
-
-    fn close_if_absent(&mut self) {
-        let is_absent = self.vips.values().all(|local| local.is == Kernel::Absent);
-        if is_absent && self.changing.is_none() {
-            self.close();
         }
     }
 
