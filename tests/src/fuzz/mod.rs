@@ -8,6 +8,7 @@ pub mod message;
 pub mod replication;
 pub mod rows;
 pub mod text;
+pub mod vip;
 
 /// One door.
 pub struct Target {
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All doors.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "message",
         run: message::run,
@@ -60,6 +61,11 @@ pub const TARGETS: [Target; 8] = [
         name: "rows",
         run: rows::run,
         samples: rows::samples,
+    },
+    Target {
+        name: "vip",
+        run: vip::run,
+        samples: vip::samples,
     },
 ];
 

@@ -1,0 +1,4 @@
+//! `cargo fuzz run vip`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tests::fuzz::run("vip", bytes));
