@@ -93,7 +93,7 @@ fn a_hand_over_loses_nothing() {
         let mut client = Client::new(&segment, 3, address);
         assert_eq!(client.ask(SOON), Some(1));
         let (lost, asked) = client.ask_while(|settled| {
-            for round in 0..10 {
+            for round in 0..40 {
                 let (from, to, number) = match round % 2 {
                     0 => (&mut first, &mut second, 2),
                     _ => (&mut second, &mut first, 1),

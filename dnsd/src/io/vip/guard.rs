@@ -15,6 +15,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -245,10 +246,14 @@ impl Guard {
         (&*socket).write_all(&packet)
     }
 
-    /// Closes the sockets; the guard cleans up and ends.
+    /// Ends the connection; the guard cleans up and ends.
     fn end(&mut self) {
         self.shared.0.store(None);
-        self.hears = None;
+        if let Some(socket) = self.hears.take() {
+            // Others may still hold the socket, to hear by it or for a beat under way. It fails
+            // if the guard is gone.
+            drop(socket.shutdown(Shutdown::Both));
+        }
         let Some(mut child) = self.child.take() else {
             return;
         };
