@@ -8,8 +8,9 @@
 use crate::contender::{Contender, Event};
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -27,9 +28,9 @@ const PRIORITY_STEP: usize = PRIORITY_MAX / (HOSTS_MAX + 1);
 /// keepalived on all hosts of a segment.
 pub(crate) struct Keepalived {
     advert: Duration,
-    folder: TempDir,
     instances: Vec<Instance>,
     servers: Vec<Daemon>,
+    folder: TempDir,
 }
 
 impl Keepalived {
@@ -157,6 +158,12 @@ impl Instance {
 
     fn run(&mut self) {
         let file = |extension| self.files.with_extension(extension);
+        // With init slow to bury the killed child, its number counts as that of one that runs.
+        for pid in ["pid", "vrrp_pid"] {
+            if let Err(error) = fs::remove_file(file(pid)) {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            }
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -164,7 +171,13 @@ impl Instance {
             .unwrap();
         let mut command = Command::new("/usr/sbin/keepalived");
         command
-            .args(["--dont-fork", "--vrrp", "--log-console", "--log-detail"])
+            .args([
+                "--dont-fork",
+                "--vrrp",
+                "--no-syslog",
+                "--log-console",
+                "--log-detail",
+            ])
             .arg("--use-file")
             .arg(file("conf"))
             .arg("--pid")
@@ -176,6 +189,15 @@ impl Instance {
             .stderr(log);
         self.host.namespace.confine(&mut command);
         self.child = Some(command.spawn().expect("keepalived is installed"));
+        until(START_TIMEOUT, "keepalived has started its child", || {
+            let ended = self.child.as_mut()?.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "keepalived ended: {ended:?}\n{}",
+                self.log()
+            );
+            (!self.children().is_empty()).then_some(())
+        });
     }
 
     /// SIGKILL to it and to those it has started, none of which can act upon the end of another.
@@ -198,12 +220,23 @@ impl Instance {
     /// To the process and its children: the parent first.
     fn signal(&self, signal: &str) {
         let parent = self.child.as_ref().expect("it runs").id();
-        let children = format!("/proc/{parent}/task/{parent}/children");
-        let children = fs::read_to_string(Path::new(&children)).unwrap_or_default();
+        let children = self.children();
         send(signal, parent);
-        for child in children.split_whitespace() {
-            send(signal, child.parse().unwrap());
+        for child in children {
+            send(signal, child);
         }
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let parent = self.child.as_ref().expect("it runs").id();
+        let children = format!("/proc/{parent}/task/{parent}/children");
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let children = children.split_whitespace();
+        children.map(|child| child.parse().unwrap()).collect()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.files.with_extension("log")).unwrap_or_default()
     }
 }
 
@@ -213,8 +246,7 @@ impl Drop for Instance {
             self.kill();
         }
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.files.with_extension("log"));
-            eprintln!("--- {}\n{}", self.files.display(), log.unwrap_or_default());
+            eprintln!("--- {}\n{}", self.files.display(), self.log());
         }
     }
 }
