@@ -2,6 +2,7 @@
 //! measures.
 
 use crate::cluster::ORIGIN;
+use crate::namespace::Namespace;
 use crate::question::{Question, UPDATE};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -31,6 +32,22 @@ impl Requestor {
     pub fn new(server: SocketAddr, patience: Duration) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
+        Self { socket }
+    }
+
+    /// A client in a namespace, for instance that of a segment's client.
+    #[must_use]
+    pub fn within(namespace: &Namespace, server: SocketAddr, patience: Duration) -> Self {
+        let any = match server {
+            SocketAddr::V4(_) => "0.0.0.0:0",
+            SocketAddr::V6(_) => "[::]:0",
+        };
+        let socket = namespace.within(|| {
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.connect(server).unwrap();
+            socket
+        });
         socket.set_read_timeout(Some(patience)).unwrap();
         Self { socket }
     }
@@ -75,6 +92,19 @@ impl Requestor {
 /// An UPDATE that adds an address to a name of the zone.
 #[must_use]
 pub fn add_address(id: u16, owner: &Name, address: Ipv4Addr) -> Vec<u8> {
+    update(id, &[], owner, address)
+}
+
+/// The same if there is no such name yet: done twice, the second fails.
+#[must_use]
+pub fn claim_name(id: u16, owner: &Name, address: Ipv4Addr) -> Vec<u8> {
+    // RFC 2136 section 2.4.5, Name Is Not In Use: type ANY, class NONE, TTL 0, no RDATA.
+    let nobody_has_it = [owner.as_wire(), b"\x00\xff\x00\xfe\0\0\0\0\0\0"].concat();
+    update(id, &nobody_has_it, owner, address)
+}
+
+/// An UPDATE with one prerequisite or none.
+fn update(id: u16, prerequisite: &[u8], owner: &Name, address: Ipv4Addr) -> Vec<u8> {
     let origin = name(ORIGIN);
     let mut message = Question {
         id,
@@ -84,6 +114,9 @@ pub fn add_address(id: u16, owner: &Name, address: Ipv4Addr) -> Vec<u8> {
     .to_wire();
     // One record in the update section, whose count stands where that of authority does.
     message[9] = 1;
+    // Prerequisites are counted where answers are, and come before.
+    message[7] = u8::from(!prerequisite.is_empty());
+    message.extend_from_slice(prerequisite);
     message.extend_from_slice(owner.as_wire());
     message.extend_from_slice(&Rtype::A.0.to_be_bytes());
     message.extend_from_slice(&Class::IN.0.to_be_bytes());

@@ -35,6 +35,8 @@ pub(crate) enum Event {
     Stopped,
     /// SIGSTOP.
     Frozen,
+    /// Told to hold no VIP.
+    Drained,
 }
 
 impl Event {
@@ -47,6 +49,7 @@ impl Event {
             Self::ServerKilled => "DNS server killed",
             Self::Stopped => "stopped cleanly",
             Self::Frozen => "frozen by SIGSTOP",
+            Self::Drained => "drained",
         }
     }
 
@@ -59,6 +62,7 @@ impl Event {
             Self::ServerKilled => "DNS server started again",
             Self::Stopped => "stopped, started again",
             Self::Frozen => "frozen, goes on",
+            Self::Drained => "drained, resumed",
         }
     }
 }

@@ -102,6 +102,7 @@ impl Contender for Keepalived {
             Event::ServerKilled => self.servers[host].kill(),
             Event::Stopped => self.instances[host].stop(),
             Event::Frozen => self.instances[host].signal("-STOP"),
+            Event::Drained => unreachable!("it has no word for that"),
             Event::Silent | Event::Cable => unreachable!("a matter of the segment"),
         }
     }
@@ -111,6 +112,7 @@ impl Contender for Keepalived {
             Event::Killed | Event::Stopped => self.instances[host].run(),
             Event::ServerKilled => self.servers[host].restart(),
             Event::Frozen => self.instances[host].signal("-CONT"),
+            Event::Drained => unreachable!("it has no word for that"),
             Event::Silent | Event::Cable => unreachable!("a matter of the segment"),
         }
     }

@@ -1,8 +1,8 @@
-//! How a VIP moves when its host is lost, to its clients and in the kernels: keepalived.
+//! How a VIP moves when its host is lost, to its clients and in the kernels: dnsd beside keepalived.
 //!
 //! ```text
 //! cargo bench -p tests --bench takeover                          ten trials of each event
-//! cargo bench -p tests --bench takeover -- --trials 30 --hosts 5 --vips 10 --only 'keepalived 10 ms'
+//! cargo bench -p tests --bench takeover -- --trials 30 --hosts 5 --vips 10 --only dnsd
 //! cargo bench -p tests --bench takeover -- --false-takeovers 60  a minute under full load instead
 //! cargo bench -p tests --bench takeover -- --smoke               a moment, to see that it works
 //! ```
@@ -25,10 +25,12 @@
 )]
 
 mod contender;
+mod dnsd;
 mod keepalived;
 mod outcome;
 
 use contender::{Contender, Event};
+use dnsd::Dnsd;
 use keepalived::Keepalived;
 use outcome::{Outcome, Sample};
 use std::collections::BTreeMap;
@@ -97,12 +99,15 @@ fn main() {
 }
 
 fn contenders(extent: Extent) -> Vec<Box<dyn Contender>> {
-    let adverts = [1000, 100, 10].map(Duration::from_millis);
-    let adverts = extent.choose(&adverts[1..2], &adverts[..]);
-    let keepalived = adverts.iter().map(|advert| Keepalived::new(*advert));
-    keepalived
-        .map(|new| Box::new(new) as Box<dyn Contender>)
-        .collect()
+    let profiles = extent.choose(&["lan"][..], &["lan", "fast"]);
+    let mut contenders: Vec<Box<dyn Contender>> = Vec::new();
+    for profile in profiles {
+        contenders.push(Box::new(Dnsd::new(profile)));
+    }
+    for advert in extent.choose(&[100][..], &[1000, 100, 10]) {
+        contenders.push(Box::new(Keepalived::new(Duration::from_millis(*advert))));
+    }
+    contenders
 }
 
 /// The two halves of a trial.
