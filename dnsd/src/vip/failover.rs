@@ -154,6 +154,8 @@ pub struct Failover {
     is_unheard: bool,
     maturity: Maturity,
     mature_at: Instant,
+    /// The view in which this peer overslept: the words of its members may be older than that.
+    overslept_in: Option<ViewId>,
     is_lone_member: bool,
     is_stopping: bool,
     closing: Closing,
@@ -188,12 +190,22 @@ pub enum VipFaults {
     None,
     /// The claim is stated while the kernel still changes.
     FreezeAtOnce,
+    /// The claim states what is wanted, not what the kernel does.
+    ClaimWanted,
     /// Holes are filled before all claims are here.
     FillEarly,
     /// The next holder does not wait until the VIP is given.
     TakeBeforeGiven,
+    /// A move does not wait for those that lost the VIP when two sides met.
+    HolderGivesAlone,
+    /// A holder lets go before the next one is ready.
+    LetGoUnready,
     /// Of two that announce one VIP both keep it.
     KeepConflict,
+    /// Of two that announce one VIP the one that its own map prefers keeps it.
+    ConflictByOwnMap,
+    /// Who keeps a VIP that two announced does not tell the segment again.
+    NoSecondTelling,
     /// A stopping peer does not close before it leaves.
     StayOpen,
     /// The members' maps are not merged.
@@ -204,6 +216,12 @@ pub enum VipFaults {
     MixEpochs,
     /// A peer that overslept goes on at once.
     NoConvalescence,
+    /// The segment is not asked before a takeover in doubt.
+    NeverAsk,
+    /// A peer that others do not hear stands all the same.
+    StandUnheard,
+    /// Each member plans with the quarantines that it has seen itself.
+    OwnQuarantine,
 }
 
 /// What the machine is doing about the view.
@@ -332,6 +350,7 @@ impl Failover {
             is_barred: false,
             is_unheard: false,
             maturity: Maturity::Immature,
+            overslept_in: None,
             is_lone_member: false,
             is_stopping: false,
             closing: Closing::No,
@@ -500,6 +519,7 @@ impl Failover {
         }
         if !self.is_lone_member && self.faults != VipFaults::NoConvalescence {
             self.maturity = Maturity::Immature;
+            self.overslept_in = self.view.as_ref().map(|view| view.id);
             self.mature_at = self.mature_at.max(now + self.config.timing.convalescence);
         }
         self.gather_anew(now);
@@ -665,7 +685,8 @@ impl Failover {
     }
 
     fn judge_standing(&mut self) {
-        let standing = match self.is_barred || self.is_unheard {
+        let is_unheard = self.is_unheard && self.faults != VipFaults::StandUnheard;
+        let standing = match self.is_barred || is_unheard {
             true => Standing::No,
             false => Standing::Yes,
         };
@@ -684,8 +705,19 @@ impl Failover {
             .and_then(|local| local.blocked_until)
             .is_some_and(|until| until > now);
         let is_fit = matches!(self.fitness.get(&vip), Some(Ok(())));
-        let may_hold = self.standing == Standing::Yes && self.closing == Closing::No;
+        let may_hold = self.standing == Standing::Yes
+            && self.closing == Closing::No
+            && !self.is_convalescing();
         may_hold && is_fit && !is_blocked && !is_vetoed
+    }
+
+    /// True while all that this peer knows of the others may have been said before they dropped it:
+    /// all words of the view may be here, and yet nobody else may be in it any more.
+    fn is_convalescing(&self) -> bool {
+        let view = self.view.as_ref().map(|view| view.id);
+        self.maturity == Maturity::Immature
+            && self.overslept_in.is_some()
+            && self.overslept_in == view
     }
 
     fn rank(&self) -> Rank {

@@ -29,6 +29,8 @@ pub(super) struct Change {
     pub(super) vip: VipId,
     pub(super) to: Kernel,
     pub(super) fails: bool,
+    /// The lease was over since it was asked for.
+    pub(super) is_late: bool,
     pub(super) began: Duration,
     pub(super) number: u64,
 }

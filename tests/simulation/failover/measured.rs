@@ -13,6 +13,7 @@ use dnsd::vip::address::VipId;
 use dnsd::vip::failover::VipFaults;
 use dnsd::vip::kernel::Kernel;
 use dnsd::vip::map::{Drained, MapChange};
+use dnsd::vip::timing::Asks;
 use overlay::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -85,9 +86,10 @@ pub(super) fn measure(
     seed: u64,
     event: Event,
     profile: Profile,
+    asks: Asks,
     faults: VipFaults,
 ) -> Result<Figures, String> {
-    let mut trial = Trial::at_rest(seed, 3, profile, faults)?;
+    let mut trial = Trial::at_rest(seed, 3, profile, asks, faults)?;
     let count = trial.world.peers.len();
     let victim = trial.world.random.usize(0..count);
     let pause = MS * trial.world.random.u32(0..100);
@@ -154,6 +156,7 @@ impl Trial {
         seed: u64,
         count: usize,
         profile: Profile,
+        asks: Asks,
         faults: VipFaults,
     ) -> Result<Self, String> {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -177,6 +180,7 @@ impl Trial {
         };
         let mut world = World::new(setting, random.fork(), start());
         world.timing.maturity = MS * 500;
+        world.timing.asks = asks;
         let author = world.peers[0].id;
         for number in numbers(&world) {
             for vip in 0..VIPS {

@@ -8,6 +8,7 @@ use crate::fabric::Network;
 use dnsd::vip::address::{VipAddress, VipId, group_id};
 use dnsd::vip::failover::{Condition, VipFaults};
 use dnsd::vip::map::{Drained, MapChange};
+use dnsd::vip::timing::Asks;
 use overlay::Profile;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,6 +23,14 @@ const MS: Duration = Duration::from_millis(1);
 /// Words, orders and the like that one peer may say in a second of faults.
 const ACTIONS_MAX: u64 = 4_000;
 
+/// What breaks in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Breaks {
+    All,
+    /// No way is ever cut and nothing is lost: no two machines ever announce one VIP.
+    NoWay,
+}
+
 /// What came of a run.
 pub(super) struct Run {
     pub(super) run_after: Duration,
@@ -34,6 +43,9 @@ pub(super) struct Run {
 }
 
 struct Simulation {
+    breaks: Breaks,
+    /// The segment is not asked, so it is only ever cut together with the network.
+    asks: Asks,
     world: World,
     checks: Checks,
     random: fastrand::Rng,
@@ -42,7 +54,7 @@ struct Simulation {
     crashed: BTreeSet<usize>,
 }
 
-pub(super) fn run(seed: u64, faults: VipFaults) -> Result<Run, String> {
+pub(super) fn run(seed: u64, breaks: Breaks, faults: VipFaults) -> Result<Run, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let count = match random.u32(0..16) {
         0 => 1,
@@ -55,7 +67,10 @@ pub(super) fn run(seed: u64, faults: VipFaults) -> Result<Run, String> {
         _ => random.usize(1..=12),
     };
     let mut network = Network::new(&mut random);
-    network.loss = [0, 0, 0, 10, 50][random.usize(0..5)];
+    network.loss = match breaks {
+        Breaks::All => [0, 0, 0, 10, 50][random.usize(0..5)],
+        Breaks::NoWay => 0,
+    };
     network.serialization = Duration::from_micros(10);
     network.delay = Duration::from_micros(random.u64(80..300));
     let profile = match random.u32(0..4) {
@@ -66,7 +81,14 @@ pub(super) fn run(seed: u64, faults: VipFaults) -> Result<Run, String> {
         takes: (MS / 10, [MS / 2, MS * 2, MS * 20][random.usize(0..3)]),
         failing: [0, 0, 30][random.usize(0..3)],
     };
-    let bounds = bounds(vips, driver, network.loss);
+    let mut bounds = bounds(vips, driver, network.loss);
+    if breaks == Breaks::NoWay {
+        bounds.in_sight = Duration::ZERO;
+    }
+    let asks = match random.u32(0..4) {
+        0 => Asks::No,
+        _ => Asks::Yes,
+    };
     let setting = Setting {
         count,
         network,
@@ -75,10 +97,14 @@ pub(super) fn run(seed: u64, faults: VipFaults) -> Result<Run, String> {
         faults,
     };
     let mut world = World::new(setting, random.fork(), start());
-    if random.u32(0..4) > 0 {
+    world.timing.asks = asks;
+    // Who restarts often and is held by its neighbors for 2 s matures alone: then it must ask.
+    if random.u32(0..4) > 0 && asks == Asks::Yes {
         world.timing.maturity = MS * 1_500;
     }
     let mut simulation = Simulation {
+        breaks,
+        asks,
         world,
         checks: Checks::new(bounds),
         random,
@@ -176,10 +202,11 @@ impl Simulation {
         let count = self.world.peers.len();
         let (a, b) = (self.random.usize(0..count), self.random.usize(0..count));
         let place = match self.random.u32(0..6) {
-            0 | 1 => Where::Network,
-            2 => Where::Segment,
+            0 | 1 if self.asks == Asks::Yes => Where::Network,
+            2 if self.asks == Asks::Yes => Where::Segment,
             _ => Where::Everywhere,
         };
+        let may_cut = self.breaks == Breaks::All;
         let is_alive = self.world.is_alive(a);
         match self.random.u32(0..32) {
             0..=2 if is_alive => self.world.kill(a),
@@ -194,14 +221,14 @@ impl Simulation {
                 let stall = [Stall::Process, Stall::Process, Stall::Link, Stall::Main];
                 self.world.stall(a, stall[self.random.usize(0..4)], lasts);
             }
-            10 | 11 if a != b => self.world.cut(a, b, place),
-            12 | 13 if a != b => {
+            10 | 11 if a != b && may_cut => self.world.cut(a, b, place),
+            12 | 13 if a != b && may_cut => {
                 self.world.cut(a, b, place);
                 self.world.cut(b, a, place);
             }
-            14 | 15 => self.split(place),
+            14 | 15 if may_cut => self.split(place),
             16 if self.random.bool() => self.restart_all(),
-            17 => {
+            17 if may_cut && self.asks == Asks::Yes => {
                 let cards = [Card::Deaf, Card::Mute, Card::NoCarrier, Card::Well];
                 let card = cards[self.random.usize(0..4)];
                 self.set_card(a, card);

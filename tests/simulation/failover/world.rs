@@ -651,7 +651,10 @@ impl World {
         }
         let machine = &mut self.machines[number];
         machine.guard_round += 1;
-        machine.is_guard_raised = false;
+        let was_raised = std::mem::take(&mut machine.is_guard_raised);
+        if let Some(change) = &mut machine.change {
+            change.is_late |= was_raised;
+        }
         if stall == Stall::Process {
             // The driver's thread goes on where it was.
             if let Some(change) = machine.change {
@@ -912,6 +915,7 @@ impl World {
                     vip,
                     to,
                     fails,
+                    is_late: false,
                     began: self.now,
                     number: self.numbers,
                 });
@@ -941,7 +945,12 @@ impl World {
             return;
         }
         self.machines[number].change = None;
-        let report = if change.fails {
+        let is_late = change.is_late || self.machines[number].is_guard_raised;
+        let report = if is_late && change.to == Kernel::Announced {
+            // The driver announces nothing that it was asked for before the lease was over.
+            let state = self.machines[number].state(change.vip);
+            Report::Is(change.vip, state)
+        } else if change.fails {
             let state = self.machines[number].state(change.vip);
             Report::Failed(change.vip, state, "made to fail".into())
         } else {

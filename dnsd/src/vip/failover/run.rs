@@ -25,7 +25,10 @@ impl Failover {
         claims.insert(self.config.me, &frozen.claim);
         let stated = claims.values().flat_map(|claim| &claim.quarantined);
         let stated: Vec<(PeerId, Duration)> = stated.map(|(peer, left)| (*peer, *left)).collect();
-        let quarantined = stated.iter().map(|(peer, _)| *peer).collect();
+        let quarantined = match self.faults {
+            VipFaults::OwnQuarantine => self.quarantine.left(now).into_keys().collect(),
+            _ => stated.iter().map(|(peer, _)| *peer).collect(),
+        };
         let plan = assign(&claims, &map, &quarantined);
         let is_mature = claims
             .values()
@@ -33,7 +36,7 @@ impl Failover {
         for (peer, left) in stated {
             self.quarantine.merge(peer, now + left);
         }
-        if is_mature {
+        if is_mature && !self.is_convalescing() {
             // The others know it by the same rule.
             self.maturity = Maturity::Mature;
             frozen.claim.maturity = Maturity::Mature;
@@ -50,7 +53,7 @@ impl Failover {
             if *holder == me {
                 if self.local(*vip).want != Kernel::Announced {
                     filling.insert(*vip, self.doubt(*vip));
-                } else if frozen.won.contains(vip) {
+                } else if frozen.won.contains(vip) && self.faults != VipFaults::NoSecondTelling {
                     // The loser's Ethernet address is what clients have.
                     self.order(Order::Announce(*vip));
                 }
@@ -193,7 +196,7 @@ impl Failover {
 
     /// Whether somebody out of reach may announce the VIP still.
     fn doubt(&self, vip: VipId) -> Doubt {
-        if self.config.timing.asks == Asks::No {
+        if self.config.timing.asks == Asks::No || self.faults == VipFaults::NeverAsk {
             return Doubt::No;
         }
         match self.last_held.get(&vip) {
@@ -269,7 +272,8 @@ impl Failover {
         let is_due = self.due_of(run, &step) <= now;
         let is_ready = self
             .claim_of(step.to)
-            .is_some_and(|claim| claim.ready.contains(&step.vip));
+            .is_some_and(|claim| claim.ready.contains(&step.vip))
+            || self.faults == VipFaults::LetGoUnready;
         if is_due && is_ready && self.have_losers_given(run, &step) {
             self.let_go(step.vip, now);
         }
@@ -315,6 +319,7 @@ impl Failover {
         claims
             .filter(|(peer, claim)| *peer != step.from && claim.announced.contains(&step.vip))
             .all(|(_, claim)| claim.given.contains(&step.vip))
+            || self.faults == VipFaults::HolderGivesAlone
     }
 
     fn claim_of(&self, peer: PeerId) -> Option<&Claim> {
