@@ -17,6 +17,7 @@ mod news;
 mod work;
 
 pub use import::{BuiltZone, ImportStep, Source};
+pub use links::{BURST, may_gather};
 pub use news::News;
 pub use work::{Work, Worked};
 

@@ -21,7 +21,7 @@ use crate::serve::update::{ReplyTo, UpdateRequest};
 use crate::sponsor::Signer;
 use crate::state::Outcome;
 use crate::vip::kernel::Report;
-use crate::wiring::{Act, Ended, News, Wiring, Work, Worked};
+use crate::wiring::{self, Act, BURST, Ended, News, Wiring, Work, Worked};
 use arc_swap::ArcSwap;
 use overlay::io::link::{LinkThread, SendError};
 use overlay::join::Refusal;
@@ -39,8 +39,6 @@ use zones::Rcode;
 const TICK_PERIOD: Duration = Duration::from_millis(10);
 /// Commands that wait for a link thread that is behind; beyond this it is stuck.
 const COMMANDS_MAX: usize = 65_536;
-/// Most inputs that are worked out together, and between two looks at the timers: well below 5 ms.
-const BURST: usize = 64;
 /// A turn that takes longer is worth a line: neighbors drop a link after some 100 ms of it.
 const TURN_LONG: Duration = Duration::from_millis(20);
 /// How long a clean stop waits for requests that are under way.
@@ -241,10 +239,11 @@ impl Driver {
     /// Requests, messages and flushes that come together are worked out together: nobody waits
     /// for another, as what has not come yet is not waited for.
     fn handle(&mut self, input: Input) {
-        let may_gather = matches!(
-            input,
-            Input::Update(..) | Input::Disk(Done::Log(_)) | Input::Node(NodeEvent::Overlay(_))
-        );
+        let may_gather = match &input {
+            Input::Update(..) | Input::Disk(Done::Log(_)) => true,
+            Input::Node(event) => wiring::may_gather(event),
+            _ => false,
+        };
         if may_gather {
             self.handle_input(input);
         } else {

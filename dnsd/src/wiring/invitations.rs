@@ -45,3 +45,39 @@ impl Invitations {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use overlay::ClusterId;
+    use overlay::token::TokenSecret;
+
+    fn token(number: u8, expires: u64) -> Token {
+        Token {
+            cluster: ClusterId([1; 16]),
+            addresses: Vec::new(),
+            fingerprint: [2; 32],
+            secret: TokenSecret([number; 16]),
+            expires: Duration::from_secs(expires),
+        }
+    }
+
+    #[test]
+    fn only_an_invitation_that_was_forced_forces_and_only_until_it_ends() {
+        let mut invitations = Invitations::default();
+        for majority in [Majority::Forced, Majority::Needed, Majority::Forced] {
+            invitations.ask(majority);
+        }
+        invitations.handle_refused();
+        invitations.handle_made(&token(1, 50), Duration::from_secs(10));
+        invitations.handle_made(&token(2, 20), Duration::from_secs(10));
+        assert_eq!(invitations.majority_for(&token(1, 50)), Majority::Needed);
+        assert_eq!(invitations.majority_for(&token(2, 20)), Majority::Forced);
+        // Nobody asked for this one; the next that somebody asked for finds the others ended.
+        invitations.handle_made(&token(3, 50), Duration::from_secs(10));
+        assert_eq!(invitations.majority_for(&token(3, 50)), Majority::Needed);
+        invitations.ask(Majority::Needed);
+        invitations.handle_made(&token(4, 50), Duration::from_secs(30));
+        assert_eq!(invitations.majority_for(&token(2, 20)), Majority::Needed);
+    }
+}

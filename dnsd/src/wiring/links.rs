@@ -8,6 +8,16 @@ use overlay::join::JoinEvent;
 use overlay::{Event, NodeEvent};
 use std::time::{Duration, Instant};
 
+/// Most inputs that are worked out together, and between two looks at the timers: well below 5 ms.
+pub const BURST: usize = 64;
+
+/// True for what may be worked out together with more of its kind that has come. All else is
+/// handled with nothing left to drain, and drained after.
+#[must_use]
+pub fn may_gather(event: &NodeEvent) -> bool {
+    matches!(event, NodeEvent::Overlay(_))
+}
+
 impl Wiring {
     /// The link thread has said something.
     pub fn handle_node(&mut self, event: NodeEvent, wall: Duration, now: Instant) {

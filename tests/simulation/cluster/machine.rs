@@ -11,7 +11,7 @@ use dnsd::sponsor::Signer;
 use dnsd::stage::Receiver;
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
-use dnsd::wiring::{self, ImportStep, News, Source, Wiring, Work, Worked};
+use dnsd::wiring::{self, BURST, ImportStep, News, Source, Wiring, Work, Worked};
 use overlay::join::{JoinEvent, JoinRequest};
 use overlay::{
     Admit, Command, Incarnation, Join, Last, LinkId, MemberRow, Node, NodeEvent, PeerId, Router,
@@ -213,11 +213,24 @@ impl Machine {
 
     /// The link thread has said something.
     pub(crate) fn hear_node(&mut self, clock: Clock) {
+        // A quick machine finds one input at a time, a slow one many.
+        let burst = if self.random & 1 == 0 { 1 } else { BURST };
+        let mut gathered = 0;
         while let Some(event) = self.to_peer.pop_front() {
+            let may_gather = wiring::may_gather(&event);
+            if !may_gather || gathered == burst {
+                self.drain(clock);
+                gathered = 0;
+            }
             self.look_at(&event);
             self.wiring.handle_node(event, clock.wall, clock.now);
-            self.drain(clock);
+            if may_gather {
+                gathered += 1;
+            } else {
+                self.drain(clock);
+            }
         }
+        self.drain(clock);
     }
 
     /// The peer thread has said something.
@@ -263,10 +276,7 @@ impl Machine {
                 self.look_at_command(&command);
                 return self.to_node.push_back(command);
             }
-            wiring::Act::Aside(work @ Work::Rebase(_)) => Act::Aside(work),
-            wiring::Act::Aside(work) => {
-                return self.wiring.handle_worked(work.run(), clock.wall, clock.now);
-            }
+            wiring::Act::Aside(work) => Act::Aside(work),
             wiring::Act::Write(job) => Act::Write(job),
             wiring::Act::Serve(served) => Act::Serve(served),
             // No VIPs are added here: `simulation/failover` is about these.

@@ -12,7 +12,7 @@ use super::requests::Request;
 use crate::fabric::{Delivery, Fabric, Network};
 use dnsd::disk::Done;
 use dnsd::requests::ClientId;
-use dnsd::wiring::Work;
+use dnsd::wiring::{Work, Worked};
 use effects::who_is_due;
 use overlay::{ClusterId, Command, PeerId, Profile, Token};
 use replication::BlobHash;
@@ -29,6 +29,7 @@ const CLUSTER: ClusterId = ClusterId([7; 16]);
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 
 pub(crate) struct World {
+    pub(crate) seed: u64,
     start: Instant,
     pub(crate) now: Duration,
     queue: BTreeMap<(Duration, u64), Happening>,
@@ -93,6 +94,7 @@ pub(crate) enum Trap {
 enum Inbox {
     Delivery(Delivery),
     Disk(Done),
+    Worked(Worked),
 }
 
 enum Happening {
@@ -135,6 +137,7 @@ impl World {
             stalls: [0, 0, 10][random.usize(0..3)],
         };
         Self {
+            seed,
             start: start(),
             now: Duration::ZERO,
             queue: BTreeMap::new(),
@@ -275,9 +278,7 @@ impl World {
                 self.deliver(number, Inbox::Disk(Done::Log(batch)))?;
             }
             Happening::Aside(_, _, work) => {
-                if let Some(machine) = self.member(number) {
-                    machine.handle_worked(work.run(), clock);
-                }
+                self.deliver(number, Inbox::Worked(work.run()))?;
             }
             Happening::Resume(..) => {
                 self.fabric.set_stalled(number, false);

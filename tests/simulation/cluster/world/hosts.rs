@@ -209,6 +209,9 @@ impl World {
                     self.spring(author, Met::AuthorDiedBeforeCommit);
                 }
             }
+            (Some(Process::Member(machine)), Inbox::Worked(worked)) => {
+                machine.handle_worked(worked, clock);
+            }
             (Some(Process::Joiner(_)) | None, _) => {}
         }
         self.drain(number)
