@@ -7,6 +7,7 @@
 //! ```
 
 use super::packet::register;
+use super::rights::close_first;
 use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::io::clock;
 use crate::vip::address::VipId;
@@ -63,7 +64,8 @@ pub struct Guard {
     settings: GuardSettings,
     shared: Beats,
     child: Option<Child>,
-    hears: Option<Socket>,
+    /// The one socket to it: once its last owner is gone, the guard sees the end.
+    socket: Option<Arc<Socket>>,
     state: GuardState,
     held: BTreeMap<VipId, Holding>,
     restore: Vec<KernelSetting>,
@@ -100,18 +102,18 @@ impl Guard {
             settings,
             shared: Beats::default(),
             child: None,
-            hears: None,
+            socket: None,
             state: GuardState::Unfit("the guard of virtual addresses does not stand".to_owned()),
             held: BTreeMap::new(),
             restore: Vec::new(),
         };
         guard.spawn()?;
-        let socket = guard.hears.as_ref().expect("it was just spawned");
+        let socket = guard.socket.clone().expect("it was just spawned");
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(STAND_TIMEOUT))?;
         let mut says = Vec::new();
         for _ in 0..SAYS_MAX {
-            match hear(socket) {
+            match hear(&socket) {
                 Ok(Some(say)) => {
                     says.push(say.clone());
                     if matches!(say, Say::Stands(_)) {
@@ -165,8 +167,8 @@ impl Guard {
 
     /// Passes on what the guard says, and at last that it has ended. Called within a runtime.
     pub(super) fn listen(&self, pass: impl Fn(Option<Say>) + Send + 'static) -> io::Result<()> {
-        let socket = self.hears.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let socket = register(socket.try_clone()?)?;
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = register(Arc::clone(socket))?;
         tokio::spawn(async move {
             loop {
                 let Ok(mut ready) = socket.readable().await else {
@@ -229,8 +231,9 @@ impl Guard {
             .process_group(0)
             .spawn()?;
         self.child = Some(child);
-        self.hears = Some(mine.try_clone()?);
-        self.shared.0.store(Some(Arc::new(mine)));
+        let mine = Arc::new(close_first(mine));
+        self.socket = Some(Arc::clone(&mine));
+        self.shared.0.store(Some(mine));
         let GuardSettings { lease, alone, .. } = self.settings;
         let record = self.settings.record.clone();
         self.tell(&Tell::Begin {
@@ -241,15 +244,15 @@ impl Guard {
     }
 
     fn tell(&self, tell: &Tell) -> io::Result<()> {
-        let socket = self.hears.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let packet = serde_json::to_vec(tell).expect("all keys are strings");
-        (&*socket).write_all(&packet)
+        (&**socket).write_all(&packet)
     }
 
     /// Ends the connection; the guard cleans up and ends.
     fn end(&mut self) {
         self.shared.0.store(None);
-        if let Some(socket) = self.hears.take() {
+        if let Some(socket) = self.socket.take() {
             // Others may still hold the socket, to hear by it or for a beat under way. It fails
             // if the guard is gone.
             drop(socket.shutdown(Shutdown::Both));

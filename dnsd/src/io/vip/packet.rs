@@ -8,6 +8,7 @@
 use crate::vip::frames::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use std::io;
+use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 
 /// Longest frame that is looked at; all that the filters let through are shorter.
@@ -66,8 +67,8 @@ pub(super) fn open(index: u32, port: u16) -> io::Result<[Socket; 3]> {
 }
 
 /// Has the runtime wait for a socket.
-pub(super) fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
-    // SAFETY: a Socket is the owner of one open descriptor, always the same, until it is dropped.
+pub(super) fn register(socket: Arc<Socket>) -> io::Result<AsyncFd<Arc<Socket>>> {
+    // SAFETY: a Socket owns one open descriptor, always the same, until the last Arc is dropped.
     Ok(unsafe { AsyncFd::register(socket) }?)
 }
 

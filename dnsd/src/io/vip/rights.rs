@@ -1,11 +1,15 @@
 //! What the process may do, and how it is ranked among others.
 #![expect(
     unsafe_code,
-    reason = "priorities, locked memory and ignored signals have no safe form in std"
+    reason = "priorities, locked memory, ignored signals and chosen descriptors have no safe form"
 )]
 
+use socket2::Socket;
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd};
 
+/// Above the descriptors of everything that is slow to close.
+const DESCRIPTOR_HIGH: libc::c_int = 512;
 /// Below zero goes first; root or CAP_SYS_NICE may set it.
 const NICE: libc::c_int = -15;
 /// linux/capability.h
@@ -30,6 +34,22 @@ pub(super) fn go_first() {
     }
     // Without memory the kernel shall end the daemon, not what cleans up after it.
     drop(fs::write("/proc/self/oom_score_adj", "-1000"));
+}
+
+/// Gives a socket a descriptor that is closed early when the process is killed. The kernel closes
+/// from the highest down, and each packet socket takes it a grace period of RCU: with a low
+/// descriptor the guard sees the end of its daemon 40 ms late.
+pub(super) fn close_first(socket: Socket) -> Socket {
+    // SAFETY: fcntl takes numbers only, and what it returns is a new descriptor that nobody else
+    // owns.
+    unsafe {
+        let high = libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, DESCRIPTOR_HIGH);
+        if high < 0 {
+            // So few may be open here that it is late, and all else is the same.
+            return socket;
+        }
+        Socket::from_raw_fd(high)
+    }
 }
 
 /// What the thread lacks to hold addresses, and what to do about it; none if nothing.

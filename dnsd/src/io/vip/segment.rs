@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// The sockets of a link.
 pub(super) struct Segment {
-    sockets: [Arc<AsyncFd<Socket>>; 3],
+    sockets: [Arc<AsyncFd<Arc<Socket>>>; 3],
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -86,11 +86,11 @@ impl Segment {
     pub(super) fn open(index: u32, port: u16, frames: &Sender<(u32, Seen)>) -> io::Result<Self> {
         let [arp, ipv6, ipv4] = packet::open(index, port)?;
         let sockets = [
-            Arc::new(packet::register(arp)?),
-            Arc::new(packet::register(ipv6)?),
-            Arc::new(packet::register(ipv4)?),
+            Arc::new(packet::register(Arc::new(arp))?),
+            Arc::new(packet::register(Arc::new(ipv6))?),
+            Arc::new(packet::register(Arc::new(ipv4))?),
         ];
-        let listen = |socket: &Arc<AsyncFd<Socket>>| {
+        let listen = |socket: &Arc<AsyncFd<Arc<Socket>>>| {
             tokio::spawn(listen(index, Arc::clone(socket), frames.clone()))
         };
         let listeners = sockets.iter().map(listen).collect();
@@ -120,13 +120,13 @@ impl Drop for Segment {
     }
 }
 
-async fn listen(index: u32, socket: Arc<AsyncFd<Socket>>, frames: Sender<(u32, Seen)>) {
+async fn listen(index: u32, socket: Arc<AsyncFd<Arc<Socket>>>, frames: Sender<(u32, Seen)>) {
     let mut frame = vec![0; FRAME_SIZE_MAX];
     loop {
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
-        match ready.try_io(|socket| socket.get_ref().read(&mut frame)) {
+        match ready.try_io(|socket| (&**socket.get_ref()).read(&mut frame)) {
             Ok(Ok(size)) => {
                 if let Some(seen) = frames::parse(&frame[..size]) {
                     // A full queue drops it, as the segment might have.
