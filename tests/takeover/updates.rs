@@ -17,9 +17,15 @@ const RETRY: Duration = Duration::from_millis(500);
 fn check(mut strike: impl FnMut(&mut Stage, usize, &dyn Fn())) {
     let mut stage = Stage::with_vips(3, &[vip(0)]);
     let host = stage.holder(vip(0));
-    let before = serial(&stage, (host + 1) % 3);
     let server = SocketAddr::from((vip(0), 53));
     let client = Requestor::within(&stage.segment.client, server, RETRY);
+    // A client that has never spoken to the VIP would have to ask for its Ethernet address first.
+    let hello = claim_name(2, &name_in_zone("hello"), Ipv4Addr::new(192, 0, 2, 2));
+    until(TAKEOVER, "the client is known", || {
+        client.send(&hello);
+        client.receive()
+    });
+    let before = settled_serial(&stage, (host + 1) % 3, "hello");
     let owner = name_in_zone("once");
     let update = claim_name(1, &owner, Ipv4Addr::new(192, 0, 2, 1));
     strike(&mut stage, host, &|| client.send(&update));
@@ -39,6 +45,15 @@ fn check(mut strike: impl FnMut(&mut Stage, usize, &dyn Fn())) {
     until(TAKEOVER, "the serial has risen by one", || {
         (serial(&stage, (host + 1) % 3) == before + 1).then_some(())
     });
+}
+
+/// The serial at a peer once it has settled the name.
+fn settled_serial(stage: &Stage, peer: usize, name: &str) -> u32 {
+    until(TAKEOVER, "the name is settled", || {
+        let export = stage.peers[peer].ask(&["zone", "export", ORIGIN]);
+        export.contains(name).then_some(())
+    });
+    serial(stage, peer)
 }
 
 fn serial(stage: &Stage, peer: usize) -> u32 {
