@@ -18,6 +18,8 @@ mod gather;
 mod kernel_changes;
 mod quarantine;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use super::address::{VipAddress, VipId};
 use super::assign::Plan;
@@ -143,6 +145,8 @@ pub struct Failover {
     overslept_in: Option<ViewId>,
     is_lone_member: bool,
     is_stopping: bool,
+    /// Nothing is left to hand over: all is given up. The peer still says what the others wait for.
+    is_closing: bool,
     claims: BTreeMap<PeerId, (Incarnation, Claim)>,
     configs: BTreeMap<PeerId, (u64, VipMap)>,
     /// Who last announced each VIP, as far as this peer knows.
@@ -212,8 +216,6 @@ enum Phase {
     Gather(Gather),
     /// All members have the same plan.
     Run(Run),
-    /// It gives everything up, as the peer stops.
-    Closing,
     /// Nothing is held, and nothing will be.
     Closed,
 }
@@ -265,6 +267,8 @@ struct Local {
     blocked_until: Option<Instant>,
     /// Until when another DNS server's hold on it is respected.
     foreign_until: Option<Instant>,
+    /// Until when the segment is not told again because another station claims the VIP.
+    defended_until: Option<Instant>,
 }
 
 impl Local {
@@ -277,7 +281,12 @@ impl Local {
             failed: None,
             blocked_until: None,
             foreign_until: None,
+            defended_until: None,
         }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.want == Kernel::Absent && self.is == Kernel::Absent
     }
 }
 
@@ -325,6 +334,7 @@ impl Failover {
             overslept_in: None,
             is_lone_member: false,
             is_stopping: false,
+            is_closing: false,
             claims: BTreeMap::new(),
             configs: BTreeMap::new(),
             last_held: BTreeMap::new(),
@@ -357,7 +367,7 @@ impl Failover {
         }
         self.stopped.clear();
         self.view = Some(view.clone());
-        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+        if matches!(self.phase, Phase::Closed) {
             return;
         }
         let stored = self.claims_of_view();
@@ -558,7 +568,7 @@ impl Failover {
         match &self.phase {
             Phase::Gather(gather) => dues.push(gather.complain_at),
             Phase::Run(run) => self.run_dues(run, &mut dues),
-            Phase::Idle | Phase::Closing | Phase::Closed => {}
+            Phase::Idle | Phase::Closed => {}
         }
         dues.into_iter().filter(|due| *due > now).min()
     }
@@ -610,7 +620,7 @@ impl Failover {
         self.meet_claims(now);
         self.try_run(now);
         self.run(now);
-        self.try_close();
+        self.try_close(now);
         self.change_next(now);
     }
 
@@ -621,7 +631,13 @@ impl Failover {
         for vip in vips.keys() {
             self.vips.entry(*vip).or_insert_with(Local::new);
         }
+        let changing = self.changing.map(|(vip, _)| vip);
+        self.vips.retain(|vip, local| {
+            vips.contains_key(vip) || changing == Some(*vip) || !local.is_absent()
+        });
         self.fitness.retain(|vip, _| vips.contains_key(vip));
+        self.last_held.retain(|vip, _| vips.contains_key(vip));
+        self.asked.retain(|vip, _| vips.contains_key(vip));
         self.order(Order::Vips(vips));
         self.map_digest = map.digest();
         self.map = map;
@@ -636,7 +652,9 @@ impl Failover {
     /// Ends what has lasted long enough.
     fn expire(&mut self, now: Instant) {
         for local in self.vips.values_mut() {
-            if local.want == Kernel::Ready && local.linger.is_some_and(|until| until <= now) {
+            // A slow driver has not made it ready yet: then the linger has not begun.
+            let is_ready = local.want == Kernel::Ready && local.is == Kernel::Ready;
+            if is_ready && local.linger.is_some_and(|until| until <= now) {
                 local.want = Kernel::Absent;
                 local.linger = None;
             }
@@ -666,7 +684,8 @@ impl Failover {
             .and_then(|local| local.blocked_until)
             .is_some_and(|until| until > now);
         let is_fit = matches!(self.fitness.get(&vip), Some(Ok(())));
-        let may_hold = self.standing == Standing::Yes && !self.is_convalescing();
+        let may_hold =
+            self.standing == Standing::Yes && !self.is_closing && !self.is_convalescing();
         may_hold && is_fit && !is_blocked && !is_vetoed
     }
 

@@ -48,7 +48,11 @@ impl Failover {
             .copied()
             .collect();
         for vip in unfit {
+            let is_closing = self.is_closing;
             let local = self.local(vip);
+            if is_closing && local.linger.is_some() {
+                continue;
+            }
             local.want = Kernel::Absent;
             local.linger = None;
         }
@@ -247,7 +251,7 @@ impl Failover {
         match &self.phase {
             Phase::Gather(gather) => gather.frozen.as_ref(),
             Phase::Run(run) => Some(&run.frozen),
-            Phase::Idle | Phase::Closing | Phase::Closed => None,
+            Phase::Idle | Phase::Closed => None,
         }
     }
 

@@ -130,25 +130,23 @@ impl Failover {
     }
 
     /// Gives everything up once nothing of this peer's is left to move.
-    pub(super) fn try_close(&mut self) {
-        match &self.phase {
-            Phase::Run(run) if self.is_stopping && self.faults != VipFaults::StayOpen => {
-                let mut moves = run.plan.moves.iter();
-                let is_moving =
-                    moves.any(|step| step.from == self.config.me && !self.is_taken(run, step));
-                if is_moving {
-                    return;
-                }
-                for local in self.vips.values_mut() {
-                    if local.linger.is_none() {
-                        local.want = Kernel::Absent;
-                    }
-                }
-                self.phase = Phase::Closing;
-                self.close_if_absent();
+    pub(super) fn try_close(&mut self, now: Instant) {
+        if let Phase::Run(run) = &self.phase
+            && self.is_stopping
+            && self.faults != VipFaults::StayOpen
+        {
+            let mut moves = run.plan.moves.iter();
+            let is_moving =
+                moves.any(|step| step.from == self.config.me && !self.is_taken(run, step));
+            if !is_moving && !self.is_closing {
+                self.is_closing = true;
+                // What lingers is withdrawn by its time.
+                self.withhold(now);
             }
-            Phase::Closing => self.close_if_absent(),
-            _ => {}
+        }
+        let is_absent = self.vips.values().all(|local| local.is == Kernel::Absent);
+        if self.is_closing && is_absent && self.changing.is_none() {
+            self.close();
         }
     }
 
@@ -163,13 +161,6 @@ impl Failover {
         self.asked.remove(&vip);
         if let Phase::Run(run) = &mut self.phase {
             run.filling.insert(vip, Doubt::Yes);
-        }
-    }
-
-    fn close_if_absent(&mut self) {
-        let is_absent = self.vips.values().all(|local| local.is == Kernel::Absent);
-        if is_absent && self.changing.is_none() {
-            self.close();
         }
     }
 
