@@ -19,6 +19,8 @@ mod kernel_changes;
 mod quarantine;
 mod report;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use super::address::{VipAddress, VipId};
 use super::assign::Plan;
@@ -293,6 +295,8 @@ struct Local {
     blocked_until: Option<Instant>,
     /// Until when another DNS server's hold on it is respected.
     foreign_until: Option<Instant>,
+    /// Until when the segment is not told again because another station claims the VIP.
+    defended_until: Option<Instant>,
 }
 
 impl Local {
@@ -305,7 +309,12 @@ impl Local {
             failed: None,
             blocked_until: None,
             foreign_until: None,
+            defended_until: None,
         }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.want == Kernel::Absent && self.is == Kernel::Absent
     }
 }
 
@@ -660,7 +669,13 @@ impl Failover {
         for vip in vips.keys() {
             self.vips.entry(*vip).or_insert_with(Local::new);
         }
+        let changing = self.changing.map(|(vip, _)| vip);
+        self.vips.retain(|vip, local| {
+            vips.contains_key(vip) || changing == Some(*vip) || !local.is_absent()
+        });
         self.fitness.retain(|vip, _| vips.contains_key(vip));
+        self.last_held.retain(|vip, _| vips.contains_key(vip));
+        self.asked.retain(|vip, _| vips.contains_key(vip));
         self.order(Order::Vips(vips));
         self.map_digest = map.digest();
         self.map = map;
@@ -675,7 +690,9 @@ impl Failover {
     /// Ends what has lasted long enough.
     fn expire(&mut self, now: Instant) {
         for local in self.vips.values_mut() {
-            if local.want == Kernel::Ready && local.linger.is_some_and(|until| until <= now) {
+            // A slow driver has not made it ready yet: then the linger has not begun.
+            let is_ready = local.want == Kernel::Ready && local.is == Kernel::Ready;
+            if is_ready && local.linger.is_some_and(|until| until <= now) {
                 local.want = Kernel::Absent;
                 local.linger = None;
             }

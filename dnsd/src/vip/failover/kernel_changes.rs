@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long a VIP that the kernel refused is left alone; doubled with each further time.
 const BLOCKED_MIN: Duration = Duration::from_secs(1);
 const BLOCKED_MAX: Duration = Duration::from_secs(60);
+/// How long a VIP that another station claims is not told of again: the driver tells the segment
+/// several times in this.
+const DEFENDED: Duration = Duration::from_secs(2);
 /// Failures longer ago than this are forgotten.
 const FAILURE_MEMORY: Duration = Duration::from_secs(600);
 
@@ -105,12 +108,19 @@ impl Failover {
         if is_member || self.macs.contains(&theirs) {
             return;
         }
-        self.counters.foreign += 1;
-        self.notice(Notice::Foreign(vip, theirs));
         if mine < theirs {
-            self.order(Order::Announce(vip));
+            // A station that answers each telling with its own would be told for ever.
+            let local = self.local(vip);
+            if local.defended_until.is_none_or(|until| until <= now) {
+                local.defended_until = Some(now + DEFENDED);
+                self.counters.foreign += 1;
+                self.notice(Notice::Foreign(vip, theirs));
+                self.order(Order::Announce(vip));
+            }
             return;
         }
+        self.counters.foreign += 1;
+        self.notice(Notice::Foreign(vip, theirs));
         let local = self.local(vip);
         local.want = Kernel::Absent;
         local.linger = None;

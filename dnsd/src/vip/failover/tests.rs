@@ -1,0 +1,336 @@
+//! One peer whose neighbors are words alone, and whose driver does at once what it is asked for.
+
+use super::*;
+use crate::vip::map::MapChange;
+use overlay::Profile;
+use replication::{Hybrid, Stamp};
+
+const ME: PeerId = PeerId([1; 8]);
+const OTHER: PeerId = PeerId([2; 8]);
+const LIFE: Incarnation = Incarnation(7);
+const MS: Duration = Duration::from_millis(1);
+
+/// A peer that can hold two VIPs, beside one other.
+struct Bench {
+    failover: Failover,
+    now: Instant,
+    /// What it has said and asked for since it was last looked at.
+    said: Vec<Action>,
+}
+
+fn vip(n: u8) -> VipId {
+    VipId([192, 0, 2, n].into())
+}
+
+fn stamp(at: u64) -> Stamp {
+    Stamp {
+        hybrid: Hybrid(at),
+        author: ME,
+    }
+}
+
+fn map(count: u8) -> VipMap {
+    let mut map = VipMap::default();
+    for n in 1..=count {
+        let change = MapChange::Add {
+            addresses: BTreeSet::from([format!("192.0.2.{n}/24").parse().unwrap()]),
+            prefer: None,
+            weight: 1,
+        };
+        map.apply(&change, stamp(n.into())).unwrap();
+    }
+    map
+}
+
+fn view(number: u64, members: &[PeerId]) -> View {
+    View {
+        number,
+        id: ViewId(number),
+        members: members.iter().map(|peer| (*peer, LIFE)).collect(),
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = crate::testing::start();
+        let config = VipConfig {
+            me: ME,
+            name: "me".to_owned(),
+            capacity: 1,
+            patience: Duration::ZERO,
+            timing: VipTiming::of(Profile::Lan),
+        };
+        let mut bench = Self {
+            failover: Failover::new(config, map(2), now),
+            now,
+            said: Vec::new(),
+        };
+        bench.settle();
+        let fit = [vip(1), vip(2)].map(|vip| (vip, Ok(())));
+        bench.report(Report::Can(BTreeMap::from(fit)));
+        bench
+    }
+
+    /// Alone for so long that it holds both.
+    fn holding() -> Self {
+        let mut bench = Self::new();
+        bench.view(1, &[ME]);
+        bench.pass(MS * 5_100);
+        assert_eq!(bench.announced(), [vip(1), vip(2)]);
+        bench
+    }
+
+    fn settle(&mut self) {
+        while let Some(action) = self.failover.poll_action() {
+            self.said.push(action.clone());
+            let report = match action {
+                Action::Order(Order::Change(vip, to)) => Report::Is(vip, to),
+                Action::Order(Order::Ask(vip)) => Report::Segment(vip, Heard::Nobody),
+                _ => continue,
+            };
+            self.failover.handle_report(report, self.now);
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.failover.handle_report(report, self.now);
+        self.settle();
+    }
+
+    fn view(&mut self, number: u64, members: &[PeerId]) {
+        self.failover.handle_view(&view(number, members), self.now);
+        self.settle();
+    }
+
+    /// The other peer claims, as one that can hold both.
+    fn hear(&mut self, view: u64, epoch: u64, announced: &[VipId]) {
+        let claim = Claim {
+            view: ViewId(view),
+            epoch,
+            name: "other".to_owned(),
+            announced: announced.iter().copied().collect(),
+            can: BTreeSet::from([vip(1), vip(2)]),
+            rank: Rank::Well,
+            maturity: Maturity::Mature,
+            capacity: 1,
+            patience: Duration::ZERO,
+            digest: map(2).digest(),
+            macs: BTreeSet::new(),
+            quarantined: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            given: BTreeSet::new(),
+            taken: BTreeSet::new(),
+        };
+        let (failover, now) = (&mut self.failover, self.now);
+        failover.handle_claim(OTHER, LIFE, &claim.encode(), now);
+        self.settle();
+    }
+
+    /// Lets time go by, with every timer in it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.failover.poll_timeout() {
+            if due > end {
+                break;
+            }
+            self.now = due;
+            self.failover.handle_timeout(due);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn announced(&self) -> Vec<VipId> {
+        self.failover.announced().collect()
+    }
+
+    fn claims(&mut self) -> Vec<Claim> {
+        let said = std::mem::take(&mut self.said).into_iter();
+        said.filter_map(|action| match action {
+            Action::Claim(body) => Claim::decode(&body),
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+#[test]
+fn a_peer_that_starts_alone_waits_until_it_is_mature() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME]);
+    bench.pass(MS * 4_900);
+    assert_eq!(bench.announced(), []);
+    bench.pass(MS * 200);
+    assert_eq!(bench.announced(), [vip(1), vip(2)]);
+}
+
+#[test]
+fn words_of_the_view_in_which_it_overslept_give_a_peer_nothing() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(2)]);
+    assert_eq!(bench.announced(), [vip(1)]);
+    bench.failover.handle_stall(bench.now);
+    bench.settle();
+    assert_eq!(bench.announced(), []);
+    // The other said this before it went on without this peer.
+    bench.hear(1, 9, &[vip(2)]);
+    assert_eq!(bench.announced(), []);
+    bench.view(2, &[ME]);
+    bench.pass(MS * 900);
+    assert_eq!(
+        bench.announced(),
+        [],
+        "it is not mature by old words either"
+    );
+    bench.view(3, &[ME, OTHER]);
+    bench.hear(3, 1, &[vip(2)]);
+    assert_eq!(bench.announced(), [vip(1)]);
+}
+
+#[test]
+fn a_claim_of_another_view_or_epoch_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.view(2, &[ME, OTHER]);
+    bench.hear(2, 5, &[vip(2)]);
+    bench.said.clear();
+    let plan = bench
+        .failover
+        .plan()
+        .map(|(_, epoch, plan)| (epoch, plan.clone()));
+    assert!(plan.is_some());
+    bench.hear(1, 9, &[vip(1), vip(2)]);
+    bench.hear(3, 9, &[vip(1), vip(2)]);
+    bench.hear(2, 4, &[vip(1), vip(2)]);
+    let after = bench
+        .failover
+        .plan()
+        .map(|(_, epoch, plan)| (epoch, plan.clone()));
+    assert_eq!(after, plan);
+    assert_eq!(bench.said, []);
+}
+
+#[test]
+fn a_peer_that_closes_does_not_keep_the_others_waiting() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(2)]);
+    bench.failover.stop(bench.now);
+    bench.settle();
+    let epoch = bench.claims().last().unwrap().epoch;
+    bench.hear(1, epoch, &[vip(2)]);
+    let mut other = Claim::decode(&claim_of_other(epoch)).unwrap();
+    other.ready.insert(vip(1));
+    bench
+        .failover
+        .handle_claim(OTHER, LIFE, &other.encode(), bench.now);
+    bench.settle();
+    other.taken.insert(vip(1));
+    bench
+        .failover
+        .handle_claim(OTHER, LIFE, &other.encode(), bench.now);
+    bench.settle();
+    assert_eq!(bench.failover.state(vip(1)), Kernel::Ready, "it lingers");
+    bench.claims();
+    bench.view(2, &[ME, OTHER]);
+    let claims = bench.claims();
+    let said = claims.last().expect("it claims in the new view");
+    assert_eq!((said.view, said.can.len()), (ViewId(2), 0));
+    assert!(!bench.failover.is_closed());
+    bench.pass(MS * 250);
+    assert!(bench.failover.is_closed());
+}
+
+fn claim_of_other(epoch: u64) -> Bytes {
+    let mut bench = Bench::new();
+    bench.failover.config.me = OTHER;
+    bench.view(1, &[OTHER]);
+    let mut claim = bench.claims().pop().unwrap();
+    claim.epoch = epoch;
+    claim.announced.insert(vip(2));
+    claim.maturity = Maturity::Mature;
+    claim.encode()
+}
+
+#[test]
+fn a_vip_that_a_slow_driver_gives_lingers_from_then_on() {
+    let mut bench = Bench::holding();
+    let condition = Condition {
+        is_sick: true,
+        is_stale: false,
+    };
+    bench.failover.set_condition(condition, bench.now);
+    bench.view(2, &[ME, OTHER]);
+    let mut other = Claim::decode(&claim_of_other(1)).unwrap();
+    other.view = ViewId(2);
+    other.announced.insert(vip(1));
+    let (failover, now) = (&mut bench.failover, bench.now);
+    failover.handle_claim(OTHER, LIFE, &other.encode(), now);
+    let actions: Vec<Action> = std::iter::from_fn(|| failover.poll_action()).collect();
+    assert!(actions.contains(&Action::Order(Order::Change(vip(1), Kernel::Ready))));
+    bench.pass(MS * 300);
+    bench.report(Report::Is(vip(1), Kernel::Ready));
+    bench.pass(MS * 190);
+    assert_eq!(bench.failover.state(vip(1)), Kernel::Ready);
+    bench.pass(MS * 20);
+    assert_eq!(bench.failover.state(vip(1)), Kernel::Absent);
+}
+
+#[test]
+fn a_station_that_insists_is_not_answered_for_ever() {
+    let mut bench = Bench::holding();
+    bench.said.clear();
+    let foreign = |mine: u8| Report::Foreign {
+        vip: vip(1),
+        theirs: Mac([5; 6]),
+        mine: Mac([mine; 6]),
+    };
+    for _ in 0..100 {
+        bench.report(foreign(4));
+        bench.pass(MS * 10);
+    }
+    let told = |action: &&Action| **action == Action::Order(Order::Announce(vip(1)));
+    assert_eq!(bench.said.iter().filter(told).count(), 1);
+    bench.pass(MS * 2_000);
+    bench.report(foreign(4));
+    assert_eq!(bench.said.iter().filter(told).count(), 2);
+    assert_eq!(bench.announced(), [vip(1), vip(2)]);
+    bench.report(foreign(6));
+    let given = Action::Order(Order::Change(vip(1), Kernel::Absent));
+    assert!(bench.said.contains(&given), "the lower address keeps it");
+}
+
+#[test]
+fn vips_that_are_gone_leave_nothing_behind() {
+    let mut bench = Bench::holding();
+    for at in 10..200 {
+        let mut next = bench.failover.map.clone();
+        let address = format!("2001:db8::{at:x}");
+        let change = MapChange::Add {
+            addresses: BTreeSet::from([format!("{address}/64").parse().unwrap()]),
+            prefer: None,
+            weight: 1,
+        };
+        next.apply(&change, stamp(at * 2)).unwrap();
+        bench.failover.set_map(next.clone(), bench.now);
+        bench.settle();
+        let gone = VipId(address.parse().unwrap());
+        let fit = [vip(1), vip(2), gone].map(|vip| (vip, Ok(())));
+        bench.report(Report::Can(BTreeMap::from(fit)));
+        assert!(bench.announced().contains(&gone));
+        next.apply(&MapChange::Remove(gone), stamp(at * 2 + 1))
+            .unwrap();
+        bench.failover.set_map(next, bench.now);
+        bench.settle();
+        bench.pass(MS * 300);
+    }
+    let failover = &bench.failover;
+    for size in [
+        failover.vips.len(),
+        failover.last_held.len(),
+        failover.asked.len(),
+        failover.since.len(),
+    ] {
+        assert!(size <= 3, "{size}");
+    }
+}
