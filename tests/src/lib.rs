@@ -15,7 +15,6 @@ pub mod deadline;
 pub mod figures;
 pub mod fuzz;
 pub mod namespace;
-pub mod namespaces;
 pub mod question;
 mod raw;
 pub mod relay;

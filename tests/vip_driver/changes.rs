@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use tempfile::tempdir;
 use tests::deadline::until;
-use tests::namespaces::Segment;
+use crate::bridge::Segment;
 
 /// Both families behave the same.
 const VIPS: [(&str, &str); 2] = [

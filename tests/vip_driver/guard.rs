@@ -5,15 +5,15 @@ use dnsd::vip::kernel::{Kernel, Unfit};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 use tests::deadline::until;
-use tests::namespaces::{Segment, enter, signal};
+use crate::bridge::{Segment, signal};
 
 const GROUP: [&str; 2] = ["192.0.2.53/24", "2001:db8::53/64"];
 const ADDRESSES: [&str; 2] = ["192.0.2.53", "2001:db8::53"];
-/// Says to the test below that it is a daemon: a namespace, a directory, a lease in milliseconds.
+/// Says to the test below that it is a daemon: a directory, a lease in milliseconds.
 const VICTIM: &str = "VIP_DRIVER_VICTIM";
 /// Short, as nothing else than its end is waited for.
 const LEASE_SHORT: Duration = Duration::from_millis(200);
@@ -25,9 +25,8 @@ fn a_daemon_for_the_others() {
         return;
     };
     let words: Vec<&str> = told.split(' ').collect();
-    enter(words[0]);
-    let lease = Duration::from_millis(words[2].parse().unwrap());
-    let mut host = Host::start_here(settings(Path::new(words[1])), lease);
+    let lease = Duration::from_millis(words[1].parse().unwrap());
+    let mut host = Host::start_here(settings(Path::new(words[0])), lease);
     let vip = host.vip(&GROUP);
     host.bring(vip, Kernel::Ready);
     host.bring(vip, Kernel::Announced);
@@ -47,13 +46,11 @@ struct Victim {
 
 impl Victim {
     fn start(segment: &Segment, data: &Path, lease: Duration) -> Self {
-        let told = format!(
-            "{} {} {}",
-            segment.host(1),
-            data.display(),
-            lease.as_millis()
-        );
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let told = format!("{} {}", data.display(), lease.as_millis());
+        let program = std::env::current_exe().unwrap();
+        let mut child = segment
+            .host(1)
+            .command(program.to_str().unwrap())
             .args(["--exact", "guard::a_daemon_for_the_others", "--nocapture"])
             .env(VICTIM, told)
             .stdout(Stdio::piped())

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tests::daemon::dnsd;
-use tests::namespaces::Segment;
+use crate::bridge::Segment;
 
 /// For what takes milliseconds, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

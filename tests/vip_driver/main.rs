@@ -7,6 +7,7 @@
     reason = "tests stop at what does not hold"
 )]
 
+mod bridge;
 mod changes;
 mod exec;
 mod guard;

@@ -4,7 +4,7 @@ use crate::host::{Host, SOON, Server, mac, neighbor};
 use dnsd::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use tempfile::tempdir;
 use tests::deadline::until;
-use tests::namespaces::Segment;
+use crate::bridge::Segment;
 
 const VIPS: [(&str, &str); 2] = [
     ("192.0.2.53", "192.0.2.53/24"),
