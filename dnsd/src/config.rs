@@ -176,6 +176,9 @@ impl ServeConfig {
 impl VipSetup {
     fn new(settings: VipSettings) -> Result<Self, Contradiction> {
         let driver = match (settings.driver.unwrap_or_default(), settings.command) {
+            (DriverKind::Exec, Some(command)) if command.is_relative() => {
+                return Err(Contradiction::RelativeCommand);
+            }
             (DriverKind::Exec, Some(command)) => VipDriver::Exec(command),
             (DriverKind::Exec, None) => return Err(Contradiction::ExecWithoutCommand),
             (_, Some(_)) => return Err(Contradiction::CommandWithoutExec),
@@ -210,6 +213,8 @@ pub enum Contradiction {
     ExecWithoutCommand,
     /// A `vip.command` that no driver runs.
     CommandWithoutExec,
+    /// A `vip.command` that depends on where a process stands.
+    RelativeCommand,
 }
 
 impl fmt::Display for Contradiction {
@@ -235,6 +240,9 @@ impl fmt::Display for Contradiction {
             ),
             Self::CommandWithoutExec => {
                 f.write_str("a VIP command is only run by the driver exec: --vip-driver exec")
+            }
+            Self::RelativeCommand => {
+                f.write_str("the VIP command needs its whole path: the guard runs it from /")
             }
         }
     }
@@ -944,6 +952,8 @@ mod tests {
         assert!(config(&join, "set-aside-corrupt-store = true").is_ok());
         check("[vip]\ndriver = 'exec'", Contradiction::ExecWithoutCommand);
         check("[vip]\ncommand = 'x'", Contradiction::CommandWithoutExec);
+        let relative = "[vip]\ndriver = 'exec'\ncommand = 'x'";
+        check(relative, Contradiction::RelativeCommand);
     }
 
     #[test]

@@ -19,7 +19,9 @@ impl Segment {
         let namespace = |role: String| Namespace::new(&format!("d{count}-{role}"));
         let segment = Self {
             bridge: namespace("br".to_owned()),
-            hosts: (1..=hosts).map(|host| namespace(host.to_string())).collect(),
+            hosts: (1..=hosts)
+                .map(|host| namespace(host.to_string()))
+                .collect(),
         };
         segment.in_bridge("link add br0 type bridge forward_delay 0 mcast_snooping 0");
         segment.in_bridge("link set br0 up");

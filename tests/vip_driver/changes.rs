@@ -1,5 +1,6 @@
 //! What a change does to the kernel and to the segment.
 
+use crate::bridge::Segment;
 use crate::host::{Client, Host, SOON, Server, forget_neighbors, neighbor, settings, stands};
 use dnsd::io::vip::{Kind, start};
 use dnsd::vip::kernel::{Kernel, Order, Report, Unfit};
@@ -7,7 +8,6 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 use tempfile::tempdir;
 use tests::deadline::until;
-use crate::bridge::Segment;
 
 /// Both families behave the same.
 const VIPS: [(&str, &str); 2] = [

@@ -1,5 +1,6 @@
 //! What becomes of addresses when the daemon dies, hangs, or dies together with its guard.
 
+use crate::bridge::{Segment, signal};
 use crate::host::{Host, LEASE, SOON, settings, stands};
 use dnsd::vip::kernel::{Kernel, Unfit};
 use std::fs;
@@ -9,7 +10,6 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
 use tests::deadline::until;
-use crate::bridge::{Segment, signal};
 
 const GROUP: [&str; 2] = ["192.0.2.53/24", "2001:db8::53/64"];
 const ADDRESSES: [&str; 2] = ["192.0.2.53", "2001:db8::53"];

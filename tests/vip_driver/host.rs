@@ -1,5 +1,6 @@
 //! A driver in a namespace, and what the tests ask of it.
 
+use crate::bridge::Segment;
 use dnsd::io::vip::{Alone, Beats, Guard, GuardSettings, Handle, Kind, RECORD, Settings, start};
 use dnsd::vip::address::{VipAddress, VipId, group_id};
 use dnsd::vip::kernel::{Heard, Kernel, Mac, Order, Report, Unfit};
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tests::daemon::dnsd;
-use crate::bridge::Segment;
 
 /// For what takes milliseconds, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(20);

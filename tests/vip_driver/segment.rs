@@ -1,10 +1,10 @@
 //! What is asked of a segment, and what is heard there.
 
+use crate::bridge::Segment;
 use crate::host::{Host, SOON, Server, mac, neighbor};
 use dnsd::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use tempfile::tempdir;
 use tests::deadline::until;
-use crate::bridge::Segment;
 
 const VIPS: [(&str, &str); 2] = [
     ("192.0.2.53", "192.0.2.53/24"),

@@ -116,6 +116,12 @@ impl AddressDriver {
         }
     }
 
+    /// Takes everything away, and drives nothing any more.
+    pub fn stop(&mut self) {
+        self.self_checks = None;
+        self.stage = Stage::Failed;
+    }
+
     /// The start has come to its end.
     pub fn handle_started(&mut self, started: io::Result<Running>) {
         let running = match started {

@@ -177,6 +177,7 @@ impl Driver {
     /// Runs until it is stopped.
     pub fn run(mut self, inputs: &Receiver<Input>) -> End {
         self.drain();
+        self.tick_due = clock::now();
         loop {
             let now = clock::now();
             let wake = self.wake(now);
@@ -186,7 +187,7 @@ impl Driver {
                 Err(RecvTimeoutError::Disconnected) => return End::Stopped,
             };
             let mut turn = Turn::begin(clock::now());
-            self.look_for_stall(wake);
+            self.look_for_stall();
             if let Some(input) = first {
                 self.handle_in_turn(input, &mut turn);
                 for _ in 1..BURST {
@@ -253,12 +254,13 @@ impl Driver {
         }
     }
 
-    /// A thread that should have woken long ago was stopped, or starved: others may have taken
-    /// what this peer announces.
-    fn look_for_stall(&mut self, wake: Instant) {
+    /// A thread that should have woken long ago was stopped, starved, or had too much to do at
+    /// once: others may have taken what this peer announces.
+    fn look_for_stall(&mut self) {
         let (wall, now) = (clock::wall(), clock::now());
-        let late = now.saturating_duration_since(wake);
+        let late = now.saturating_duration_since(self.tick_due);
         if late > self.lease {
+            self.tick_due = now;
             self.wiring.handle_stall(late, wall, now);
             self.drain();
         }
@@ -309,6 +311,7 @@ impl Driver {
     }
 
     fn handle_time(&mut self) {
+        self.look_for_stall();
         let (wall, now) = (clock::wall(), clock::now());
         if now >= self.tick_due {
             self.tick += 1;
@@ -414,6 +417,8 @@ impl Driver {
 
     /// Tells the neighbors, and ends the threads that this one feeds.
     fn finish(&mut self) {
+        // Whoever says that it stops announces nothing any more.
+        self.addresses.stop();
         self.say(Command::Stop);
         if let Some(links) = self.links.take() {
             links.stop();

@@ -6,8 +6,8 @@ use super::driver::{Client, Driver};
 use crate::admin::{Done, Request, VipTarget};
 use crate::config::PeerRef;
 use crate::requests::Answer;
-use crate::vip::address::VipId;
-use crate::vip::map::{Drained, MapChange, VipMap};
+use crate::vip::address::{GROUP_MAX, VipAddress, VipId};
+use crate::vip::map::{Drained, MapChange, VipMap, WEIGHT_MAX};
 use crate::vip::status::Vips;
 use overlay::PeerId;
 use std::collections::BTreeSet;
@@ -76,10 +76,16 @@ impl Driver {
 
     fn checked_add(
         &self,
-        addresses: Vec<crate::vip::address::VipAddress>,
+        addresses: Vec<VipAddress>,
         prefer: Option<String>,
         weight: u16,
     ) -> Result<MapChange, String> {
+        if addresses.is_empty() || addresses.len() > GROUP_MAX {
+            return Err(format!("a VIP has 1 to {GROUP_MAX} addresses"));
+        }
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            return Err(format!("a weight is a number from 1 to {WEIGHT_MAX}"));
+        }
         let distinct: BTreeSet<IpAddr> = addresses.iter().map(|vip| vip.address).collect();
         if distinct.len() != addresses.len() {
             return Err("an address is named twice".to_owned());

@@ -151,7 +151,9 @@ pub struct Failover {
     /// What the driver says can be held here.
     fitness: BTreeMap<VipId, Result<(), Unfit>>,
     macs: BTreeSet<Mac>,
+    /// What the heartbeats say.
     standing: Standing,
+    may_stand: bool,
     is_barred: bool,
     is_unheard: bool,
     maturity: Maturity,
@@ -356,6 +358,7 @@ impl Failover {
             fitness: BTreeMap::new(),
             macs: BTreeSet::new(),
             standing: Standing::Yes,
+            may_stand: true,
             is_barred: false,
             is_unheard: false,
             maturity: Maturity::Immature,
@@ -441,7 +444,8 @@ impl Failover {
         let Some(claim) = Claim::decode(body) else {
             return;
         };
-        if of == self.config.me {
+        let is_absurd = claim.epoch > self.epoch.saturating_add(EPOCHS_AHEAD_MAX);
+        if of == self.config.me || is_absurd {
             return;
         }
         self.note_held(of, &claim);
@@ -703,9 +707,13 @@ impl Failover {
 
     fn judge_standing(&mut self) {
         let is_unheard = self.is_unheard && self.faults != VipFaults::StandUnheard;
-        let standing = match self.is_barred || is_unheard {
-            true => Standing::No,
-            false => Standing::Yes,
+        // A deaf peer hears nobody, so it must not make others believe that they are unheard.
+        let mut fitness = self.fitness.values();
+        let is_deaf = fitness.any(|fit| matches!(fit, Err(Unfit::Deaf(_))));
+        self.may_stand = !self.is_barred && !is_unheard;
+        let standing = match self.may_stand && !is_deaf {
+            true => Standing::Yes,
+            false => Standing::No,
         };
         if standing != self.standing {
             self.standing = standing;
@@ -722,9 +730,7 @@ impl Failover {
             .and_then(|local| local.blocked_until)
             .is_some_and(|until| until > now);
         let is_fit = matches!(self.fitness.get(&vip), Some(Ok(())));
-        let may_hold = self.standing == Standing::Yes
-            && self.closing == Closing::No
-            && !self.is_convalescing();
+        let may_hold = self.may_stand && self.closing == Closing::No && !self.is_convalescing();
         may_hold && is_fit && !is_blocked && !is_vetoed
     }
 
@@ -813,6 +819,8 @@ impl Failover {
     }
 }
 
+/// No view sees so many epochs: a claim that is further ahead is a liar's.
+const EPOCHS_AHEAD_MAX: u64 = 1 << 32;
 /// A driver that has not answered a question for so long has lost it.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
 /// What the segment said counts for so long.

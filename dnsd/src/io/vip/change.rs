@@ -305,6 +305,10 @@ impl Netlink {
     /// Writes the settings as they were.
     pub(super) fn restore_settings(&mut self) {
         for setting in std::mem::take(&mut self.record.settings) {
+            if !setting.is_ours() {
+                warn!(path = %setting.path.display(), "no setting that this daemon changes: left");
+                continue;
+            }
             match fs::write(&setting.path, &setting.value) {
                 // The interface is gone.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

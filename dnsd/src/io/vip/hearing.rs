@@ -146,7 +146,15 @@ impl Netlink {
             }
             // Somebody may answer again though nobody else speaks.
             State::Deaf => {
-                for (address, mac) in self.who_answers(index).await {
+                let asked = self.who_answers(index).await;
+                if asked.is_empty() {
+                    // There is nobody whose silence could say anything.
+                    if let Some(hearing) = self.hearing.get_mut(&index) {
+                        hearing.state = State::Heard;
+                    }
+                    self.tell_can();
+                }
+                for (address, mac) in asked {
                     self.ask_one(index, address, mac);
                 }
             }

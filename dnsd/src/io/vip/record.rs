@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// The name of the file in a data directory.
 pub const RECORD: &str = "vips.json";
@@ -32,8 +33,12 @@ impl Record {
         };
         match fs::read(path) {
             Ok(text) => {
-                // A half-written one cannot be: it is renamed into its place.
-                let record: Self = serde_json::from_slice(&text)?;
+                let Ok(record) = serde_json::from_slice::<Self>(&text) else {
+                    // It is renamed into its place whole, so only a loss of power tears it, and
+                    // nothing that it lists outlives that.
+                    warn!(file = %path.display(), "the list of virtual addresses is torn: ignored");
+                    return Ok(fresh);
+                };
                 Ok(if record.boot == fresh.boot {
                     record
                 } else {

@@ -4,7 +4,7 @@ use crate::vip::ground::Place;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The packet that says that the main loop goes on; all others are JSON.
@@ -83,4 +83,17 @@ pub(super) struct KernelSetting {
     pub(super) path: PathBuf,
     /// What it held.
     pub(super) value: String,
+}
+
+impl KernelSetting {
+    /// True for what this daemon changes: a file on disk must not make it write anything else.
+    pub(super) fn is_ours(&self) -> bool {
+        let name = self.path.file_name();
+        let is_known = name.is_some_and(|name| name == "arp_ignore" || name == "arp_announce");
+        let interface = self.path.parent();
+        // A path that ends in `..` has no file name.
+        let is_interface = interface.is_some_and(|path| path.file_name().is_some());
+        let base = interface.and_then(Path::parent);
+        is_known && is_interface && base == Some(Path::new("/proc/sys/net/ipv4/conf"))
+    }
 }

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// A driver that is slower than this is not waited for.
-const PATIENCE_MAX: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE_MAX: Duration = Duration::from_secs(30);
 
 impl Failover {
     /// What the members plan from has changed here: all claims are made anew.
     pub(super) fn gather_anew(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Gather(_) | Phase::Run(_)) {
-            self.epoch += 1;
+            self.epoch = self.epoch.saturating_add(1);
             self.gather(now);
         }
     }

@@ -102,8 +102,12 @@ impl Failover {
         if self.state(vip) != Kernel::Announced {
             return;
         }
-        let claims = self.claims_of_view();
-        let is_member = claims.values().any(|claim| claim.macs.contains(&theirs));
+        // Their claim in this view may not be here yet; their Ethernet addresses do not change.
+        let view = self.view.iter().flat_map(|view| &view.members);
+        let claims = view.filter_map(|(peer, _)| self.claims.get(peer));
+        let is_member = claims
+            .into_iter()
+            .any(|(_, claim)| claim.macs.contains(&theirs));
         // Members settle it by their claims.
         if is_member || self.macs.contains(&theirs) {
             return;

@@ -43,8 +43,9 @@ impl Quarantine {
         Some(lasts)
     }
 
-    /// Another member says that the peer is quarantined until then.
-    pub(super) fn merge(&mut self, peer: PeerId, until: Instant) {
+    /// Another member says that the peer is quarantined for so much longer.
+    pub(super) fn merge(&mut self, peer: PeerId, left: Duration, now: Instant) {
+        let until = now + left.min(LASTS_MAX);
         self.peers.entry(peer).or_default().extend(until);
     }
 

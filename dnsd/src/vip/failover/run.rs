@@ -1,10 +1,11 @@
 //! Run: holes are filled, and what is to change hands does so in three steps.
 
+use super::gather::PATIENCE_MAX;
 use super::{
     ANSWER_FRESH, Asked, Closing, Doubt, Failover, Gather, LastHeld, Notice, Phase, Run, VipFaults,
 };
 use crate::vip::address::VipId;
-use crate::vip::assign::{Move, Turn, assign};
+use crate::vip::assign::{Move, Reason, Turn, assign};
 use crate::vip::claim::{Claim, Maturity};
 use crate::vip::kernel::{Heard, Kernel, Order};
 use crate::vip::map::VipMap;
@@ -34,7 +35,9 @@ impl Failover {
             .values()
             .any(|claim| claim.maturity == Maturity::Mature);
         for (peer, left) in stated {
-            self.quarantine.merge(peer, now + left);
+            if self.is_member(peer) {
+                self.quarantine.merge(peer, left, now);
+            }
         }
         if is_mature && !self.is_convalescing() {
             // The others know it by the same rule.
@@ -58,9 +61,15 @@ impl Failover {
                     self.order(Order::Announce(*vip));
                 }
             }
-            self.last_held.insert(*vip, LastHeld::By(*holder));
+            // Whoever is to fill a hole may find that another station fills it already.
+            if !plan.fills.contains_key(vip) {
+                self.last_held.insert(*vip, LastHeld::By(*holder));
+            }
         }
-        self.note_uncovered(&map, &plan.holders, now);
+        for vip in plan.fills.keys() {
+            self.last_held.remove(vip);
+        }
+        self.note_uncovered(&map, &plan.holders, &plan.reasons, now);
         self.phase = Phase::Run(Run {
             frozen,
             plan,
@@ -85,6 +94,11 @@ impl Failover {
         }
         self.note_given();
         for step in moves {
+            let from = self.claim_of(step.from);
+            if from.is_some_and(|claim| claim.given.contains(&step.vip)) {
+                // It is about to be announced there, whatever is heard of it.
+                self.last_held.insert(step.vip, LastHeld::By(step.to));
+            }
             if step.from == self.config.me {
                 self.hand_over(step, now);
             }
@@ -93,6 +107,7 @@ impl Failover {
             }
         }
         self.note_given();
+        self.note_filled();
         self.note_holders(now);
     }
 
@@ -201,7 +216,10 @@ impl Failover {
         }
         match self.last_held.get(&vip) {
             Some(LastHeld::Given) => Doubt::No,
-            Some(LastHeld::By(peer)) if self.is_member(*peer) => Doubt::No,
+            // What this peer lost in a view of its own, others may have taken.
+            Some(LastHeld::By(peer)) if *peer != self.config.me && self.is_member(*peer) => {
+                Doubt::No
+            }
             Some(LastHeld::By(_)) | None => Doubt::Yes,
         }
     }
@@ -263,6 +281,30 @@ impl Failover {
         if is_news {
             self.counters.foreign += 1;
             self.notice(Notice::Foreign(vip, mac));
+        }
+    }
+
+    /// Says what holes this peer has filled, once for all of them.
+    fn note_filled(&mut self) {
+        let Phase::Run(run) = &self.phase else { return };
+        let fills = run.plan.fills.iter();
+        let own = fills.filter(|(_, peer)| **peer == self.config.me);
+        let own: Vec<VipId> = own.map(|(vip, _)| *vip).collect();
+        let is_under_way = own.iter().any(|vip| {
+            let local = self.vips.get(vip);
+            local.is_some_and(|local| local.want == Kernel::Announced && local.is != local.want)
+        });
+        let announced = own
+            .iter()
+            .filter(|vip| self.state(**vip) == Kernel::Announced);
+        let taken = &run.frozen.claim.taken;
+        let filled: Vec<VipId> = announced
+            .filter(|vip| !taken.contains(vip))
+            .copied()
+            .collect();
+        if !is_under_way && !filled.is_empty() {
+            self.frozen_mut().claim.taken.extend(filled);
+            self.say_claim();
         }
     }
 
@@ -352,13 +394,21 @@ impl Failover {
             claim.map_or(Duration::ZERO, |claim| claim.patience)
         });
         let patience = patience.into_iter().max().unwrap_or_default();
+        let patience = patience.min(PATIENCE_MAX);
         self.due_of(run, step) + self.config.timing.handover_limit + patience * 2
     }
 
     /// Remembers since when each VIP is where it is.
     fn note_holders(&mut self, now: Instant) {
         let Phase::Run(run) = &self.phase else { return };
-        let holders = run.plan.holders.iter().map(|(vip, holder)| {
+        let is_filled = |vip: &VipId, holder: &PeerId| {
+            let claim = self.claim_of(*holder);
+            !run.plan.fills.contains_key(vip)
+                || claim.is_some_and(|claim| claim.taken.contains(vip))
+        };
+        let holders = run.plan.holders.iter();
+        let holders = holders.filter(|(vip, holder)| is_filled(vip, holder));
+        let holders = holders.map(|(vip, holder)| {
             let mut moves = run.plan.moves.iter();
             let moved = moves.find(|step| step.vip == *vip && self.is_taken(run, step));
             (*vip, moved.map_or(*holder, |step| step.to))
@@ -375,11 +425,21 @@ impl Failover {
         }
     }
 
-    fn note_uncovered(&mut self, map: &VipMap, holders: &BTreeMap<VipId, PeerId>, now: Instant) {
+    fn note_uncovered(
+        &mut self,
+        map: &VipMap,
+        holders: &BTreeMap<VipId, PeerId>,
+        reasons: &BTreeMap<VipId, Reason>,
+        now: Instant,
+    ) {
         let vips = map.vips().into_keys();
         let uncovered: BTreeSet<VipId> = vips.filter(|vip| !holders.contains_key(vip)).collect();
+        // A driver that has just started has said nothing yet.
+        let is_known = !self.fitness.is_empty();
         for vip in uncovered.difference(&self.uncovered.clone()) {
-            self.notice(Notice::Uncovered(*vip));
+            if is_known && reasons.get(vip) == Some(&Reason::NobodyCan) {
+                self.notice(Notice::Uncovered(*vip));
+            }
         }
         self.uncovered_before = self.uncovered_time(now);
         self.uncovered_at = now;
