@@ -7,10 +7,10 @@
 use super::checks::{Checks, numbers};
 use super::machine::{Card, Driver};
 use super::schedule::{addresses, bounds, start};
-use super::world::{Seen, Setting, Stall, Where, World};
+use super::world::{Seen, Setting, Stall, Where, World, name};
 use crate::fabric::Network;
 use dnsd::vip::address::VipId;
-use dnsd::vip::failover::{Condition, VipFaults};
+use dnsd::vip::failover::VipFaults;
 use dnsd::vip::kernel::Kernel;
 use dnsd::vip::map::{Drained, MapChange};
 use dnsd::vip::timing::Asks;
@@ -176,30 +176,31 @@ pub(super) fn death_and_return(seed: u64) -> Result<(), String> {
     }
 }
 
-/// Two sides whose peers are sick both announce all, and one that is well has just started: when
-/// they meet, the winner of each VIP hands it to that one, while the loser is slow to let go.
-pub(super) fn three_sides(seed: u64, faults: VipFaults) -> Result<(), String> {
+/// Two sides announce all VIPs. One has learnt that they are to go to a peer of the other: when the
+/// sides meet, the winner of a VIP hands it on at once, while the loser is slow to let go.
+pub(super) fn handed_on_at_once(seed: u64, faults: VipFaults) -> Result<(), String> {
     let mut trial = Trial::at_rest(seed, 3, Profile::Lan, Asks::No, faults)?;
-    trial.world.kill(2);
-    for number in [0, 1] {
-        let condition = Condition {
-            is_sick: true,
-            is_stale: false,
-        };
-        trial.world.set_condition(number, condition);
-    }
-    trial.part(0);
+    trial.part(1);
     trial.run_for(MS * 1_000)?;
-    trial.part(2);
-    trial.world.start_peer(2);
-    trial.run_for(MS * 100)?;
+    let world = &mut trial.world;
+    let vips: Vec<VipId> = world.machines[1].announced().collect();
+    for (number, vip) in (0..VIPS).zip(vips) {
+        let to_the_third = MapChange::Add {
+            addresses: addresses(number),
+            prefer: Some(name(2)),
+            weight: 1,
+        };
+        world.change_map(1, to_the_third);
+        world.change_map(1, MapChange::Away(vip, Some(world.peers[0].id)));
+    }
+    trial.run_for(MS * 1_000)?;
     trial.world.machines[1].slowness = 20;
     trial.world.join();
     trial.run_for(WATCHED)?;
     let holders: BTreeSet<usize> = trial.holders().into_values().collect();
     match holders == BTreeSet::from([2]) {
         true => Ok(()),
-        false => Err(format!("held by {holders:?}, not by the one that is well")),
+        false => Err(format!("held by {holders:?}, not by the preferred one")),
     }
 }
 
