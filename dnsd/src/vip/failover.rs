@@ -194,20 +194,16 @@ pub enum VipFaults {
     None,
     /// The claim is stated while the kernel still changes.
     FreezeAtOnce,
-    /// The claim states what is wanted, not what the kernel does.
-    ClaimWanted,
     /// Holes are filled before all claims are here.
     FillEarly,
     /// The next holder does not wait until the VIP is given.
     TakeBeforeGiven,
     /// A move does not wait for those that lost the VIP when two sides met.
     HolderGivesAlone,
-    /// A holder lets go before the next one is ready.
-    LetGoUnready,
+    /// What is given is withdrawn at once: clients that have not heard of it are not served.
+    NoLinger,
     /// Of two that announce one VIP both keep it.
     KeepConflict,
-    /// Of two that announce one VIP the one that its own map prefers keeps it.
-    ConflictByOwnMap,
     /// Who keeps a VIP that two announced does not tell the segment again.
     NoSecondTelling,
     /// A stopping peer does not close before it leaves.

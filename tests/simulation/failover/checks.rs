@@ -352,11 +352,14 @@ fn is_served_evenly(world: &World, members: &[usize]) -> Result<(), String> {
     let mut load: BTreeMap<usize, u64> = members.iter().map(|n| (*n, 0)).collect();
     let mut placed = Vec::new();
     for (vip, row) in &vips {
-        let able: Vec<usize> = members
+        // In the end every machine is fit for every VIP.
+        let able = members;
+        let unfit = able
             .iter()
-            .copied()
-            .filter(|n| claims[&world.peers[*n].id].can.contains(vip))
-            .collect();
+            .find(|n| !claims[&world.peers[**n].id].can.contains(vip));
+        if let Some(unfit) = unfit {
+            return Err(format!("{vip} cannot be at {unfit}"));
+        }
         let holders: Vec<usize> = members
             .iter()
             .copied()
@@ -365,17 +368,14 @@ fn is_served_evenly(world: &World, members: &[usize]) -> Result<(), String> {
         if is_respected(world, members, *vip) && holders.is_empty() {
             continue;
         }
-        if holders.len() != usize::from(!able.is_empty()) {
-            return Err(format!(
-                "{vip} is announced by {holders:?}, able are {able:?}"
-            ));
+        if holders.len() != 1 {
+            return Err(format!("{vip} is announced by {holders:?}"));
         }
-        let Some(holder) = holders.first().copied() else {
-            continue;
-        };
+        let holder = holders[0];
         let lowest = able.iter().map(|n| rank(*n, *vip)).min();
         let fit: BTreeSet<usize> = able
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|n| Some(rank(*n, *vip)) == lowest)
             .collect();
         if !fit.contains(&holder) {

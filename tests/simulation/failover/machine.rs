@@ -15,6 +15,8 @@ pub(super) struct Machine {
     pub(super) announcements: u64,
     announcing: BTreeMap<VipId, u64>,
     pub(super) card: Card,
+    /// How many times longer than others' its driver takes.
+    pub(super) slowness: u32,
     /// The guard takes away what is announced, as no beat comes.
     pub(super) is_guard_raised: bool,
     /// Raised when the guard is to act or no more, so that an earlier plan of it ends.
@@ -55,6 +57,7 @@ impl Machine {
             announcements: 0,
             announcing: BTreeMap::new(),
             card: Card::Well,
+            slowness: 1,
             is_guard_raised: false,
             guard_round: 0,
             change: None,

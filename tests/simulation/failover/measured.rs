@@ -7,7 +7,7 @@
 use super::checks::{Checks, numbers};
 use super::machine::{Card, Driver};
 use super::schedule::{addresses, bounds, start};
-use super::world::{Seen, Setting, Stall, Where, World};
+use super::world::{Seen, Setting, Stall, Where, World, name};
 use crate::fabric::Network;
 use dnsd::vip::address::VipId;
 use dnsd::vip::failover::VipFaults;
@@ -62,6 +62,8 @@ pub(super) struct Figures {
     pub(super) moved: usize,
     /// VIPs that the peer that the event befell announced before.
     pub(super) held: usize,
+    /// VIPs that it announces in the end.
+    pub(super) kept: usize,
 }
 
 pub(super) struct Trial {
@@ -143,7 +145,63 @@ pub(super) fn measure(
         double: watch.double.values().max().copied().unwrap_or_default(),
         moved,
         held,
+        kept: trial.world.machines[victim].announced().count(),
     })
+}
+
+/// A peer is killed, and comes back later: which VIPs move, and which again.
+pub(super) fn death_and_return(seed: u64) -> Result<(), String> {
+    let count = 2 + seed as usize % 4;
+    let mut trial = Trial::at_rest(seed, count, Profile::Lan, Asks::Yes, VipFaults::None)?;
+    let victim = trial.world.random.usize(0..count);
+    let before = trial.holders();
+    trial.world.kill(victim);
+    trial.run_for(WATCHED)?;
+    let between = trial.holders();
+    for (vip, holder) in &before {
+        if *holder != victim && between.get(vip) != Some(holder) {
+            return Err(format!("{vip} left {holder} though {victim} died"));
+        }
+    }
+    trial.world.start_peer(victim);
+    trial.run_for(WATCHED)?;
+    let after = trial.holders();
+    let moved = between
+        .iter()
+        .filter(|(vip, holder)| after.get(vip) != Some(holder));
+    let (moved, due) = (moved.count(), usize::from(VIPS) / count);
+    match moved == due {
+        true => Ok(()),
+        false => Err(format!("{moved} VIPs moved when it came back, not {due}")),
+    }
+}
+
+/// Two sides announce all VIPs. One has learnt that they are to go to a peer of the other: when the
+/// sides meet, the winner of a VIP hands it on at once, while the loser is slow to let go.
+pub(super) fn handed_on_at_once(seed: u64, faults: VipFaults) -> Result<(), String> {
+    let mut trial = Trial::at_rest(seed, 3, Profile::Lan, Asks::No, faults)?;
+    trial.part(1);
+    trial.run_for(MS * 1_000)?;
+    let world = &mut trial.world;
+    let vips: Vec<VipId> = world.machines[1].announced().collect();
+    for (number, vip) in (0..VIPS).zip(vips) {
+        let to_the_third = MapChange::Add {
+            addresses: addresses(number),
+            prefer: Some(name(2)),
+            weight: 1,
+        };
+        world.change_map(1, to_the_third);
+        world.change_map(1, MapChange::Away(vip, Some(world.peers[0].id)));
+    }
+    trial.run_for(MS * 1_000)?;
+    trial.world.machines[1].slowness = 20;
+    trial.world.join();
+    trial.run_for(WATCHED)?;
+    let holders: BTreeSet<usize> = trial.holders().into_values().collect();
+    match holders == BTreeSet::from([2]) {
+        true => Ok(()),
+        false => Err(format!("held by {holders:?}, not by the preferred one")),
+    }
 }
 
 fn profile_lease(profile: Profile) -> Duration {
@@ -170,7 +228,11 @@ impl Trial {
             takes: (MS / 10, MS / 2),
             failing: 0,
         };
-        let bounds = bounds(usize::from(VIPS), driver, 0);
+        let slow = Driver {
+            takes: (MS, MS * 10),
+            ..driver
+        };
+        let bounds = bounds(usize::from(VIPS), slow, 0);
         let setting = Setting {
             count,
             network,

@@ -57,12 +57,15 @@ struct Simulation {
 pub(super) fn run(seed: u64, breaks: Breaks, faults: VipFaults) -> Result<Run, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let count = match random.u32(0..16) {
+        // A planted fault shows among few, if at all.
+        0.. if faults != VipFaults::None => random.usize(2..=4),
         0 => 1,
         1 => random.usize(9..=12),
         2..=4 => random.usize(6..=8),
         _ => random.usize(2..=5),
     };
     let vips = match random.u32(0..8) {
+        0.. if faults != VipFaults::None => random.usize(1..=8),
         0 => random.usize(13..=40),
         _ => random.usize(1..=12),
     };

@@ -908,6 +908,7 @@ impl World {
                 assert_eq!(self.machines[number].change, None, "one change at a time");
                 let (least, most) = self.driver.takes;
                 let after = self.micros(least.as_micros() as u64, most.as_micros() as u64);
+                let after = after * self.machines[number].slowness;
                 let is_gain = to > self.machines[number].state(vip);
                 let fails = is_gain && self.random.u32(0..1_000) < self.driver.failing;
                 self.numbers += 1;

@@ -99,11 +99,8 @@ impl Failover {
                     continue;
                 }
                 let (mine, theirs) = (
-                    (
-                        self.is_spared(*vip, peer),
-                        conflict_key(*vip, me, &mine.claim),
-                    ),
-                    (self.is_spared(*vip, me), conflict_key(*vip, peer, theirs)),
+                    conflict_key(*vip, me, &mine.claim),
+                    conflict_key(*vip, peer, theirs),
                 );
                 let won = if mine < theirs {
                     Won::Mine
@@ -172,24 +169,16 @@ impl Failover {
         self.say_claim();
     }
 
-    /// Only with a planted fault: the map of one side decides.
-    fn is_spared(&self, vip: VipId, peer: PeerId) -> bool {
-        let prefers = |name: &str| {
-            let claim = self.claims.get(&peer);
-            claim.is_some_and(|(_, claim)| claim.name == name)
-                || (peer == self.config.me && self.config.name == name)
-        };
-        let vips = self.map.vips();
-        let prefer = vips.get(&vip).and_then(|vip| vip.prefer.as_deref());
-        self.faults == VipFaults::ConflictByOwnMap && prefer.is_some_and(prefers)
-    }
-
     /// The VIP is another's: clients that have not heard of it yet are still served for a while.
     pub(super) fn let_go(&mut self, vip: VipId, now: Instant) {
         let linger = now + self.config.timing.linger;
+        let given = match self.faults {
+            VipFaults::NoLinger => Kernel::Absent,
+            _ => Kernel::Ready,
+        };
         let local = self.local(vip);
         if local.want == Kernel::Announced {
-            local.want = Kernel::Ready;
+            local.want = given;
             local.linger = Some(linger);
         }
     }
@@ -275,7 +264,7 @@ impl Failover {
             view: view.id,
             epoch: self.epoch,
             name: self.config.name.clone(),
-            announced: self.stated(),
+            announced: self.announced().collect(),
             can: self.able(now),
             rank: self.rank(),
             maturity: self.maturity,
@@ -287,15 +276,6 @@ impl Failover {
             ready: BTreeSet::new(),
             given: BTreeSet::new(),
             taken: BTreeSet::new(),
-        }
-    }
-
-    fn stated(&self) -> BTreeSet<VipId> {
-        let vips = self.vips.iter();
-        let wanted = vips.filter(|(_, local)| local.want == Kernel::Announced);
-        match self.faults {
-            VipFaults::ClaimWanted => wanted.map(|(vip, _)| *vip).collect(),
-            _ => self.announced().collect(),
         }
     }
 

@@ -47,7 +47,9 @@ impl Failover {
         let me = self.config.me;
         let held: Vec<VipId> = self.vips.keys().copied().collect();
         for vip in held {
-            if plan.holders.get(&vip) != Some(&me) {
+            let holder = plan.holders.get(&vip);
+            let is_kept = holder.is_some() && self.faults == VipFaults::KeepConflict;
+            if holder != Some(&me) && !is_kept {
                 self.let_go(vip, now);
             }
         }
@@ -314,8 +316,7 @@ impl Failover {
         let is_due = self.due_of(run, &step) <= now;
         let is_ready = self
             .claim_of(step.to)
-            .is_some_and(|claim| claim.ready.contains(&step.vip))
-            || self.faults == VipFaults::LetGoUnready;
+            .is_some_and(|claim| claim.ready.contains(&step.vip));
         if is_due && is_ready && self.have_losers_given(run, &step) {
             self.let_go(step.vip, now);
         }
