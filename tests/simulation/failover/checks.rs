@@ -153,7 +153,7 @@ impl Checks {
         for other in numbers(world).filter(|other| *other != number) {
             let pair = (number.min(other), number.max(other));
             if are_together(world, number, other) {
-                self.met.entry(pair).or_insert(world.now());
+                self.met.entry(pair).or_insert_with(|| world.now());
             } else {
                 self.met.remove(&pair);
             }

@@ -115,7 +115,7 @@ pub(super) fn measure(
         Event::Stop => world.stop(victim),
         Event::Drain => {
             let drain = MapChange::Drain(world.peers[victim].id, Drained::Yes);
-            world.change_map(others[0], drain);
+            world.change_map(others[0], &drain);
         }
         Event::Merge => world.join(),
         Event::Sleep => world.stall(victim, Stall::Process, MS * 1_000),
@@ -190,8 +190,8 @@ pub(super) fn handed_on_at_once(seed: u64, faults: VipFaults) -> Result<(), Stri
             prefer: Some(name(2)),
             weight: 1,
         };
-        world.change_map(1, to_the_third);
-        world.change_map(1, MapChange::Away(vip, Some(world.peers[0].id)));
+        world.change_map(1, &to_the_third);
+        world.change_map(1, &MapChange::Away(vip, Some(world.peers[0].id)));
     }
     trial.run_for(MS * 1_000)?;
     trial.world.machines[1].slowness = 20;
@@ -351,7 +351,7 @@ impl Watch {
             let since = match is_served {
                 true => None,
                 false if is_old => Some(world.now()),
-                false => since.or(Some(world.now())),
+                false => since.or_else(|| Some(world.now())),
             };
             self.known.insert((location, vip), (holder, since));
         }

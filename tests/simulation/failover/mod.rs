@@ -73,9 +73,11 @@ fn what_an_event_costs_clients() {
             let unserved = sorted(figures.iter().map(|f| f.unserved));
             let double = sorted(figures.iter().map(|f| f.double));
             eprintln!(
-                "{profile:?} {event:?}: unserved {}, double {}",
+                "{profile:?} {event:?}: unserved {}, double {}, moved {} of {}",
                 percentiles(&unserved),
-                percentiles(&double)
+                percentiles(&double),
+                figures.iter().map(|f| f.moved).sum::<usize>(),
+                figures.iter().map(|f| f.held).sum::<usize>(),
             );
             let is_bounded =
                 unserved.last() <= Some(&unserved_max) && double.last() <= Some(&double_max);

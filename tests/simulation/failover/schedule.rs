@@ -291,7 +291,7 @@ impl Simulation {
             6 => MapChange::Drain(self.world.peers[other].id, Drained::Yes),
             _ => MapChange::Drain(self.world.peers[other].id, Drained::No),
         };
-        self.world.change_map(at, change);
+        self.world.change_map(at, &change);
     }
 
     fn split(&mut self, place: Where) {

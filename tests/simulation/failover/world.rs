@@ -378,7 +378,7 @@ impl World {
     }
 
     /// An operator changes the map at one peer; the others hear of it by the log.
-    pub(super) fn change_map(&mut self, number: usize, change: MapChange) {
+    pub(super) fn change_map(&mut self, number: usize, change: &MapChange) {
         self.tell(number, || format!("authors {change:?}"));
         self.numbers += 1;
         let at = self.now.as_micros() as u64 * 1_000 + self.numbers % 1_000;
