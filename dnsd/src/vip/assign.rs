@@ -100,10 +100,9 @@ pub fn assign(
         holders: winners(claims, &vips),
         ..Plan::default()
     };
-    if claims
-        .values()
-        .all(|claim| claim.maturity == Maturity::Immature)
-    {
+    let is_immature = |claim: &&Claim| claim.maturity == Maturity::Immature;
+    // Without any claim nobody is left to wait for, as when all are taken to fail.
+    if !claims.is_empty() && claims.values().all(is_immature) {
         plan.reasons = vips.keys().map(|vip| (*vip, Reason::Immature)).collect();
         return plan;
     }

@@ -23,8 +23,8 @@ const DRAINED_MAX: usize = 256;
 /// The heaviest weight, of a VIP or of a peer's capacity.
 pub const WEIGHT_MAX: u16 = 1_000;
 
-/// One VIP.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// One VIP. Its order means nothing by itself: it decides between two rows of one stamp.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Vip {
     /// Its addresses, at least one. They move together.
     pub addresses: BTreeSet<VipAddress>,
@@ -43,7 +43,9 @@ pub struct VipMap {
     drained: BTreeMap<PeerId, (Stamp, Drained)>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The later row is the greater one. Sides that lack different changes of one VIP have different
+/// rows of one stamp until they have folded the rest: then its content decides, the same for both.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Row {
     stamp: Stamp,
     /// None: it was removed.
@@ -126,7 +128,7 @@ impl VipMap {
         let mut merged = self.clone();
         for (id, row) in &other.rows {
             match merged.rows.get(id) {
-                Some(mine) if mine.stamp >= row.stamp => {}
+                Some(mine) if mine >= row => {}
                 _ => {
                     merged.rows.insert(*id, row.clone());
                 }
@@ -491,6 +493,24 @@ mod tests {
             [id("192.0.2.8")],
             "what is removed stays so, what overlaps waits"
         );
+    }
+
+    #[test]
+    fn sides_that_lack_different_changes_of_a_vip_merge_to_one_map() {
+        let plain = MapChange::Add {
+            addresses: BTreeSet::from(["192.0.2.1/24".parse().unwrap()]),
+            prefer: None,
+            weight: 1,
+        };
+        let away = MapChange::Away(id("192.0.2.1"), Some(PeerId([3; 8])));
+        let mut all = VipMap::default();
+        all.apply(&plain, stamp(1)).unwrap();
+        let mut lacks_preference = all.clone();
+        all.apply(&add(&["192.0.2.1/24"]), stamp(2)).unwrap();
+        all.apply(&away, stamp(3)).unwrap();
+        lacks_preference.apply(&away, stamp(3)).unwrap();
+        assert_ne!(all, lacks_preference);
+        assert_eq!(all.merged(&lacks_preference), lacks_preference.merged(&all));
     }
 
     #[test]

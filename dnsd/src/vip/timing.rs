@@ -64,7 +64,7 @@ impl VipTiming {
                 handover_limit: ms(5_000),
                 lease: ms(700),
                 maturity: ms(10_000),
-                convalescence: ms(5_000),
+                convalescence: ms(10_000),
                 asks: Asks::No,
                 ..lan
             },
@@ -72,6 +72,21 @@ impl VipTiming {
                 lease: ms(25),
                 ..lan
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_asks_a_convalescent_waits_until_held_links_are_up() {
+        for profile in [Profile::Lan, Profile::Wan, Profile::Fast] {
+            let timing = VipTiming::of(profile);
+            let hold_max = profile.timing().hold_max;
+            let is_enough = timing.asks == Asks::Yes || timing.convalescence >= 2 * hold_max;
+            assert!(is_enough, "{profile:?}");
         }
     }
 }

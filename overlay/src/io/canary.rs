@@ -2,6 +2,7 @@
 //! process at the other end is gone, which QUIC would not tell (overlay protocol section 1).
 
 use super::connection::{Input, Inputs};
+use super::descriptor;
 use crate::link_event::{LinkEvent, LinkId};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -84,6 +85,9 @@ pub(super) async fn accept(listener: TcpListener, inputs: Inputs, refused: Arc<A
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
+                let Ok(stream) = closed_early(stream) else {
+                    continue;
+                };
                 inputs
                     .send(Input::Canary {
                         stream,
@@ -104,8 +108,31 @@ pub(super) async fn accept(listener: TcpListener, inputs: Inputs, refused: Arc<A
 
 /// Connects to the TCP port of a neighbor.
 pub(super) async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    TcpStream::connect(address).await
+    closed_early(TcpStream::connect(address).await?)
+}
+
+/// The end of a canary is what neighbors of a killed peer see first, if it is closed first.
+fn closed_early(stream: TcpStream) -> std::io::Result<TcpStream> {
+    let early = descriptor::closed_early(stream.into_std()?.into());
+    TcpStream::from_std(early.into())
 }
 
 /// When descriptors are short, accepting again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[tokio::test]
+    async fn a_killed_process_closes_its_canaries_before_all_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialed = connect(listener.local_addr().unwrap()).await.unwrap();
+        let later = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let accepted = closed_early(accepted).unwrap();
+        assert!(dialed.as_raw_fd() > later.as_raw_fd());
+        assert!(accepted.as_raw_fd() > later.as_raw_fd());
+    }
+}

@@ -9,6 +9,7 @@ mod canary;
 mod congestion;
 mod connection;
 mod datagrams;
+pub mod descriptor;
 pub mod endpoint;
 pub mod key;
 pub mod link;

@@ -195,6 +195,8 @@ fn an_immature_cluster_takes_nothing_and_one_mature_member_is_enough() {
     );
     let takes = plan(&[young(1, &[2]), claim(2, &[], &[1, 2, 3])], &map, &[]);
     assert_eq!(takes.fills.len(), 2);
+    let nobody = plan(&[], &map, &[]);
+    assert_eq!(nobody.reasons[&vip(1)], Reason::NobodyCan);
 }
 
 prop_compose! {
