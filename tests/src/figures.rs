@@ -34,6 +34,25 @@ impl Extent {
     }
 }
 
+/// Ends the bench with what it understands, if the command line says anything else. Long benches
+/// must not begin because somebody asked for help.
+pub fn refuse_other_args(options: &[&str]) {
+    // `cargo bench` gives `--bench`.
+    let flags = ["--bench", "--smoke"];
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let is_whole = match options.contains(&arg.as_str()) {
+            true => args.next().is_some(),
+            false => flags.contains(&arg.as_str()),
+        };
+        if !is_whole {
+            let options = options.iter().map(|option| format!(" [{option} VALUE]"));
+            eprintln!("usage: [--smoke]{}", options.collect::<String>());
+            std::process::exit(2);
+        }
+    }
+}
+
 /// What stands after an option on the command line.
 #[must_use]
 pub fn value_of(option: &str) -> Option<String> {

@@ -3,12 +3,14 @@
 //! ```text
 //! cargo bench -p tests --bench takeover                          ten trials of each event
 //! cargo bench -p tests --bench takeover -- --trials 30 --hosts 5 --vips 10 --only dnsd
+//! cargo bench -p tests --bench takeover -- --event killed      this event alone
 //! cargo bench -p tests --bench takeover -- --false-takeovers 60  a minute under full load instead
 //! cargo bench -p tests --bench takeover -- --smoke               a moment, to see that it works
 //! ```
 //! Needs root: each host is a network namespace on one bridge. A client asks every VIP once a
 //! millisecond. A trial strikes the host that holds most VIPs, waits until others answer for all of
 //! them, then makes good what was done, and waits until all is calm; both halves are measured.
+//! `--only` and `--event` name contenders and events by a part of what is printed of them.
 //!
 //! *Outage* is the longest time from an answer to the next, less the millisecond: from the last of
 //! the old holder to the first of the new one. *Two* is the time that two kernels which reach each
@@ -39,7 +41,7 @@ use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::deadline::until;
-use tests::figures::{Extent, millis, value_of};
+use tests::figures::{Extent, millis, refuse_other_args, value_of};
 use tests::segment::{Segment, vip};
 use tests::watch::kernels::Kernels;
 use tests::watch::prober::Prober;
@@ -53,6 +55,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 fn main() {
+    refuse_other_args(&[
+        "--hosts",
+        "--vips",
+        "--trials",
+        "--false-takeovers",
+        "--only",
+        "--event",
+    ]);
     let extent = Extent::from_args();
     let number = |name, default| value_of(name).map_or(default, |text| text.parse().unwrap());
     let hosts = number("--hosts", 3);
@@ -60,6 +70,7 @@ fn main() {
     let trials = number("--trials", extent.choose(1, 10));
     let load = value_of("--false-takeovers").map(|text| text.parse().unwrap());
     let only = value_of("--only").unwrap_or_default();
+    let events = value_of("--event").unwrap_or_default();
     let vips: Vec<IpAddr> = (0..vips).map(vip).collect();
     let mut outcomes: BTreeMap<(Event, Half), Vec<(String, Outcome)>> = BTreeMap::new();
     for contender in contenders(extent) {
@@ -72,6 +83,9 @@ fn main() {
             continue;
         }
         for event in arena.contender.events(extent) {
+            if !event.what().contains(&events) {
+                continue;
+            }
             let mut halves = [Outcome::default(), Outcome::default()];
             for _ in 0..trials {
                 if arena.trial(event, &mut halves) == Calm::Never {
@@ -144,6 +158,7 @@ struct Arena {
     kernels: Kernels,
     segment: Segment,
     vips: Vec<IpAddr>,
+    began: Instant,
 }
 
 impl Arena {
@@ -157,13 +172,14 @@ impl Arena {
             kernels,
             segment,
             vips: vips.to_vec(),
+            began: Instant::now(),
         }
     }
 
     /// One event and its remedy.
     fn trial(&mut self, event: Event, halves: &mut [Outcome; 2]) -> Calm {
         let prober = Prober::start(&self.segment, &self.vips, PERIOD);
-        if self.wait_calm(&prober) == Calm::Never {
+        if self.wait_calm(&prober, self.began) == Calm::Never {
             return Calm::Never;
         }
         let victim = self.busiest_host();
@@ -180,7 +196,7 @@ impl Arena {
         });
         let middle = Instant::now();
         self.make_good(event, victim);
-        let calm = self.wait_calm(&prober);
+        let calm = self.wait_calm(&prober, middle);
         let moved = |_, held: &Held| held.takes + held.releases > 0;
         self.measure(prober, moved, middle..Instant::now(), &mut halves[1]);
         calm
@@ -189,7 +205,7 @@ impl Arena {
     /// Counts how often a VIP is taken while the cores are busy and no host is lost.
     fn count_false_takeovers(&mut self, time: Duration) {
         let prober = Prober::start(&self.segment, &self.vips, PERIOD);
-        let calm = self.wait_calm(&prober);
+        let calm = self.wait_calm(&prober, self.began);
         drop(prober);
         assert_eq!(calm, Calm::Is, "without load there is no false take");
         let cores = std::thread::available_parallelism().unwrap().get();
@@ -231,8 +247,8 @@ impl Arena {
         }
     }
 
-    /// All VIPs have one holder, who answers, and nothing moves any more.
-    fn wait_calm(&self, prober: &Prober) -> Calm {
+    /// All VIPs have one holder, who answers, and nothing has moved for long since then.
+    fn wait_calm(&self, prober: &Prober, since: Instant) -> Calm {
         let reach = self.segment.reach_of_client();
         let calm = self.contender.calm();
         let start = Instant::now();
@@ -240,7 +256,7 @@ impl Arena {
             if start.elapsed() > PATIENCE {
                 return Some(Calm::Never);
             }
-            let last = self.kernels.last_change().max(Some(start))?;
+            let last = self.kernels.last_change().max(Some(since))?;
             let is_calm = last.elapsed() > calm;
             let holds = |vip| {
                 let holder = self.kernels.holder(vip, &reach);
