@@ -153,6 +153,11 @@ impl Host {
 
     pub(crate) fn ask(&mut self, vip: VipId) -> Heard {
         self.order(Order::Ask(vip));
+        self.heard(vip)
+    }
+
+    /// What the segment answered to a question that was ordered.
+    pub(crate) fn heard(&mut self, vip: VipId) -> Heard {
         self.wait("the segment answers", |report| match report {
             Report::Segment(of, heard) if *of == vip => Some(*heard),
             _ => None,

@@ -142,6 +142,15 @@ impl ZoneTable {
             .filter_map(|place| place.state.as_deref())
     }
 
+    /// The zones that come after this name in canonical order of their apexes.
+    pub fn iter_after(&self, name: &Name) -> impl Iterator<Item = &ZoneState> {
+        let key = name.canonical_key();
+        self.places
+            .iter_from(&key)
+            .skip_while(move |place| *place.key == *key)
+            .filter_map(|place| place.state.as_deref())
+    }
+
     fn put(&self, place: Place) -> Self {
         let mut places = self.places.clone();
         let comes = place.state.is_some();
@@ -214,6 +223,15 @@ mod tests {
         check(&without, "a.sub.example.", Some("example."));
         check(&table, "a.sub.example.", Some("sub.example."));
         assert_eq!((table.len(), without.len()), (4, 3));
+
+        let after = |name: &str| -> Vec<String> {
+            let name = name.parse().unwrap();
+            let zones = without.iter_after(&name);
+            zones.map(|zone| zone.origin.to_string()).collect()
+        };
+        assert_eq!(after("EXAMPLE."), ["0.a.sub.example.", "other."]);
+        assert_eq!(after("sub.example."), ["0.a.sub.example.", "other."]);
+        assert!(after("other.").is_empty());
 
         let with_root = table.with(state("."));
         check(&with_root, "xexample.", Some("."));

@@ -1,6 +1,7 @@
 //! Asks this peer's own listeners a question every 100 ms, as a client would, over UDP and TCP.
 //!
-//! A process that lives and a port that is open say nothing of whether clients are answered.
+//! A process that lives and a port that is open say nothing of whether clients are answered. Each
+//! question is for another zone that is served, in turn.
 
 use super::clock;
 use crate::serve::Served;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::{info, warn};
-use zones::Name;
+use zones::{Name, ZoneTable};
 
 /// Between two questions.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -26,6 +27,7 @@ const CLASS_IN: [u8; 2] = [0, 1];
 const HEADER_SIZE: usize = 12;
 const FLAG_RESPONSE: u8 = 0x80;
 const FLAG_AUTHORITATIVE: u8 = 0x04;
+const FLAG_TRUNCATED: u8 = 0x02;
 
 /// The thread; dropped, it ends with its next question.
 pub struct SelfChecks {
@@ -54,12 +56,16 @@ impl SelfChecks {
             let mut check = SelfCheck::default();
             let mut was_sick = false;
             let mut id = 0_u16;
+            let mut zone = None;
             while !ends.load(Ordering::Relaxed) {
                 let begin = clock::now();
                 id = id.wrapping_add(1);
-                let failed = targets
-                    .iter()
-                    .find_map(|target| ask(*target, id, &served).err().map(|why| (target, why)));
+                zone = next_zone(&served.load().zones, zone.as_ref());
+                let question = question(id, zone.as_ref());
+                let failed = targets.iter().find_map(|target| {
+                    let asked = ask(*target, &question, zone.as_ref());
+                    asked.err().map(|why| (target, why))
+                });
                 let answer = match failed {
                     Some(_) => Answer::Bad,
                     None => Answer::Good,
@@ -92,15 +98,19 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(address, listen.port())
 }
 
+/// The zone whose turn comes after that of this one; none if no zone is served.
+fn next_zone(zones: &ZoneTable, last: Option<&Name>) -> Option<Name> {
+    // A zone that has no published version yet is not served.
+    let mut after = last
+        .into_iter()
+        .flat_map(|last| zones.iter_after(last))
+        .chain(zones.iter());
+    let zone = after.find(|zone| zone.shown.is_some())?;
+    Some(zone.origin.clone())
+}
+
 /// One question over UDP and TCP; an error says what is wrong.
-fn ask(target: SocketAddr, id: u16, served: &ArcSwap<Served>) -> io::Result<()> {
-    let zone = served
-        .load()
-        .zones
-        .iter()
-        .next()
-        .map(|zone| zone.origin.clone());
-    let question = question(id, zone.as_ref());
+fn ask(target: SocketAddr, question: &[u8], zone: Option<&Name>) -> io::Result<()> {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -108,10 +118,10 @@ fn ask(target: SocketAddr, id: u16, served: &ArcSwap<Served>) -> io::Result<()> 
     let udp = UdpSocket::bind((any, 0))?;
     udp.set_read_timeout(Some(LATE))?;
     udp.connect(target)?;
-    udp.send(&question)?;
+    udp.send(question)?;
     let mut answer = [0; 512];
     let size = udp.recv(&mut answer)?;
-    judge(&answer[..size], &question, zone.as_ref())?;
+    judge(&answer[..size], question, zone)?;
 
     let mut tcp = TcpStream::connect_timeout(&target, LATE)?;
     // Closed by a reset, it leaves no TIME_WAIT behind: there are ten a second.
@@ -120,13 +130,13 @@ fn ask(target: SocketAddr, id: u16, served: &ArcSwap<Served>) -> io::Result<()> 
     tcp.set_write_timeout(Some(LATE))?;
     // RFC 1035 section 4.2.2: two bytes of length go first, in one segment with the message.
     let mut framed = (question.len() as u16).to_be_bytes().to_vec();
-    framed.extend(&question);
+    framed.extend(question);
     tcp.write_all(&framed)?;
     let mut size = [0; 2];
     tcp.read_exact(&mut size)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(size))];
     tcp.read_exact(&mut answer)?;
-    judge(&answer, &question, zone.as_ref())
+    judge(&answer, question, zone)
 }
 
 fn question(id: u16, zone: Option<&Name>) -> Vec<u8> {
@@ -153,9 +163,71 @@ fn judge(answer: &[u8], question: &[u8], zone: Option<&Name>) -> io::Result<()> 
     }
     let rcode = answer[3] & 0x0f;
     let records = u16::from_be_bytes([answer[6], answer[7]]);
+    // With long names even an SOA is too much for a datagram without EDNS.
+    let is_there = records > 0 || answer[2] & FLAG_TRUNCATED != 0;
     // A zone that is served has an SOA; one that was removed just now is asked for no more.
-    if rcode != 0 || answer[2] & FLAG_AUTHORITATIVE == 0 || records == 0 {
+    if rcode != 0 || answer[2] & FLAG_AUTHORITATIVE == 0 || !is_there {
         return wrong("a zone that should be served is not");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zones::{Serial, Shown, Version, ZoneState};
+
+    fn zone(origin: &str, is_served: bool) -> ZoneState {
+        let origin: Name = origin.parse().unwrap();
+        let now = Version::from_records(&origin, &[]).unwrap();
+        let shown = is_served.then(|| Shown {
+            version: now.clone(),
+            serial: Serial(1),
+        });
+        ZoneState { origin, now, shown }
+    }
+
+    #[test]
+    fn the_zones_that_are_served_take_turns() {
+        let zones = [("a.", true), ("b.", false), ("c.", true)];
+        let table = zones
+            .into_iter()
+            .fold(ZoneTable::default(), |table, (origin, is_served)| {
+                table.with(zone(origin, is_served))
+            });
+        let mut zone = None;
+        let turns = [0; 3].map(|_| {
+            zone = next_zone(&table, zone.as_ref());
+            zone.as_ref().unwrap().to_string()
+        });
+        assert_eq!(turns, ["a.", "c.", "a."]);
+        assert_eq!(next_zone(&ZoneTable::default(), zone.as_ref()), None);
+    }
+
+    #[test]
+    fn an_answer_is_good_if_the_zone_is_served() {
+        let zone: Name = "example.".parse().unwrap();
+        let question = question(7, Some(&zone));
+        let answer = |flags: [u8; 2], records: u8| {
+            let mut answer = question.clone();
+            answer[2..4].copy_from_slice(&flags);
+            answer[7] = records;
+            answer
+        };
+        let is_good = |answer: &[u8]| judge(answer, &question, Some(&zone)).is_ok();
+        assert!(is_good(&answer([0x84, 0], 1)));
+        assert!(is_good(&answer([0x86, 0], 0)), "truncated");
+        assert!(!is_good(&answer([0x84, 0], 0)), "no record");
+        assert!(!is_good(&answer([0x80, 0], 1)), "not authoritative");
+        assert!(!is_good(&answer([0x84, 2], 1)), "SERVFAIL");
+        assert!(!is_good(&answer([0x04, 0], 1)), "no response");
+        assert!(!is_good(&answer([0x84, 0], 1)[..11]), "short");
+        let mut other = answer([0x84, 0], 1);
+        other[1] = 8;
+        assert!(!is_good(&other), "of another question");
+        assert!(
+            judge(&answer([0x80, 5], 0), &question, None).is_ok(),
+            "no zone"
+        );
+    }
 }

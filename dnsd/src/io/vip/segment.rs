@@ -222,7 +222,8 @@ impl Netlink {
                 self.handle_foreign(mac, address);
                 self.hear_answer(index, mac, address);
             }
-            Seen::Probes(mac, address) if !is_mine(&mac) => self.handle_foreign(mac, address),
+            // Who has the address answers, which is up to the kernel, and keeps it.
+            Seen::Probes(mac, address) if !is_mine(&mac) => self.hear_probe(index, mac, address),
             Seen::Datagram {
                 mac,
                 source,
