@@ -138,6 +138,24 @@ fn a_loop_that_does_not_beat_loses_its_vips() {
 }
 
 #[test]
+fn a_loop_that_beats_for_a_thread_that_hangs_loses_its_vips() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    host.set_ago(LEASE);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+    // It goes on, and so does the guard.
+    host.set_ago(Duration::ZERO);
+    host.bring(vip, Kernel::Announced);
+    assert!(!are_gone(&segment));
+    host.set_ago(LEASE);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+}
+
+#[test]
 fn what_ends_a_daemon_leaves_its_guard_alone() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let mut host = Host::start(&segment, 1, data.path());

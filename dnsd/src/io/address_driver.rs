@@ -106,13 +106,13 @@ impl AddressDriver {
         Report::Can(fitness)
     }
 
-    /// The main loop goes on.
-    pub fn beat(&self) {
+    /// The main loop goes on, and the link thread did so long ago.
+    pub fn beat(&self, ago: Duration) {
         if let Stage::Running(Running {
             beats: Some(beats), ..
         }) = &self.stage
         {
-            beats.beat();
+            beats.beat(ago);
         }
     }
 
@@ -188,7 +188,7 @@ fn run(settings: Settings, lease: Duration, report: vip::ReportTo) -> io::Result
     let beats = guard.as_ref().map(Guard::beats);
     // The guard wants to hear the main loop from now on; that knows of it only a little later.
     if let Some(beats) = &beats {
-        beats.beat();
+        beats.beat(Duration::ZERO);
     }
     let handle = vip::start(settings, guard, report)?;
     Ok(Running { handle, beats })

@@ -132,6 +132,8 @@ pub struct Driver {
     lease: Duration,
     tick: u64,
     tick_due: Instant,
+    /// Whether the link thread stood still for longer than a lease when it was last looked at.
+    links_hang: bool,
     end: Option<End>,
     stop_by: Option<Instant>,
 }
@@ -169,6 +171,7 @@ impl Driver {
             lease,
             tick: 0,
             tick_due: clock::now(),
+            links_hang: false,
             end: None,
             stop_by: None,
         }
@@ -317,7 +320,7 @@ impl Driver {
             self.tick += 1;
             self.tick_due = now + TICK_PERIOD;
             self.say(Command::Tick(self.tick));
-            self.addresses.beat();
+            self.watch_links(wall, now);
         }
         self.wiring.handle_timeout(wall, now);
         self.drain();
@@ -329,6 +332,27 @@ impl Driver {
             .is_some_and(|by| self.wiring.peer.is_idle() || by <= now)
         {
             self.end.get_or_insert(End::Stopped);
+        }
+    }
+
+    /// Passes the older of both threads' beats on to the guard. Once that has removed the VIPs, this
+    /// thread must not take them again by what it knows: it knows nothing of the others while the
+    /// link thread stands still, and what it is told at first afterwards may be as old.
+    fn watch_links(&mut self, wall: Duration, now: Instant) {
+        let links = self.links.as_ref();
+        let ago = links.map_or(Duration::ZERO, LinkThread::stands_still);
+        self.addresses.beat(ago);
+        if ago > self.lease {
+            if !self.links_hang {
+                warn!("the link thread hangs: this peer lets go of its VIPs");
+                self.links_hang = true;
+                self.wiring.peer.set_links_hang(true, wall, now);
+            }
+        } else if self.links_hang {
+            self.links_hang = false;
+            // The link thread says how late it was when it comes to that.
+            self.wiring.peer.handle_stall(wall, now);
+            self.wiring.peer.set_links_hang(false, wall, now);
         }
     }
 

@@ -14,6 +14,7 @@ pub mod key;
 pub mod link;
 mod node;
 mod priority;
+mod pulse;
 mod stream;
 #[cfg(test)]
 mod tests;

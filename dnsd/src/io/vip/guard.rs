@@ -5,10 +5,13 @@
 //!  peer thread ── beats ──▶ guard ── removes what is held: no beat for a lease, or the end
 //!  driver ── what is held, before the kernel has it ──▶   of the daemon
 //! ```
+//!
+//! A beat says how long ago both of the threads that keep this peer in its view went on: the peer
+//! thread, which sends it, and the link thread. One of them alone may not keep the addresses here.
 
 use super::packet::register;
 use super::rights::close_first;
-use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
+use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::io::clock;
 use crate::vip::address::VipId;
 use arc_swap::ArcSwapOption;
@@ -85,11 +88,11 @@ pub(super) enum GuardState {
 pub struct Beats(Arc<ArcSwapOption<Socket>>);
 
 impl Beats {
-    /// One beat.
-    pub fn beat(&self) {
+    /// One beat, and how long ago the thread that went on least lately did.
+    pub fn beat(&self, ago: Duration) {
         if let Some(socket) = &*self.0.load() {
             // A guard that is gone or behind is seen by the driver.
-            drop(socket.send(BEAT));
+            drop(socket.send(&told::beat(ago)));
         }
     }
 }

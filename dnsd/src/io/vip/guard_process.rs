@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!  Hold ─▶ held ── the other end is closed ───────────▶ remove all, restore settings, end
-//!            └──── no beat for a lease ─▶ remove all ── a beat ─▶ go on
+//!            └──── no beat for a lease, or beats that say that one of the two threads stands still
+//!                  for so long ─▶ remove all ── a beat ─▶ go on
 //! ```
 //!
 //! It is one thread that waits on one socket. It asks nothing of the daemon's memory, log or disk.
 
 use super::guard::SUB_COMMAND;
 use super::rights;
-use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Run, Say, Tell};
+use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Run, Say, Tell};
 use crate::vip::ground::Place;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
@@ -74,7 +75,8 @@ struct Watch {
     record: Option<PathBuf>,
     held: BTreeMap<IpAddr, Holding>,
     restore: Vec<KernelSetting>,
-    /// When the last beat came; until the first one, since when something is held.
+    /// When both threads had gone on by the last beat; until the first one, since when something is
+    /// held.
     beat: Option<Instant>,
     has_removed: HasRemoved,
     kernel: io::Result<Removals>,
@@ -115,6 +117,20 @@ impl Watch {
         self.socket.set_read_timeout(Some(period))?;
         loop {
             match self.wait(&mut packet)? {
+                // A thread may stand still while the other one beats all the time.
+                Came::Something if self.is_late() => {
+                    // What else was said meanwhile may be a beat of both.
+                    self.socket.set_nonblocking(true)?;
+                    let mut came = Came::Something;
+                    while self.is_late() && matches!(came, Came::Something) {
+                        came = self.wait(&mut packet)?;
+                    }
+                    self.socket.set_nonblocking(false)?;
+                    match came {
+                        Came::End => break,
+                        Came::Something | Came::Nothing => self.look(),
+                    }
+                }
                 Came::Something => {}
                 Came::End => break,
                 // All that was said has been heard, so no beat is on its way.
@@ -174,9 +190,14 @@ impl Watch {
     }
 
     fn hear(&mut self, packet: &[u8]) -> io::Result<()> {
-        if packet == BEAT {
-            self.beat = Some(Instant::now());
-            self.has_removed = HasRemoved::No;
+        if let Some(ago) = told::beaten(packet) {
+            let now = Instant::now();
+            // A clock that begins later than that has seen no beat of both, but for this one.
+            let beat = now.checked_sub(ago).or(self.beat).unwrap_or(now);
+            self.beat = Some(beat);
+            if now - beat < self.lease {
+                self.has_removed = HasRemoved::No;
+            }
             return Ok(());
         }
         match serde_json::from_slice(packet)? {
@@ -201,10 +222,14 @@ impl Watch {
         Ok(())
     }
 
-    /// Nothing more is to be heard: is it too long ago that a beat came?
+    /// True if it is too long ago that both threads went on.
+    fn is_late(&self) -> bool {
+        self.beat.is_some_and(|beat| beat.elapsed() >= self.lease)
+    }
+
+    /// Nothing more is to be heard: is it too long ago that both threads went on?
     fn look(&mut self) {
-        let is_late = self.beat.is_some_and(|beat| beat.elapsed() >= self.lease);
-        if !is_late || self.held.is_empty() {
+        if !self.is_late() || self.held.is_empty() {
             return;
         }
         if self.has_removed == HasRemoved::No {
