@@ -1,5 +1,6 @@
 //! The driver that runs a program.
 
+use crate::bridge::signal;
 use crate::host::{Host, LEASE, SOON, settings};
 use dnsd::io::vip::{Kind, Settings};
 use dnsd::vip::kernel::{Heard, Kernel, Order, Unfit};
@@ -12,12 +13,14 @@ use tests::deadline::until;
 
 const GROUP: [&str; 2] = ["192.0.2.53/24@eth0", "2001:db8::53/64"];
 
-/// A program that writes down how it is called, and fails in states that are files beside it.
+/// A program that writes down how it is called, and fails, hangs or leaves another program behind in
+/// states that are files beside it.
 fn program(data: &TempDir) -> PathBuf {
     let path = data.path().join("zonecast-vip");
     let text = "#!/bin/sh\n\
         folder=${0%/*}\n\
         echo \"$* $ZONECAST_VIP $ZONECAST_STATE $ZONECAST_INTERFACE\" >>\"$folder/calls\"\n\
+        if [ -e \"$folder/daemon-$1\" ]; then sleep 60 & echo $! >>\"$folder/daemons\"; fi\n\
         if [ -e \"$folder/hang-$1\" ]; then exec sleep 60; fi\n\
         if [ -e \"$folder/fail-$1\" ]; then echo first >&2; echo no session >&2; exit 3; fi\n";
     fs::write(&path, text).unwrap();
@@ -77,6 +80,44 @@ fn a_program_that_fails_or_hangs_leaves_nothing() {
         states(data.path()),
         ["absent", "ready", "absent", "announced", "absent"]
     );
+}
+
+#[test]
+fn what_a_program_leaves_behind_is_not_waited_for() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vip(&GROUP);
+    // It holds the standard error open for longer than the driver may wait.
+    fs::write(data.path().join("daemon-ready"), "").unwrap();
+    host.bring(vip, Kernel::Ready);
+    fs::write(data.path().join("daemon-announced"), "").unwrap();
+    fs::write(data.path().join("fail-announced"), "").unwrap();
+    assert_eq!(
+        host.fail(vip, Kernel::Announced),
+        (Kernel::Absent, "no session".to_owned())
+    );
+    for pid in fs::read_to_string(data.path().join("daemons"))
+        .unwrap()
+        .lines()
+    {
+        signal(pid.parse().unwrap(), "-KILL");
+    }
+}
+
+#[test]
+fn a_program_that_hangs_is_killed_with_what_it_has_started() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), Duration::from_secs(2));
+    let vip = host.vip(&GROUP);
+    fs::write(data.path().join("daemon-ready"), "").unwrap();
+    fs::write(data.path().join("hang-ready"), "").unwrap();
+    host.fail(vip, Kernel::Ready);
+    let pid = fs::read_to_string(data.path().join("daemons")).unwrap();
+    until(SOON, "it is gone", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()));
+        let is_gone = status.map_or(true, |status| status.contains("State:\tZ"));
+        is_gone.then_some(())
+    });
 }
 
 #[test]

@@ -13,22 +13,17 @@
 //! announced once more.
 
 use super::guard::GuardState;
-use super::guard_process::command;
+use super::program::execute;
 use super::told::{Holding, Run, Say};
 use super::{Cleaned, Guard, Orders, ReportTo};
 use crate::vip::address::{VipAddress, VipId};
 use crate::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, warn};
 
-/// Longest reason that is passed on.
-const REASON_MAX: usize = 200;
 /// Between two tries to start a guard.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -261,35 +256,6 @@ fn call(program: &Path, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel)
             ("ZONECAST_STATE".to_owned(), state.to_string()),
             ("ZONECAST_INTERFACE".to_owned(), interfaces.join(" ")),
         ]),
-    }
-}
-
-/// Runs a program to its end, at most so long.
-async fn execute(run: &Run, timeout: Duration) -> Result<(), String> {
-    let name = run.program.display();
-    let mut command = Command::from(command(run));
-    command.stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot run {name}: {error}"))?;
-    let stderr = child.stderr.take().expect("it is piped");
-    let work = async {
-        let mut lines = BufReader::new(stderr).lines();
-        let mut last = String::new();
-        // What is no text is no reason either.
-        while let Ok(Some(line)) = lines.next_line().await {
-            if !line.trim().is_empty() {
-                last = line.trim().chars().take(REASON_MAX).collect();
-            }
-        }
-        (child.wait().await, last)
-    };
-    match tokio::time::timeout(timeout, work).await {
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(status), reason)) if reason.is_empty() => Err(format!("{name}: {status}")),
-        Ok((Ok(_), reason)) => Err(reason),
-        Ok((Err(error), _)) => Err(format!("{name}: {error}")),
-        Err(_) => Err(format!("{name} was killed after {timeout:?}")),
     }
 }
 

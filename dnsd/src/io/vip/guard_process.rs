@@ -9,8 +9,9 @@
 //! It is one thread that waits on one socket. It asks nothing of the daemon's memory, log or disk.
 
 use super::guard::SUB_COMMAND;
+use super::program::command;
 use super::rights;
-use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Run, Say, Tell};
+use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::vip::ground::Place;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
@@ -20,7 +21,6 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Who has this name is the only guard of its network namespace: it is gone with its process,
@@ -274,15 +274,6 @@ impl Watch {
         let packet = serde_json::to_vec(say).expect("all keys are strings");
         (&self.socket).write_all(&packet)
     }
-}
-
-/// The command of a run, apart from the daemon's log and terminal.
-pub(super) fn command(run: &Run) -> Command {
-    let mut command = Command::new(&run.program);
-    command.args(&run.args).envs(&run.env);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(Stdio::null());
-    command
 }
 
 /// Removes addresses by netlink, all in one system call.

@@ -16,6 +16,7 @@ mod hearing;
 mod log;
 mod netlink;
 mod packet;
+mod program;
 mod record;
 mod rights;
 mod segment;

@@ -1,7 +1,7 @@
 //! What the process may do, and how it is ranked among others.
 #![expect(
     unsafe_code,
-    reason = "priorities, locked memory, ignored signals and chosen descriptors have no safe form"
+    reason = "priorities, locked memory, signals and chosen descriptors have no safe form"
 )]
 
 use socket2::Socket;
@@ -34,6 +34,17 @@ pub(super) fn go_first() {
     }
     // Without memory the kernel shall end the daemon, not what cleans up after it.
     drop(fs::write("/proc/self/oom_score_adj", "-1000"));
+}
+
+/// Kills a process and all that it has started, but for what has left its group. The process must
+/// lead its group, and must not have been waited for.
+pub(super) fn kill_group(leader: u32) {
+    let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
+        return;
+    };
+    // SAFETY: killpg takes numbers only. Until it is waited for, the leader keeps the number of its
+    // group from others.
+    unsafe { libc::killpg(group, libc::SIGKILL) };
 }
 
 /// Gives a socket a descriptor that is closed early when the process is killed. The kernel closes
