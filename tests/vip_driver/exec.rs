@@ -3,7 +3,7 @@
 use crate::bridge::signal;
 use crate::host::{Host, LEASE, SOON, settings};
 use dnsd::io::vip::{Kind, Settings};
-use dnsd::vip::kernel::{Heard, Kernel, Order, Unfit};
+use dnsd::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,15 @@ use tests::deadline::until;
 
 const GROUP: [&str; 2] = ["192.0.2.53/24@eth0", "2001:db8::53/64"];
 
-/// A program that writes down how it is called, and fails, hangs or leaves another program behind in
-/// states that are files beside it.
+/// A program that writes down how it is called, and fails, waits, hangs or leaves another program
+/// behind in states that are files beside it.
 fn program(data: &TempDir) -> PathBuf {
     let path = data.path().join("zonecast-vip");
     let text = "#!/bin/sh\n\
         folder=${0%/*}\n\
         echo \"$* $ZONECAST_VIP $ZONECAST_STATE $ZONECAST_INTERFACE\" >>\"$folder/calls\"\n\
         if [ -e \"$folder/daemon-$1\" ]; then sleep 60 & echo $! >>\"$folder/daemons\"; fi\n\
+        while [ -e \"$folder/wait-$1\" ]; do sleep 0.02; done\n\
         if [ -e \"$folder/hang-$1\" ]; then exec sleep 60; fi\n\
         if [ -e \"$folder/fail-$1\" ]; then echo first >&2; echo no session >&2; exit 3; fi\n";
     fs::write(&path, text).unwrap();
@@ -79,6 +80,69 @@ fn a_program_that_fails_or_hangs_leaves_nothing() {
     assert_eq!(
         states(data.path()),
         ["absent", "ready", "absent", "announced", "absent"]
+    );
+}
+
+#[test]
+fn of_changes_that_wait_for_a_program_only_the_last_is_made() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vip(&GROUP);
+    let wait = data.path().join("wait-ready");
+    fs::write(&wait, "").unwrap();
+    host.order(Order::Change(vip, Kernel::Ready));
+    until(SOON, "it runs", || {
+        (states(data.path()) == ["absent", "ready"]).then_some(())
+    });
+    host.order(Order::Change(vip, Kernel::Announced));
+    host.order(Order::Change(vip, Kernel::Absent));
+    // Programs of others do not wait for it.
+    let other = host.vips(&[&GROUP, &["192.0.2.60/24"]])[1];
+    host.wait_can(other, &Ok(()));
+    host.bring(other, Kernel::Announced);
+    fs::remove_file(&wait).unwrap();
+    for state in [Kernel::Ready, Kernel::Absent] {
+        host.wait("a change is done", |report| {
+            (*report == Report::Is(vip, state)).then_some(())
+        });
+    }
+    let of_vip: Vec<String> = calls(data.path())
+        .iter()
+        .filter(|call| call.contains("192.0.2.53"))
+        .map(|call| call.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(of_vip, ["absent", "ready", "absent"]);
+}
+
+#[test]
+fn what_the_guard_releases_while_a_program_runs_is_released_after_it() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Ready);
+    let wait = data.path().join("wait-announced");
+    fs::write(&wait, "").unwrap();
+    host.order(Order::Change(vip, Kernel::Announced));
+    until(SOON, "it runs", || {
+        (states(data.path()).last()? == "announced").then_some(())
+    });
+    host.stop_beats();
+    until(SOON, "the guard has released it", || {
+        (states(data.path()).last()? == "absent").then_some(())
+    });
+    // Nothing is said of it before its program has ended.
+    host.wait_unfit(vip);
+    assert_eq!(host.ask(vip), Heard::Nobody);
+    fs::remove_file(&wait).unwrap();
+    let is = host.wait("the change fails", |report| match report {
+        Report::Failed(of, is, _) if *of == vip => Some(*is),
+        Report::Lost(..) => panic!("it is not known to be lost yet"),
+        _ => None,
+    });
+    assert_eq!(is, Kernel::Absent);
+    assert_eq!(
+        states(data.path()),
+        ["absent", "ready", "announced", "absent", "absent"]
     );
 }
 

@@ -234,8 +234,9 @@ impl Watch {
         }
         if self.has_removed == HasRemoved::No {
             self.has_removed = HasRemoved::Yes;
+            // It may hang, or read what is said when it goes on; so below.
+            drop(self.say(&Say::Removing));
             self.remove_all();
-            // It may hang, or read what is said when it goes on.
             drop(self.say(&Say::Removed));
         } else {
             // The driver may have been about to add one when it was stopped.

@@ -125,7 +125,8 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
                 Kind::Netlink => netlink::run(settings, guard, report, received, cleaned).await,
                 Kind::Log => log::run(report, received, cleaned).await,
                 Kind::Exec { command, timeout } => {
-                    exec::run(command, timeout, guard, report, received, cleaned).await;
+                    let program = (command, timeout);
+                    exec::run(settings, program, guard, report, received, cleaned).await;
                 }
             }
         };

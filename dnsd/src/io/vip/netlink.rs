@@ -191,6 +191,8 @@ impl Netlink {
                     Say::Removed => {
                         warn!("no beat came for a lease: the guard has removed the VIPs");
                     }
+                    // There are no programs to be run.
+                    Say::Removing => {}
                     Say::Stands(_) | Say::Waits => info!(guard = ?guard.state(), "guard of VIPs"),
                 }
                 self.clean().await;

@@ -56,7 +56,9 @@ pub(super) enum Say {
     Stands(Option<String>),
     /// Another guard is there: it waits for its end.
     Waits,
-    /// No beat came for a lease: all that it was told of is gone.
+    /// No beat came for a lease: it runs the programs that release what it was told of.
+    Removing,
+    /// All that it was told of is gone.
     Removed,
 }
 
