@@ -185,6 +185,35 @@ fn a_program_that_hangs_is_killed_with_what_it_has_started() {
 }
 
 #[test]
+fn what_an_earlier_run_left_is_released_once_that_can_be() {
+    let data = tempdir().unwrap();
+    fs::write(data.path().join("fail-absent"), "").unwrap();
+    let mut host = start(&data, program(&data), SOON);
+    let vip = host.vips(&[&GROUP])[0];
+    assert_eq!(host.wait_unfit(vip), Unfit::Driver("no session".to_owned()));
+    until(SOON, "it is tried again", || {
+        (states(data.path()).len() > 1).then_some(())
+    });
+    assert_eq!(
+        host.fail(vip, Kernel::Ready).0,
+        Kernel::Absent,
+        "until then it is not held"
+    );
+    fs::remove_file(data.path().join("fail-absent")).unwrap();
+    let mut unfit = 0;
+    host.wait("it can be held", |report| match report {
+        Report::Can(can) if can[&vip].is_ok() => Some(()),
+        Report::Can(_) => {
+            unfit += 1;
+            None
+        }
+        _ => None,
+    });
+    assert_eq!(unfit, 0, "it is told once");
+    host.bring(vip, Kernel::Ready);
+}
+
+#[test]
 fn a_program_that_is_not_there_is_told_of() {
     let data = tempdir().unwrap();
     let mut host = start(&data, data.path().join("missing"), SOON);

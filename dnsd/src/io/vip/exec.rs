@@ -15,6 +15,7 @@
 //! Programs of different VIPs run at once, those of one VIP one after another: what is ordered while
 //! one runs waits for its end, and of several changes that wait only the last one is made.
 
+use super::backoff::Backoff;
 use super::guard::GuardState;
 use super::program::execute;
 use super::told::{Holding, Run, Say};
@@ -32,6 +33,10 @@ use tracing::{debug, warn};
 
 /// Between two tries to start a guard.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two tries to make a VIP absent of which it is not known what an earlier run left.
+const CLEAN_AGAIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const CLEAN_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Programs that run at once; a start runs one for each VIP.
 const PROGRAMS_MAX: usize = 32;
 /// Why nothing can be held for now.
@@ -137,6 +142,7 @@ enum Purpose {
 struct Left {
     /// Why it could not be made absent, if that was tried.
     why: Option<String>,
+    backoff: Backoff,
     again: Option<Instant>,
 }
 
@@ -194,6 +200,7 @@ impl Exec {
                 announce_again: false,
                 left: Some(Left {
                     why: None,
+                    backoff: Backoff::new(CLEAN_AGAIN, CLEAN_AGAIN_MAX),
                     again: Some(clock::now()),
                 }),
                 gained: None,
@@ -286,7 +293,7 @@ impl Exec {
                     // The machine tells of it, once for each reason.
                     debug!(%vip, why, "an earlier run's VIP could not be made absent");
                     left.why = Some(why);
-                    left.again = None;
+                    left.again = Some(clock::now() + left.backoff.fail());
                 }
             }
             (Purpose::Change(Kernel::Absent), Ok(())) => {

@@ -8,6 +8,7 @@
 //! ```
 
 mod asks;
+mod backoff;
 mod change;
 mod exec;
 mod guard;
