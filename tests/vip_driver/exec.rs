@@ -22,7 +22,9 @@ fn program(data: &TempDir) -> PathBuf {
         echo \"$* $ZONECAST_VIP $ZONECAST_STATE $ZONECAST_INTERFACE\" >>\"$folder/calls\"\n\
         if [ -e \"$folder/daemon-$1\" ]; then sleep 60 & echo $! >>\"$folder/daemons\"; fi\n\
         while [ -e \"$folder/wait-$1\" ]; do sleep 0.02; done\n\
-        if [ -e \"$folder/hang-$1\" ]; then exec sleep 60; fi\n\
+        for hang in \"hang-$1\" \"hang-$1-$ZONECAST_VIP\"; do\n\
+            if [ -e \"$folder/$hang\" ]; then exec sleep 60; fi\n\
+        done\n\
         if [ -e \"$folder/fail-$1\" ]; then echo first >&2; echo no session >&2; exit 3; fi\n";
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
@@ -236,4 +238,33 @@ fn the_guard_runs_it_when_the_daemon_hangs() {
     until(SOON, "the guard has run it", || {
         (states(data.path()) == ["absent", "announced", "absent"]).then_some(())
     });
+}
+
+#[test]
+fn the_guard_runs_all_at_once_and_waits_for_none_that_hangs() {
+    let data = tempdir().unwrap();
+    let mut host = start(&data, program(&data), Duration::from_secs(3));
+    let vips = host.vips(&[&["192.0.2.53/24"], &["192.0.2.60/24"]]);
+    for vip in &vips {
+        host.wait_can(*vip, &Ok(()));
+        host.bring(*vip, Kernel::Announced);
+    }
+    let hang = data.path().join("hang-absent-192.0.2.53");
+    fs::write(&hang, "").unwrap();
+    let before = calls(data.path()).len();
+    host.stop_beats();
+    until(SOON, "the guard runs both", || {
+        (calls(data.path()).len() == before + 2).then_some(())
+    });
+    fs::remove_file(&hang).unwrap();
+    // That of the first is killed; then the driver runs it once more.
+    let mut lost = Vec::new();
+    host.wait("both are lost", |report| {
+        if let Report::Lost(vip, Kernel::Absent) = report {
+            lost.push(*vip);
+        }
+        (lost.len() == 2).then_some(())
+    });
+    assert_eq!(lost, [vips[1], vips[0]]);
+    assert_eq!(calls(data.path()).len(), before + 3);
 }

@@ -24,6 +24,7 @@ use crate::io::clock;
 use crate::vip::address::{VipAddress, VipId};
 use crate::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +135,7 @@ enum Purpose {
     Undo(Kernel, String),
     /// The segment is to be told again.
     Announce,
-    /// The guard has released it, but perhaps before another program had ended.
+    /// The guard has released it, but failed, or perhaps before another program had ended.
     Release,
 }
 
@@ -191,10 +192,11 @@ impl Exec {
         for vip in known {
             self.forget_if_over(vip);
         }
+        let program = (&*self.program, self.timeout);
         for (vip, group) in &self.vips {
             self.courses.entry(*vip).or_insert_with(|| Course {
                 is: Kernel::Absent,
-                undo: call(&self.program, *vip, group, Kernel::Absent),
+                undo: call(program, *vip, group, Kernel::Absent),
                 runs: None,
                 next: None,
                 announce_again: false,
@@ -252,9 +254,9 @@ impl Exec {
             let why = "it is no longer a VIP of this daemon".to_owned();
             return (self.report)(Report::Failed(vip, is, why));
         };
-        let run = call(&self.program, vip, group, state);
+        let run = self.call(vip, group, state);
         let undo = match is {
-            Kernel::Absent => call(&self.program, vip, group, Kernel::Absent),
+            Kernel::Absent => self.call(vip, group, Kernel::Absent),
             // Its addresses may be others by now.
             Kernel::Ready | Kernel::Announced => undo,
         };
@@ -270,10 +272,9 @@ impl Exec {
         assert!(course.runs.is_none(), "one program of a VIP at a time");
         course.runs = Some(purpose);
         let (places, ended) = (Arc::clone(&self.places), self.ended.clone());
-        let timeout = self.timeout;
         tokio::spawn(async move {
             let place = places.acquire().await;
-            let result = execute(&run, timeout).await;
+            let result = execute(&run).await;
             drop(place);
             // The driver outlives its programs, but for those that its end cuts off.
             drop(ended.send((vip, result)));
@@ -378,7 +379,7 @@ impl Exec {
         if again && is == Kernel::Announced && !self.guard_releases {
             match self.vips.get(&vip) {
                 Some(group) => {
-                    let run = call(&self.program, vip, group, Kernel::Announced);
+                    let run = self.call(vip, group, Kernel::Announced);
                     self.begin(vip, Purpose::Announce, run);
                 }
                 None => debug!(%vip, "what is no VIP any more is not announced again"),
@@ -438,6 +439,10 @@ impl Exec {
         }
     }
 
+    fn call(&self, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel) -> Run {
+        call((&self.program, self.timeout), vip, group, state)
+    }
+
     fn course(&mut self, vip: VipId) -> &mut Course {
         let course = self.courses.get_mut(&vip);
         course.expect("it is forgotten only when nothing is left to do for it")
@@ -466,7 +471,7 @@ impl Exec {
                 guard.heard(&say);
                 match say {
                     Say::Removing => self.handle_removing(),
-                    Say::Removed => self.handle_removed(),
+                    Say::Removed(failed) => self.handle_removed(&failed),
                     Say::Stands(_) | Say::Waits => {}
                 }
             }
@@ -506,7 +511,7 @@ impl Exec {
         }
     }
 
-    fn handle_removed(&mut self) {
+    fn handle_removed(&mut self, failed: &BTreeSet<IpAddr>) {
         self.guard_releases = false;
         let vips: Vec<VipId> = self.courses.keys().copied().collect();
         for vip in vips {
@@ -515,7 +520,7 @@ impl Exec {
                 // What runs has been noted, or makes it absent.
                 continue;
             }
-            if course.with_guard == WithGuard::Yes {
+            if course.with_guard == WithGuard::Yes || failed.contains(&vip.0) {
                 let run = course.undo.clone();
                 self.begin(vip, Purpose::Release, run);
             } else {
@@ -565,7 +570,12 @@ impl Exec {
     }
 }
 
-fn call(program: &Path, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel) -> Run {
+fn call(
+    (program, timeout): (&Path, Duration),
+    vip: VipId,
+    group: &BTreeSet<VipAddress>,
+    state: Kernel,
+) -> Run {
     let addresses = group
         .iter()
         .map(|address| format!("{}/{}", address.address, address.prefix_len));
@@ -584,6 +594,7 @@ fn call(program: &Path, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel)
             ("ZONECAST_STATE".to_owned(), state.to_string()),
             ("ZONECAST_INTERFACE".to_owned(), interfaces.join(" ")),
         ]),
+        timeout,
     }
 }
 
@@ -597,7 +608,12 @@ mod tests {
         let group: BTreeSet<VipAddress> = ["192.0.2.53/24@eth0", "2001:db8::53/64"]
             .map(|text| text.parse().unwrap())
             .into();
-        let run = call(Path::new("/x"), group_id(&group), &group, Kernel::Ready);
+        let run = call(
+            (Path::new("/x"), Duration::ZERO),
+            group_id(&group),
+            &group,
+            Kernel::Ready,
+        );
         assert_eq!(run.args, ["ready", "192.0.2.53/24", "2001:db8::53/64"]);
         let env: Vec<(&str, &str)> = run
             .env

@@ -196,7 +196,7 @@ impl Guard {
                 let why = "another dnsd guards virtual addresses in this network namespace";
                 self.state = GuardState::Unfit(why.to_owned());
             }
-            Say::Removing | Say::Removed => {}
+            Say::Removing | Say::Removed(_) => {}
         }
     }
 

@@ -7,20 +7,22 @@
 //! ```
 //!
 //! It is one thread that waits on one socket. It asks nothing of the daemon's memory, log or disk.
+//! Programs run beside it, all at once.
 
 use super::guard::SUB_COMMAND;
 use super::program::command;
-use super::rights;
+use super::rights::{self, kill_group};
 use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::vip::ground::Place;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// Who has this name is the only guard of its network namespace: it is gone with its process,
@@ -28,6 +30,10 @@ use std::time::{Duration, Instant};
 const LOCK: &[u8] = b"zonecast-vip-guard";
 /// How often the lock is tried for.
 const LOCK_PERIOD: Duration = Duration::from_millis(2);
+/// How often it is looked for the end of programs when there is nothing else to wait for.
+const PROGRAM_PERIOD: Duration = Duration::from_millis(2);
+/// VIPs that are told to have failed; so many fit into a packet.
+const FAILED_MAX: usize = 512;
 /// Parts of a lease by which its end may be seen late.
 const LEASE_PARTS: u32 = 10;
 /// An address that cannot be: no interface has this index. Removing it readies the way.
@@ -63,6 +69,8 @@ pub fn run() -> io::Result<()> {
         restore: Vec::new(),
         beat: None,
         has_removed: HasRemoved::No,
+        releases: Vec::new(),
+        failed: BTreeSet::new(),
         kernel: Removals::open(),
     };
     watch.run()
@@ -79,6 +87,10 @@ struct Watch {
     /// held.
     beat: Option<Instant>,
     has_removed: HasRemoved,
+    /// Programs that run.
+    releases: Vec<Release>,
+    /// VIPs whose program has failed since the last of them was told.
+    failed: BTreeSet<IpAddr>,
     kernel: io::Result<Removals>,
 }
 
@@ -87,6 +99,13 @@ struct Watch {
 enum HasRemoved {
     No,
     Yes,
+}
+
+/// A program that releases a VIP.
+struct Release {
+    vip: IpAddr,
+    child: Child,
+    until: Instant,
 }
 
 /// What came of waiting.
@@ -136,8 +155,13 @@ impl Watch {
                 // All that was said has been heard, so no beat is on its way.
                 Came::Nothing => self.look(),
             }
+            self.look_at_programs();
         }
         self.remove_all();
+        while !self.releases.is_empty() {
+            self.look_at_programs();
+            std::thread::sleep(PROGRAM_PERIOD);
+        }
         if let Some(record) = &self.record
             && let Err(error) = std::fs::remove_file(record)
             && error.kind() != io::ErrorKind::NotFound
@@ -234,10 +258,12 @@ impl Watch {
         }
         if self.has_removed == HasRemoved::No {
             self.has_removed = HasRemoved::Yes;
-            // It may hang, or read what is said when it goes on; so below.
+            // It may hang, or read what is said when it goes on.
             drop(self.say(&Say::Removing));
             self.remove_all();
-            drop(self.say(&Say::Removed));
+            if self.releases.is_empty() {
+                self.say_removed();
+            }
         } else {
             // The driver may have been about to add one when it was stopped.
             self.remove_addresses();
@@ -250,11 +276,52 @@ impl Watch {
             // The interface may be gone; nobody is there to be told.
             drop(std::fs::write(&setting.path, &setting.value));
         }
-        for holding in self.held.values() {
-            if let Some(run) = &holding.run {
-                drop(command(run).spawn().and_then(|mut child| child.wait()));
+        for (vip, holding) in &self.held {
+            let Some(run) = &holding.run else { continue };
+            if self.releases.iter().any(|release| release.vip == *vip) {
+                continue;
+            }
+            match command(run).spawn() {
+                Ok(child) => self.releases.push(Release {
+                    vip: *vip,
+                    child,
+                    until: Instant::now() + run.timeout,
+                }),
+                Err(_) => {
+                    self.failed.insert(*vip);
+                }
             }
         }
+    }
+
+    /// Takes note of programs that have ended, and ends those that take too long.
+    fn look_at_programs(&mut self) {
+        let had_some = !self.releases.is_empty();
+        let failed = &mut self.failed;
+        self.releases.retain_mut(|release| {
+            let has_failed = match release.child.try_wait() {
+                Ok(Some(status)) => !status.success(),
+                Ok(None) if Instant::now() < release.until => return true,
+                Ok(None) | Err(_) => {
+                    kill_group(release.child.id());
+                    true
+                }
+            };
+            if has_failed {
+                failed.insert(release.vip);
+            }
+            false
+        });
+        if had_some && self.releases.is_empty() {
+            self.say_removed();
+        }
+    }
+
+    fn say_removed(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        let failed = failed.into_iter().take(FAILED_MAX).collect();
+        // It may hang, or read what is said when it goes on.
+        drop(self.say(&Say::Removed(failed)));
     }
 
     fn remove_addresses(&mut self) {

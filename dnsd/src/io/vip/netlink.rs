@@ -188,7 +188,7 @@ impl Netlink {
             Some(say) => {
                 guard.heard(&say);
                 match say {
-                    Say::Removed => {
+                    Say::Removed(_) => {
                         warn!("no beat came for a lease: the guard has removed the VIPs");
                     }
                     // There are no programs to be run.

@@ -25,9 +25,9 @@ pub(super) fn command(run: &Run) -> Command {
     command
 }
 
-/// Runs a program until it has ended. One that takes longer is killed, with all that is in its
+/// Runs a program until it has ended. One that takes too long is killed, with all that is in its
 /// process group.
-pub(super) async fn execute(run: &Run, timeout: Duration) -> Result<(), String> {
+pub(super) async fn execute(run: &Run) -> Result<(), String> {
     let name = run.program.display();
     let mut command = tokio::process::Command::from(command(run));
     command.stderr(Stdio::piped()).kill_on_drop(true);
@@ -36,14 +36,14 @@ pub(super) async fn execute(run: &Run, timeout: Duration) -> Result<(), String> 
         .map_err(|error| format!("cannot run {name}: {error}"))?;
     let mut stderr = child.stderr.take().expect("it is piped");
     let mut tail = Vec::new();
-    let ended = tokio::time::timeout(timeout, wait(&mut child, &mut stderr, &mut tail)).await;
+    let ended = tokio::time::timeout(run.timeout, wait(&mut child, &mut stderr, &mut tail)).await;
     let Ok(ended) = ended else {
         if let Some(leader) = child.id() {
             kill_group(leader);
         }
         // It is dead, or will be once the kernel lets it.
         drop(tokio::time::timeout(REST, child.wait()).await);
-        return Err(format!("{name} was killed after {timeout:?}"));
+        return Err(format!("{name} was killed after {:?}", run.timeout));
     };
     let status = ended.map_err(|error| format!("{name}: {error}"))?;
     if status.success() {

@@ -2,7 +2,7 @@
 
 use crate::vip::ground::Place;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub(super) enum Say {
     Waits,
     /// No beat came for a lease: it runs the programs that release what it was told of.
     Removing,
-    /// All that it was told of is gone.
-    Removed,
+    /// All that it was told of is gone, but for VIPs whose program failed.
+    Removed(BTreeSet<IpAddr>),
 }
 
 /// Whether there may be another guard in this network namespace.
@@ -95,6 +95,8 @@ pub(super) struct Run {
     pub(super) args: Vec<String>,
     /// These variables are set.
     pub(super) env: BTreeMap<String, String>,
+    /// It is killed after so long.
+    pub(super) timeout: Duration,
 }
 
 /// A file below `/proc/sys` and what it held.
