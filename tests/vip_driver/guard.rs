@@ -3,12 +3,14 @@
 use crate::bridge::{Segment, signal};
 use crate::host::{Host, LEASE, SOON, settings, stands};
 use dnsd::vip::kernel::{Kernel, Unfit};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
+use tests::daemon::dnsd;
 use tests::deadline::until;
 
 const GROUP: [&str; 2] = ["192.0.2.53/24", "2001:db8::53/64"];
@@ -191,6 +193,42 @@ fn a_guard_that_dies_is_replaced() {
     host.stop_beats();
     host.wait_lost(vip);
     assert!(are_gone(&segment));
+}
+
+/// A guard that writes down that it was started, and ends at once while a file is there.
+fn fickle(data: &Path) -> PathBuf {
+    let path = data.join("guard");
+    let text = format!(
+        "#!/bin/sh\necho >>{folder}/starts\nif [ -e {folder}/die ]; then exit 1; fi\n\
+        exec {} \"$@\"\n",
+        dnsd().display(),
+        folder = data.display(),
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn while_no_guard_lives_nothing_is_held_for_long_and_starts_are_few() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let program = fickle(data.path());
+    let mut host = segment.within(1, || {
+        Host::start_guarded(settings(data.path()), LEASE, &program)
+    });
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    fs::write(data.path().join("die"), "").unwrap();
+    signal(host.guard, "-KILL");
+    host.wait_unfit(vip);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+    let starts = fs::read_to_string(data.path().join("starts")).unwrap();
+    // The pauses are doubled: so many take more than the whole test may.
+    assert!(starts.lines().count() < 15, "{}", starts.lines().count());
+    fs::remove_file(data.path().join("die")).unwrap();
+    host.wait_can(vip, &Ok(()));
+    host.bring(vip, Kernel::Announced);
 }
 
 #[test]

@@ -54,12 +54,17 @@ impl Host {
 
     /// In the namespace of the calling thread.
     pub(crate) fn start_here(settings: Settings, lease: Duration) -> Self {
+        Self::start_guarded(settings, lease, dnsd())
+    }
+
+    /// Guarded by another program than the daemon's own.
+    pub(crate) fn start_guarded(settings: Settings, lease: Duration, program: &Path) -> Self {
         let alone = match settings.kind {
             Kind::Netlink => Alone::Yes,
             Kind::Log | Kind::Exec { .. } => Alone::No,
         };
         let guard = Guard::start(GuardSettings {
-            program: dnsd().into(),
+            program: program.into(),
             record: Some(settings.record.clone()),
             ..GuardSettings::new(lease, alone)
         });

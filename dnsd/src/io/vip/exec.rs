@@ -32,8 +32,6 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, warn};
 
-/// Between two tries to start a guard.
-const RETRY: Duration = Duration::from_secs(1);
 /// Between two tries to make a VIP absent of which it is not known what an earlier run left.
 const CLEAN_AGAIN: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -66,6 +64,8 @@ pub(super) async fn run(
         courses: BTreeMap::new(),
         can: None,
         guard_releases: false,
+        guard_at: None,
+        let_go_for: None,
         places: Arc::new(Semaphore::new(PROGRAMS_MAX)),
         ended: ended_in,
         says: says_in,
@@ -77,14 +77,15 @@ pub(super) async fn run(
         let next = exec.next_timer();
         tokio::select! {
             biased;
-            Some(say) = says.recv() => exec.handle_guard(say, &mut says).await,
+            Some(say) = says.recv() => exec.handle_guard(say),
             Some((vip, result)) = ended.recv() => exec.handle_ended(vip, result),
             order = orders.recv() => match order {
                 Some((given, order)) => exec.handle_order(given, order),
                 None => break,
             },
-            () = tokio::time::sleep_until(next.into()) => exec.clean_due(clock::now()),
+            () = tokio::time::sleep_until(next.into()) => {}
         }
+        exec.turn();
         exec.tell_can();
     }
     exec.stop(&mut ended).await;
@@ -102,6 +103,9 @@ struct Exec {
     can: Option<BTreeMap<VipId, Result<(), Unfit>>>,
     /// The guard runs programs: none of this driver may make it other than those do.
     guard_releases: bool,
+    guard_at: Option<Instant>,
+    /// The time without a guard for which all was released.
+    let_go_for: Option<Instant>,
     places: Arc<Semaphore>,
     ended: UnboundedSender<(VipId, Result<(), String>)>,
     says: UnboundedSender<Option<Say>>,
@@ -135,7 +139,8 @@ enum Purpose {
     Undo(Kernel, String),
     /// The segment is to be told again.
     Announce,
-    /// The guard has released it, but failed, or perhaps before another program had ended.
+    /// The guard has released it, but failed, or perhaps before another program had ended; or there
+    /// is no guard.
     Release,
 }
 
@@ -229,7 +234,11 @@ impl Exec {
     fn next_timer(&self) -> Instant {
         let waiting = self.courses.values().filter(|course| course.runs.is_none());
         let again = waiting.filter_map(|course| course.left.as_ref()?.again);
-        again.min().unwrap_or_else(|| clock::now() + IDLE)
+        let others = self.guard_at.into_iter().chain(self.unguarded_until());
+        again
+            .chain(others)
+            .min()
+            .unwrap_or_else(|| clock::now() + IDLE)
     }
 
     /// Begins a change. No program runs for the VIP, but for one that cleans up.
@@ -462,7 +471,7 @@ impl Exec {
         })
     }
 
-    async fn handle_guard(&mut self, say: Option<Say>, says: &mut UnboundedReceiver<Option<Say>>) {
+    fn handle_guard(&mut self, say: Option<Say>) {
         let Some(guard) = &mut self.guard else {
             return;
         };
@@ -476,18 +485,65 @@ impl Exec {
                 }
             }
             None => {
+                if *guard.state() == GuardState::Stands {
+                    warn!("the guard of virtual addresses ended: another one is started");
+                }
                 self.guard_releases = false;
-                warn!("the guard of virtual addresses ended: another one is started");
-                if let Err(error) = guard.start_again() {
-                    warn!(%error, "cannot start the guard of virtual addresses");
-                    tokio::time::sleep(RETRY).await;
-                    drop(self.says.send(None));
-                } else {
-                    while says.try_recv().is_ok() {}
-                    self.listen_to_guard();
+                self.guard_at = Some(clock::now() + guard.ended());
+            }
+        }
+    }
+
+    fn start_guard(&mut self) {
+        self.guard_at = None;
+        match self.guard.as_mut().map(Guard::start_again) {
+            Some(Err(error)) => {
+                debug!(%error, "cannot start the guard of virtual addresses");
+                let pause = self.guard.as_mut().map(Guard::ended);
+                self.guard_at = pause.map(|pause| clock::now() + pause);
+            }
+            Some(Ok(())) => self.listen_to_guard(),
+            None => {}
+        }
+    }
+
+    /// When what is held has been unguarded for as long as a machine may hang.
+    fn unguarded_until(&self) -> Option<Instant> {
+        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        let mut held = self.courses.values();
+        let is_held = held.any(|course| course.is != Kernel::Absent && course.runs.is_none());
+        (is_held && self.let_go_for != Some(since)).then(|| since + self.lease)
+    }
+
+    /// The machine lets go of its own when it hears that there is no guard; now it may hang too.
+    fn let_go_of_all(&mut self) {
+        warn!("no guard of virtual addresses stands: the VIPs are released");
+        self.let_go_for = self.guard.as_ref().and_then(Guard::unguarded);
+        let vips: Vec<VipId> = self.courses.keys().copied().collect();
+        for vip in vips {
+            let course = self.course(vip);
+            match course.runs {
+                Some(Purpose::Change(_) | Purpose::Announce) => course.with_guard = WithGuard::Yes,
+                Some(Purpose::Clean | Purpose::Undo(..) | Purpose::Release) => {}
+                None if course.is == Kernel::Absent => {}
+                None => {
+                    let run = course.undo.clone();
+                    self.begin(vip, Purpose::Release, run);
                 }
             }
         }
+    }
+
+    /// Does what has come due.
+    fn turn(&mut self) {
+        let now = clock::now();
+        if self.guard_at.is_some_and(|at| at <= now) {
+            self.start_guard();
+        }
+        if self.unguarded_until().is_some_and(|until| until <= now) {
+            self.let_go_of_all();
+        }
+        self.clean_due(now);
     }
 
     /// The guard runs programs too. If one of this driver runs meanwhile, or had ended when this
@@ -531,14 +587,15 @@ impl Exec {
         }
     }
 
-    fn listen_to_guard(&self) {
+    fn listen_to_guard(&mut self) {
         let says = self.says.clone();
         // The driver outlives its inputs.
         let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &self.guard
+        if let Some(guard) = &mut self.guard
             && let Err(error) = guard.listen(pass)
         {
             warn!(%error, "cannot hear the guard of virtual addresses");
+            self.guard_at = Some(clock::now() + guard.ended());
         }
     }
 

@@ -29,11 +29,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// News in a storm of them are gathered for so long; the first is acted on at once.
 const REFRESH_PERIOD: Duration = Duration::from_millis(2);
-/// After a table could not be read, or a guard not started.
+/// After a table could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -198,29 +198,51 @@ impl Netlink {
                 self.clean().await;
             }
             None => {
-                warn!("the guard of virtual addresses ended: another one is started");
-                self.guard_at = Some(clock::now());
-                if let Err(error) = guard.start_again() {
-                    warn!(%error, "cannot start the guard of virtual addresses");
-                    self.guard_at = Some(clock::now() + RETRY);
-                } else {
-                    self.guard_at = None;
-                    self.listen_to_guard();
+                if *guard.state() == GuardState::Stands {
+                    warn!("the guard of virtual addresses ended: another one is started");
                 }
+                self.guard_at = Some(clock::now() + guard.ended());
             }
         }
         self.tell_can();
+    }
+
+    fn start_guard(&mut self) {
+        self.guard_at = None;
+        match self.guard.as_mut().map(Guard::start_again) {
+            Some(Err(error)) => {
+                debug!(%error, "cannot start the guard of virtual addresses");
+                let pause = self.guard.as_mut().map(Guard::ended);
+                self.guard_at = pause.map(|pause| clock::now() + pause);
+            }
+            Some(Ok(())) => self.listen_to_guard(),
+            None => {}
+        }
     }
 
     fn listen_to_guard(&mut self) {
         let says = self.says.clone();
         // The driver outlives its inputs.
         let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &self.guard
+        if let Some(guard) = &mut self.guard
             && let Err(error) = guard.listen(pass)
         {
             warn!(%error, "cannot hear the guard of virtual addresses");
-            self.guard_at = Some(clock::now() + RETRY);
+            self.guard_at = Some(clock::now() + guard.ended());
+        }
+    }
+
+    /// When what is held has been unguarded for as long as a machine may hang.
+    fn unguarded_until(&self) -> Option<Instant> {
+        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        (!self.held.is_empty()).then(|| since + self.settings.lease)
+    }
+
+    /// The machine lets go of its own when it hears that there is no guard; now it may hang too.
+    async fn let_go_of_all(&mut self) {
+        warn!("no guard of virtual addresses stands: the VIPs are removed");
+        for (vip, held) in std::mem::take(&mut self.held) {
+            self.lose(vip, &held).await;
         }
     }
 
@@ -403,6 +425,7 @@ impl Netlink {
         let asks = self.asks.iter().map(Ask::next);
         let hearing = self.hearing.values().map(Hearing::next);
         let others = self.refresh_at.into_iter().chain(self.guard_at);
+        let others = others.chain(self.unguarded_until());
         let all = announcing.chain(asks).chain(hearing).chain(others);
         all.min().unwrap_or_else(|| clock::now() + IDLE)
     }
@@ -414,8 +437,11 @@ impl Netlink {
             self.refresh().await;
         }
         if self.guard_at.is_some_and(|at| at <= now) {
-            self.guard_at = None;
-            self.handle_guard(None).await;
+            self.start_guard();
+            self.tell_can();
+        }
+        if self.unguarded_until().is_some_and(|until| until <= now) {
+            self.let_go_of_all().await;
         }
         self.announce_due(now).await;
         self.turn_asks(now);
