@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, channel};
 use std::time::Duration;
 use tracing::error;
 
@@ -159,11 +159,26 @@ impl AddressDriver {
         self.self_checks = Some(SelfChecks::start(&self.listen, served, tell));
         let (settings, lease, inputs) = (self.settings.clone(), self.lease, self.inputs.clone());
         clock::spawn("vip-start", move || {
-            let reports = inputs.clone();
-            let report = Box::new(move |report: Report| drop(reports.send(Input::Address(report))));
+            let report = pass_on(inputs.clone());
             drop(inputs.send(Input::AddressesStarted(run(settings, lease, report))));
         });
     }
+}
+
+/// Brings reports to the peer thread without letting the driver wait: that may have to take VIPs
+/// away just because the peer thread is behind. None is lost, and none overtakes another. They are
+/// few, as the driver does what it is ordered to and tells of what changes.
+fn pass_on(inputs: SyncSender<Input>) -> vip::ReportTo {
+    let (reports, waiting) = channel();
+    clock::spawn("vip-reports", move || {
+        for report in waiting {
+            if inputs.send(Input::Address(report)).is_err() {
+                // The peer thread has ended.
+                break;
+            }
+        }
+    });
+    Box::new(move |report| drop(reports.send(report)))
 }
 
 /// True if what listens on `listen` takes packets to any address of the family.
@@ -192,4 +207,31 @@ fn run(settings: Settings, lease: Duration, report: vip::ReportTo) -> io::Result
     }
     let handle = vip::start(settings, guard, report)?;
     Ok(Running { handle, beats })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vip::kernel::Kernel;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn reports_do_not_wait_for_a_peer_thread_that_is_behind() {
+        let (inputs, received) = sync_channel(1);
+        let report = pass_on(inputs);
+        let vip = VipId(IpAddr::from([192, 0, 2, 53]));
+        let states = [Kernel::Ready, Kernel::Announced, Kernel::Absent];
+        for state in states {
+            report(Report::Is(vip, state));
+        }
+        drop(report);
+        let passed: Vec<Kernel> = received
+            .iter()
+            .map(|input| match input {
+                Input::Address(Report::Is(_, state)) => state,
+                other => panic!("{} is no report", other.name()),
+            })
+            .collect();
+        assert_eq!(passed, states);
+    }
 }

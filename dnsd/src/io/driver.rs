@@ -74,7 +74,7 @@ pub enum Input {
 
 impl Input {
     /// What it is, for a log line.
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Update(..) => "update",
             Self::Node(NodeEvent::Overlay(_)) => "overlay",
