@@ -3,7 +3,8 @@
 use crate::bridge::{Segment, signal};
 use crate::host::{Host, LEASE, SOON, settings, stands};
 use dnsd::vip::kernel::{Kernel, Unfit};
-use std::fs::{self, Permissions};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -260,4 +261,42 @@ fn a_second_daemon_waits_for_the_first() {
     assert!(!are_gone(&segment), "they are those of the first");
     first.stop();
     second.wait_can(vip, &Ok(()));
+}
+
+#[test]
+fn a_stranger_who_has_the_name_of_the_guard_keeps_nobody_from_standing() {
+    for does_listen in [true, false] {
+        let (segment, data) = (Segment::new(1), tempdir().unwrap());
+        let nobody = 65_534;
+        let _name = segment.host(1).within_as(nobody, || take_name(does_listen));
+        let mut host = Host::start(&segment, 1, data.path());
+        let vip = host.vip(&GROUP);
+        host.bring(vip, Kernel::Announced);
+        assert!(!are_gone(&segment));
+    }
+}
+
+fn take_name(does_listen: bool) -> Socket {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let name = SockAddr::unix("\0zonecast-vip-guard").unwrap();
+    socket.bind(&name).unwrap();
+    if does_listen {
+        socket.listen(1).unwrap();
+    }
+    socket
+}
+
+#[test]
+fn a_guard_waits_for_another_of_its_data_directory() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let path = data.path().join("vips.lock");
+    let lock = File::create(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    lock.lock().unwrap();
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vips(&[&GROUP])[0];
+    let unfit = host.wait_unfit(vip);
+    assert!(unfit.to_string().contains("another dnsd"), "{unfit}");
+    drop(lock);
+    host.wait_can(vip, &Ok(()));
 }

@@ -51,7 +51,8 @@ pub struct GuardSettings {
     pub lease: Duration,
     /// Whether another guard may be in this network namespace.
     pub alone: Alone,
-    /// The file that lists what is held, which the guard removes at its end.
+    /// The file that lists what is held, which the guard removes at its end; beside it is the one
+    /// by which it is the only guard.
     pub record: Option<PathBuf>,
 }
 

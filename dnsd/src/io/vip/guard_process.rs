@@ -10,6 +10,7 @@
 //! Programs run beside it, all at once.
 
 use super::guard::SUB_COMMAND;
+use super::lock::Lock;
 use super::program::command;
 use super::rights::{self, kill_group};
 use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
@@ -19,15 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// Who has this name is the only guard of its network namespace: it is gone with its process,
-/// whatever ends that, and no file system is needed.
-const LOCK: &[u8] = b"zonecast-vip-guard";
 /// How often the lock is tried for.
 const LOCK_PERIOD: Duration = Duration::from_millis(2);
 /// How often it is looked for the end of programs when there is nothing else to wait for.
@@ -122,8 +118,15 @@ impl Watch {
         let Came::Something = self.wait(&mut packet)? else {
             return Ok(());
         };
-        let Some(lock) = self.lock(&mut packet)? else {
-            return Ok(());
+        let lock = match self.lock(&mut packet) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let why = format!("the guard of virtual addresses cannot be the only one: {error}");
+                self.say(&Say::Stands(Some(why)))?;
+                while !matches!(self.wait(&mut packet)?, Came::End) {}
+                return Ok(());
+            }
         };
         let why = match &mut self.kernel {
             Ok(kernel) => kernel.try_it().err(),
@@ -156,6 +159,7 @@ impl Watch {
                 Came::Nothing => self.look(),
             }
             self.look_at_programs();
+            lock.answer();
         }
         self.remove_all();
         while !self.releases.is_empty() {
@@ -174,19 +178,14 @@ impl Watch {
     }
 
     /// Becomes the only guard; none if the daemon ended meanwhile.
-    fn lock(&mut self, packet: &mut [u8]) -> io::Result<Option<Option<UnixDatagram>>> {
+    fn lock(&mut self, packet: &mut [u8]) -> io::Result<Option<Lock>> {
         if self.alone == Alone::No {
-            return Ok(Some(None));
+            return Ok(Some(Lock::default()));
         }
-        let address = SocketAddr::from_abstract_name(LOCK)?;
+        let mut lock = Lock::default();
         self.socket.set_read_timeout(Some(LOCK_PERIOD))?;
         let mut has_said = false;
-        loop {
-            match UnixDatagram::bind_addr(&address) {
-                Ok(lock) => return Ok(Some(Some(lock))),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error),
-            }
+        while !lock.take(self.record.as_deref())? {
             if !has_said {
                 self.say(&Say::Waits)?;
                 has_said = true;
@@ -195,6 +194,7 @@ impl Watch {
                 return Ok(None);
             }
         }
+        Ok(Some(lock))
     }
 
     fn wait(&mut self, packet: &mut [u8]) -> io::Result<Came> {

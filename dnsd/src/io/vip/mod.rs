@@ -14,6 +14,7 @@ mod exec;
 mod guard;
 mod guard_process;
 mod hearing;
+mod lock;
 mod log;
 mod netlink;
 mod packet;

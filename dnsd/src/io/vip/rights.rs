@@ -1,11 +1,12 @@
 //! What the process may do, and how it is ranked among others.
 #![expect(
     unsafe_code,
-    reason = "priorities, locked memory, signals and chosen descriptors have no safe form"
+    reason = "priorities, locked memory, signals, users and chosen descriptors have no safe form"
 )]
 
 use socket2::Socket;
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 /// Above the descriptors of everything that is slow to close.
@@ -45,6 +46,37 @@ pub(super) fn kill_group(leader: u32) {
     // SAFETY: killpg takes numbers only. Until it is waited for, the leader keeps the number of its
     // group from others.
     unsafe { libc::killpg(group, libc::SIGKILL) };
+}
+
+/// The user that this process acts as.
+pub(super) fn user() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The user that the listener acted as to which a socket is connected.
+pub(super) fn user_of_peer(socket: &Socket) -> io::Result<u32> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, and any bytes are a valid ucred.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut size,
+        )
+    };
+    if result == 0 {
+        Ok(credentials.uid)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Gives a socket a descriptor that is closed early when the process is killed. The kernel closes
