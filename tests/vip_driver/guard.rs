@@ -241,10 +241,13 @@ fn a_start_removes_what_the_last_run_left_and_nothing_else() {
     signal(victim.guard, "-KILL");
     drop(victim);
     segment.ip(1, "address add 192.0.2.60/32 dev eth0");
+    // Of this the kernel says and the record knows nothing but the label.
+    segment.ip(1, "address add 192.0.2.61/32 dev eth0 label eth0:zc");
     assert!(!are_gone(&segment), "nobody removes them");
     let host = Host::start(&segment, 1, data.path());
     assert!(are_gone(&segment));
     assert!(stands(&segment, 1, "192.0.2.60", "eth0"));
+    assert!(!stands(&segment, 1, "192.0.2.61", "eth0"));
     drop(host);
 }
 
