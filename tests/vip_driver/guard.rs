@@ -2,6 +2,7 @@
 
 use crate::bridge::{Segment, signal};
 use crate::host::{Host, LEASE, SOON, settings, stands};
+use dnsd::io::vip::{Alone, GuardSettings, Kind, Settings, remove_leftovers};
 use dnsd::vip::kernel::{Kernel, Unfit};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, Permissions};
@@ -249,6 +250,29 @@ fn a_start_removes_what_the_last_run_left_and_nothing_else() {
     assert!(stands(&segment, 1, "192.0.2.60", "eth0"));
     assert!(!stands(&segment, 1, "192.0.2.61", "eth0"));
     drop(host);
+}
+
+#[test]
+fn what_the_last_run_left_is_removed_whatever_the_driver_is_now() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let victim = Victim::start(&segment, data.path(), LEASE);
+    signal(victim.guard, "-STOP");
+    signal(victim.child.id(), "-KILL");
+    signal(victim.guard, "-KILL");
+    drop(victim);
+    assert!(!are_gone(&segment), "nobody removes them");
+    let settings = Settings {
+        kind: Kind::Log,
+        ..settings(data.path())
+    };
+    let guard = GuardSettings {
+        program: dnsd().into(),
+        record: Some(settings.record.clone()),
+        ..GuardSettings::new(LEASE, Alone::Yes)
+    };
+    segment.within(1, || remove_leftovers(&settings, guard).unwrap());
+    assert!(are_gone(&segment));
+    assert!(!settings.record.exists());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
 use std::time::Duration;
-use tracing::error;
+use tracing::{error, warn};
 
 /// What the peer thread drives addresses by.
 pub struct AddressDriver {
@@ -187,19 +187,22 @@ fn takes_all(listen: IpAddr, address: IpAddr) -> bool {
 }
 
 fn run(settings: Settings, lease: Duration, report: vip::ReportTo) -> io::Result<Running> {
+    let of_netlink = GuardSettings {
+        record: Some(settings.record.clone()),
+        ..GuardSettings::new(lease, Alone::Yes)
+    };
     let guard = match settings.kind {
-        Kind::Log => None,
-        Kind::Netlink | Kind::Exec { .. } => {
-            let alone = match settings.kind {
-                Kind::Netlink => Alone::Yes,
-                Kind::Log | Kind::Exec { .. } => Alone::No,
-            };
-            Some(Guard::start(GuardSettings {
-                record: Some(settings.record.clone()),
-                ..GuardSettings::new(lease, alone)
-            })?)
+        Kind::Netlink => Some(of_netlink),
+        Kind::Log | Kind::Exec { .. } => {
+            // The last run may have had another driver.
+            if let Err(error) = vip::remove_leftovers(&settings, of_netlink) {
+                warn!(%error, "the virtual addresses of an earlier run cannot be removed");
+            }
+            let of_exec = GuardSettings::new(lease, Alone::No);
+            (settings.kind != Kind::Log).then_some(of_exec)
         }
     };
+    let guard = guard.map(Guard::start).transpose()?;
     let beats = guard.as_ref().map(Guard::beats);
     // The guard wants to hear the main loop from now on; that knows of it only a little later.
     if let Some(beats) = &beats {

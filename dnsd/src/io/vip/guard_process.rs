@@ -63,6 +63,7 @@ pub fn run() -> io::Result<()> {
         record: None,
         held: BTreeMap::new(),
         restore: Vec::new(),
+        has_held: false,
         beat: None,
         has_removed: HasRemoved::No,
         releases: Vec::new(),
@@ -79,6 +80,8 @@ struct Watch {
     record: Option<PathBuf>,
     held: BTreeMap<IpAddr, Holding>,
     restore: Vec<KernelSetting>,
+    /// Whether it was ever told of something: if not, the record lists what an earlier run left.
+    has_held: bool,
     /// When both threads had gone on by the last beat; until the first one, since when something is
     /// held.
     beat: Option<Instant>,
@@ -167,6 +170,7 @@ impl Watch {
             std::thread::sleep(PROGRAM_PERIOD);
         }
         if let Some(record) = &self.record
+            && self.has_held
             && let Err(error) = std::fs::remove_file(record)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -238,6 +242,7 @@ impl Watch {
                 self.held.remove(&vip);
             }
             Tell::Hold(vip, holding) => {
+                self.has_held = true;
                 self.beat.get_or_insert_with(Instant::now);
                 self.held.insert(vip, holding);
             }

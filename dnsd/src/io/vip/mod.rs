@@ -145,6 +145,22 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
     Ok(handle)
 }
 
+/// Removes the addresses that an earlier run left in the kernel, whatever driver there is now: a
+/// driver that is not [`Kind::Netlink`] does not look for them.
+pub fn remove_leftovers(settings: &Settings, guard: GuardSettings) -> io::Result<()> {
+    if !settings.record.exists() {
+        return Ok(());
+    }
+    let settings = Settings {
+        kind: Kind::Netlink,
+        ..settings.clone()
+    };
+    let nobody = Box::new(|_| {});
+    // It has removed them once it has started, and has nothing else to do.
+    drop(start(settings, Some(Guard::start(guard)?), nobody)?);
+    Ok(())
+}
+
 /// Orders as they come, and when they were given: one that is older than a pause of the machine
 /// must not be carried out after it.
 type Orders = UnboundedReceiver<(Instant, Order)>;

@@ -454,8 +454,11 @@ impl Netlink {
         for vip in held {
             self.change(vip, Kernel::Absent, clock::now()).await;
         }
-        self.restore_settings();
-        self.forget_record();
+        // What an earlier run left and this one did not remove is still listed.
+        if self.has_cleaned {
+            self.restore_settings();
+            self.forget_record();
+        }
     }
 }
 
