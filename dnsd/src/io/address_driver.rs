@@ -27,6 +27,8 @@ pub struct AddressDriver {
     inputs: SyncSender<Input>,
     /// The VIPs that no listener here takes packets for.
     deaf: BTreeSet<VipId>,
+    /// Whether an earlier run has left addresses that may stand still.
+    has_leftovers: bool,
     self_checks: Option<SelfChecks>,
     stage: Stage,
 }
@@ -65,6 +67,7 @@ impl AddressDriver {
             served,
             inputs,
             deaf: BTreeSet::new(),
+            has_leftovers,
             self_checks: None,
             stage: Stage::Idle,
         };
@@ -88,6 +91,13 @@ impl AddressDriver {
             Stage::Starting(waiting) => waiting.push_back(order),
             Stage::Running(running) => running.handle.order(order),
         }
+    }
+
+    /// True while what an earlier run left is being removed. Others must not hear this peer before:
+    /// they take by what it says that it announces, and it says nothing.
+    #[must_use]
+    pub fn is_cleaning(&self) -> bool {
+        self.has_leftovers && matches!(self.stage, Stage::Starting(_))
     }
 
     /// What the driver says, with what it cannot know: where DNS is served.

@@ -124,6 +124,8 @@ pub struct Driver {
     pub(super) inputs: SyncSender<Input>,
     disk: Sender<Job>,
     start_links: Option<StartLinks>,
+    /// This life is durable, and waits for the end of what an earlier one left.
+    ready: Option<Incarnation>,
     links: Option<LinkThread<Command>>,
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
@@ -164,6 +166,7 @@ impl Driver {
             inputs,
             disk,
             start_links: Some(start_links),
+            ready: None,
             links: None,
             unsent: VecDeque::new(),
             served,
@@ -301,7 +304,10 @@ impl Driver {
                 self.wiring.peer.handle_address(report, wall, now);
             }
             Input::SelfCheck(is_sick) => self.wiring.peer.handle_self_check(is_sick, wall, now),
-            Input::AddressesStarted(started) => self.addresses.handle_started(started),
+            Input::AddressesStarted(started) => {
+                self.addresses.handle_started(started);
+                self.start_links();
+            }
             Input::Stop => self.begin_stop(wall, now),
         }
     }
@@ -379,14 +385,8 @@ impl Driver {
     fn carry_out(&mut self, act: Act) {
         match act {
             Act::Ready(incarnation) => {
-                let start = self
-                    .start_links
-                    .take()
-                    .expect("a life becomes durable once");
-                match start(incarnation) {
-                    Some(links) => self.links = Some(links),
-                    None => self.end = Some(End::Failed),
-                }
+                self.ready = Some(incarnation);
+                self.start_links();
             }
             Act::Say(command) => self.say(command),
             Act::Write(job) => self.write(job),
@@ -407,6 +407,23 @@ impl Driver {
                 error!(%error, "the store fails");
                 self.end = Some(End::Failed);
             }
+        }
+    }
+
+    /// Starts the links, once this life is durable and nothing that an earlier one left is in the
+    /// way: overlay protocol section 6, before the first heartbeat.
+    fn start_links(&mut self) {
+        if self.addresses.is_cleaning() {
+            return;
+        }
+        let Some(incarnation) = self.ready.take() else {
+            return;
+        };
+        let start = self.start_links.take();
+        let start = start.expect("a life becomes durable once");
+        match start(incarnation) {
+            Some(links) => self.links = Some(links),
+            None => self.end = Some(End::Failed),
         }
     }
 
