@@ -41,7 +41,7 @@ impl Netlink {
                 match state {
                     Kernel::Announced => {
                         self.announcing.insert(vip, Announcing::new(clock::now()));
-                        self.announce_due(clock::now()).await;
+                        self.announce_due(clock::now());
                     }
                     Kernel::Ready | Kernel::Absent => {
                         self.announcing.remove(&vip);

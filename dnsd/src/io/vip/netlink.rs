@@ -15,7 +15,7 @@ use super::guard::GuardState;
 use super::hearing::Hearing;
 use super::record::{Record, can_hush};
 use super::rights;
-use super::segment::{Announcing, FRAMES_MAX, Probe, Segment};
+use super::segment::{Announcing, Directed, FRAMES_MAX, Probe, Segment};
 use super::tables::{News, Tables};
 use super::told::Say;
 use super::{Cleaned, Guard, Orders, ReportTo, Settings};
@@ -53,6 +53,7 @@ pub(super) struct Netlink {
     pub(super) segments: BTreeMap<u32, io::Result<Segment>>,
     pub(super) probe: Probe,
     pub(super) announcing: BTreeMap<VipId, Announcing>,
+    pub(super) directed: Directed,
     pub(super) asks: Vec<Ask>,
     pub(super) hearing: BTreeMap<u32, Hearing>,
     pub(super) foreign: BTreeMap<VipId, Instant>,
@@ -144,6 +145,7 @@ impl Netlink {
             segments: BTreeMap::new(),
             probe: Probe::open()?,
             announcing: BTreeMap::new(),
+            directed: Directed::default(),
             asks: Vec::new(),
             hearing: BTreeMap::new(),
             foreign: BTreeMap::new(),
@@ -426,6 +428,8 @@ impl Netlink {
         let hearing = self.hearing.values().map(Hearing::next);
         let others = self.refresh_at.into_iter().chain(self.guard_at);
         let others = others.chain(self.unguarded_until());
+        let directed = (!self.directed.is_empty()).then(clock::now);
+        let others = others.chain(directed);
         let all = announcing.chain(asks).chain(hearing).chain(others);
         all.min().unwrap_or_else(|| clock::now() + IDLE)
     }
@@ -443,7 +447,8 @@ impl Netlink {
         if self.unguarded_until().is_some_and(|until| until <= now) {
             self.let_go_of_all().await;
         }
-        self.announce_due(now).await;
+        self.announce_due(now);
+        self.announce_directed(now).await;
         self.turn_asks(now);
         self.hear_due(now).await;
     }
