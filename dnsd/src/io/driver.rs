@@ -11,6 +11,7 @@ use super::address_driver::{AddressDriver, Running};
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
+use super::vip_log::VipLog;
 use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
 use crate::peer::Peer;
@@ -130,6 +131,7 @@ pub struct Driver {
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
     addresses: AddressDriver,
+    vip_log: VipLog,
     /// Who is later than this lets go of its VIPs.
     lease: Duration,
     tick: u64,
@@ -171,6 +173,7 @@ impl Driver {
             unsent: VecDeque::new(),
             served,
             addresses,
+            vip_log: VipLog::default(),
             lease,
             tick: 0,
             tick_due: clock::now(),
@@ -397,6 +400,10 @@ impl Driver {
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),
             Act::NotInvited => self.refuse_invitation(),
+            Act::News(News::Vip(notice)) => {
+                let members = self.wiring.peer.replica().members();
+                self.vip_log.log(&notice, members);
+            }
             Act::News(news) => log(&news, self.wiring.peer.replica().members()),
             Act::Ended(Ended::Outlived(incarnation)) => self.end = Some(End::Outlived(incarnation)),
             Act::Ended(Ended::Unreadable(hash)) => {
@@ -552,7 +559,7 @@ fn log(news: &News, members: &Members) {
             records,
         }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
         News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
-        News::Vip(notice) => super::vip_log::log(notice, members),
+        News::Vip(_) => unreachable!("the caller looked"),
         News::Replica(event) => super::commands::log(event, members),
     }
 }

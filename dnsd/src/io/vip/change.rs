@@ -50,7 +50,8 @@ impl Netlink {
                 (self.report)(Report::Is(vip, is));
             }
             Err(why) => {
-                warn!(%vip, %state, %is, why, "a VIP could not be changed");
+                // The machine says so to the operator; so below.
+                debug!(%vip, %state, %is, why, "a VIP could not be changed");
                 if is != Kernel::Announced {
                     self.announcing.remove(&vip);
                 }
@@ -217,7 +218,7 @@ impl Netlink {
             .collect();
         for vip in lost {
             let held = self.held.remove(&vip).expect("it was just found there");
-            warn!(%vip, was = %held.state, "a VIP was taken away, not by its machine");
+            debug!(%vip, was = %held.state, "a VIP was taken away, not by its machine");
             self.lose(vip, &held).await;
         }
     }
