@@ -105,6 +105,8 @@ pub struct Peer {
     commands: u64,
     is_stopping: bool,
     is_evicted: bool,
+    /// The link thread stands still for longer than a lease.
+    links_hang: bool,
     /// How much waits to be multicast.
     pressure: Pressure,
     /// When something happened whose consequences nobody has asked for yet.
@@ -167,6 +169,7 @@ impl Peer {
             commands: 0,
             is_stopping: false,
             is_evicted: false,
+            links_hang: false,
             pressure: Pressure::Low,
             called: None,
             effects: VecDeque::new(),

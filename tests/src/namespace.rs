@@ -53,6 +53,14 @@ impl Namespace {
         })
     }
 
+    /// Does something inside as another user.
+    pub fn within_as<T: Send>(&self, user: u32, work: impl FnOnce() -> T + Send) -> T {
+        self.within(|| {
+            raw::act_as(user).unwrap();
+            work()
+        })
+    }
+
     /// Has the program of `command` start inside.
     pub fn confine(&self, command: &mut Command) {
         raw::start_inside(command, Arc::clone(&self.file));

@@ -32,6 +32,13 @@ pub(crate) fn enter(namespace: &File) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
 }
 
+/// Has the calling thread act as another user, for good.
+pub(crate) fn act_as(user: u32) -> io::Result<()> {
+    // SAFETY: setresuid takes numbers only. Other than libc's, the system call is of one thread.
+    let result = unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) };
+    check(result as libc::c_int)
+}
+
 /// Has the program of `command` start inside a network namespace.
 pub(crate) fn start_inside(command: &mut Command, namespace: Arc<File>) {
     // SAFETY: between fork and exec the closure makes one system call, and allocates nothing.

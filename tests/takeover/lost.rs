@@ -1,7 +1,9 @@
 //! A host is lost: others take its VIPs, and never two of those that reach each other.
 
-use crate::stage::Stage;
-use std::time::Instant;
+use crate::stage::{Stage, TAKEOVER};
+use std::fs::{self, File};
+use std::time::{Duration, Instant};
+use tests::deadline::until;
 use tests::segment::{Cut, vip, vip6};
 
 /// Each event so often, with whoever holds the first VIP then.
@@ -133,4 +135,35 @@ fn the_last_host_holds_everything() {
     }
     assert!(stage.vips.iter().all(|vip| stage.holder(*vip) == 1));
     stage.check_never_two(start);
+}
+
+#[test]
+fn what_a_crash_left_is_removed_before_others_hear_of_the_next_life() {
+    let mut stage = Stage::with_vips(2, &[vip(0)]);
+    stage.peers[1].stop();
+    stage.wait_held();
+    // As it is when a daemon was killed together with its guard.
+    let left = format!("address add {}/32 dev eth0 label eth0:zc\n", vip(7));
+    stage.segment.hosts[1].namespace.ip(&left);
+    let data = stage.folder.path().join("h1");
+    fs::write(data.join("vips.json"), "{}").unwrap();
+    // That guard takes a second to end: links are up in a tenth of that.
+    let lock = File::create(data.join("vips.lock")).unwrap();
+    lock.lock().unwrap();
+    let guard = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(lock);
+    });
+    let before = stage.peers[1].log().len();
+    stage.peers[1].restart();
+    guard.join().unwrap();
+    let log = until(TAKEOVER, "a link is up", || {
+        let log = stage.peers[1].log().split_off(before);
+        log.contains("link up").then_some(log)
+    });
+    let removed = log.find("removing what an earlier run left");
+    assert!(
+        removed.is_some_and(|at| at < log.find("link up").unwrap()),
+        "{log}"
+    );
 }

@@ -25,7 +25,8 @@ pub(crate) struct Stage {
     pub(crate) kernels: Kernels,
     pub(crate) segment: Segment,
     pub(crate) vips: Vec<IpAddr>,
-    _folder: TempDir,
+    /// Where peer `h0` has its data in `h0`, and so on.
+    pub(crate) folder: TempDir,
 }
 
 impl Stage {
@@ -40,7 +41,7 @@ impl Stage {
             kernels,
             segment,
             vips: vips.to_vec(),
-            _folder: folder,
+            folder,
         }
     }
 

@@ -2,13 +2,17 @@
 
 use crate::bridge::{Segment, signal};
 use crate::host::{Host, LEASE, SOON, settings, stands};
+use dnsd::io::vip::{Alone, GuardSettings, Kind, Settings, remove_leftovers};
 use dnsd::vip::kernel::{Kernel, Unfit};
-use std::fs;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::tempdir;
+use tests::daemon::dnsd;
 use tests::deadline::until;
 
 const GROUP: [&str; 2] = ["192.0.2.53/24", "2001:db8::53/64"];
@@ -138,6 +142,24 @@ fn a_loop_that_does_not_beat_loses_its_vips() {
 }
 
 #[test]
+fn a_loop_that_beats_for_a_thread_that_hangs_loses_its_vips() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    host.set_ago(LEASE);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+    // It goes on, and so does the guard.
+    host.set_ago(Duration::ZERO);
+    host.bring(vip, Kernel::Announced);
+    assert!(!are_gone(&segment));
+    host.set_ago(LEASE);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+}
+
+#[test]
 fn what_ends_a_daemon_leaves_its_guard_alone() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let mut host = Host::start(&segment, 1, data.path());
@@ -175,6 +197,42 @@ fn a_guard_that_dies_is_replaced() {
     assert!(are_gone(&segment));
 }
 
+/// A guard that writes down that it was started, and ends at once while a file is there.
+fn fickle(data: &Path) -> PathBuf {
+    let path = data.join("guard");
+    let text = format!(
+        "#!/bin/sh\necho >>{folder}/starts\nif [ -e {folder}/die ]; then exit 1; fi\n\
+        exec {} \"$@\"\n",
+        dnsd().display(),
+        folder = data.display(),
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn while_no_guard_lives_nothing_is_held_for_long_and_starts_are_few() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let program = fickle(data.path());
+    let mut host = segment.within(1, || {
+        Host::start_guarded(settings(data.path()), LEASE, &program)
+    });
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    fs::write(data.path().join("die"), "").unwrap();
+    signal(host.guard, "-KILL");
+    host.wait_unfit(vip);
+    host.wait_lost(vip);
+    assert!(are_gone(&segment));
+    let starts = fs::read_to_string(data.path().join("starts")).unwrap();
+    // The pauses are doubled: so many take more than the whole test may.
+    assert!(starts.lines().count() < 15, "{}", starts.lines().count());
+    fs::remove_file(data.path().join("die")).unwrap();
+    host.wait_can(vip, &Ok(()));
+    host.bring(vip, Kernel::Announced);
+}
+
 #[test]
 fn a_start_removes_what_the_last_run_left_and_nothing_else() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
@@ -184,11 +242,37 @@ fn a_start_removes_what_the_last_run_left_and_nothing_else() {
     signal(victim.guard, "-KILL");
     drop(victim);
     segment.ip(1, "address add 192.0.2.60/32 dev eth0");
+    // Of this the kernel says and the record knows nothing but the label.
+    segment.ip(1, "address add 192.0.2.61/32 dev eth0 label eth0:zc");
     assert!(!are_gone(&segment), "nobody removes them");
     let host = Host::start(&segment, 1, data.path());
     assert!(are_gone(&segment));
     assert!(stands(&segment, 1, "192.0.2.60", "eth0"));
+    assert!(!stands(&segment, 1, "192.0.2.61", "eth0"));
     drop(host);
+}
+
+#[test]
+fn what_the_last_run_left_is_removed_whatever_the_driver_is_now() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let victim = Victim::start(&segment, data.path(), LEASE);
+    signal(victim.guard, "-STOP");
+    signal(victim.child.id(), "-KILL");
+    signal(victim.guard, "-KILL");
+    drop(victim);
+    assert!(!are_gone(&segment), "nobody removes them");
+    let settings = Settings {
+        kind: Kind::Log,
+        ..settings(data.path())
+    };
+    let guard = GuardSettings {
+        program: dnsd().into(),
+        record: Some(settings.record.clone()),
+        ..GuardSettings::new(LEASE, Alone::Yes)
+    };
+    segment.within(1, || remove_leftovers(&settings, guard).unwrap());
+    assert!(are_gone(&segment));
+    assert!(!settings.record.exists());
 }
 
 #[test]
@@ -204,4 +288,42 @@ fn a_second_daemon_waits_for_the_first() {
     assert!(!are_gone(&segment), "they are those of the first");
     first.stop();
     second.wait_can(vip, &Ok(()));
+}
+
+#[test]
+fn a_stranger_who_has_the_name_of_the_guard_keeps_nobody_from_standing() {
+    for does_listen in [true, false] {
+        let (segment, data) = (Segment::new(1), tempdir().unwrap());
+        let nobody = 65_534;
+        let _name = segment.host(1).within_as(nobody, || take_name(does_listen));
+        let mut host = Host::start(&segment, 1, data.path());
+        let vip = host.vip(&GROUP);
+        host.bring(vip, Kernel::Announced);
+        assert!(!are_gone(&segment));
+    }
+}
+
+fn take_name(does_listen: bool) -> Socket {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let name = SockAddr::unix("\0zonecast-vip-guard").unwrap();
+    socket.bind(&name).unwrap();
+    if does_listen {
+        socket.listen(1).unwrap();
+    }
+    socket
+}
+
+#[test]
+fn a_guard_waits_for_another_of_its_data_directory() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let path = data.path().join("vips.lock");
+    let lock = File::create(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    lock.lock().unwrap();
+    let mut host = Host::start(&segment, 1, data.path());
+    let vip = host.vips(&[&GROUP])[0];
+    let unfit = host.wait_unfit(vip);
+    assert!(unfit.to_string().contains("another dnsd"), "{unfit}");
+    drop(lock);
+    host.wait_can(vip, &Ok(()));
 }

@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -36,6 +36,10 @@ pub(crate) struct Host {
     waiting: Vec<Report>,
     can: Can,
     is_beating: Arc<AtomicBool>,
+    /// How many milliseconds ago another thread went on, as the beats say.
+    ago: Arc<AtomicU64>,
+    /// How many beats were sent.
+    beaten: Arc<AtomicU64>,
     beater: Option<JoinHandle<()>>,
 }
 
@@ -50,21 +54,28 @@ impl Host {
 
     /// In the namespace of the calling thread.
     pub(crate) fn start_here(settings: Settings, lease: Duration) -> Self {
+        Self::start_guarded(settings, lease, dnsd())
+    }
+
+    /// Guarded by another program than the daemon's own.
+    pub(crate) fn start_guarded(settings: Settings, lease: Duration, program: &Path) -> Self {
         let alone = match settings.kind {
             Kind::Netlink => Alone::Yes,
             Kind::Log | Kind::Exec { .. } => Alone::No,
         };
         let guard = Guard::start(GuardSettings {
-            program: dnsd().into(),
+            program: program.into(),
             record: Some(settings.record.clone()),
             ..GuardSettings::new(lease, alone)
         });
         let guard = guard.unwrap();
         let process = guard.process_id();
         let is_beating = Arc::new(AtomicBool::new(true));
+        let [ago, beaten] = [0, 0].map(|zero| Arc::new(AtomicU64::new(zero)));
         let beater = std::thread::spawn({
             let (beats, is_beating) = (guard.beats(), Arc::clone(&is_beating));
-            move || beat(&beats, &is_beating)
+            let (ago, beaten) = (Arc::clone(&ago), Arc::clone(&beaten));
+            move || beat(&beats, &is_beating, &ago, &beaten)
         });
         let (sender, reports) = channel();
         let report = Box::new(move |report| drop(sender.send(report)));
@@ -75,6 +86,8 @@ impl Host {
             waiting: Vec::new(),
             can: Can::new(),
             is_beating,
+            ago,
+            beaten,
             beater: Some(beater),
         }
     }
@@ -198,6 +211,18 @@ impl Host {
         self.beater.take().unwrap().join().unwrap();
     }
 
+    /// The beats say from now on that another thread stands still, or that it does no more.
+    pub(crate) fn set_ago(&self, ago: Duration) {
+        self.ago.store(ago.as_millis() as u64, Ordering::Relaxed);
+        // The next beat may be under way with what was said before.
+        let before = self.beaten.load(Ordering::Relaxed);
+        let start = Instant::now();
+        while self.beaten.load(Ordering::Relaxed) < before + 2 {
+            assert!(start.elapsed() < SOON, "nobody beats");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) fn stop(&mut self) {
         self.handle = None;
     }
@@ -210,9 +235,10 @@ impl Drop for Host {
     }
 }
 
-fn beat(beats: &Beats, is_beating: &AtomicBool) {
+fn beat(beats: &Beats, is_beating: &AtomicBool, ago: &AtomicU64, beaten: &AtomicU64) {
     while is_beating.load(Ordering::Relaxed) {
-        beats.beat();
+        beats.beat(Duration::from_millis(ago.load(Ordering::Relaxed)));
+        beaten.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(BEAT_PERIOD);
     }
 }

@@ -147,19 +147,26 @@ fn its_own_addresses_are_told() {
 
 #[test]
 fn who_hears_nothing_is_deaf_until_it_hears() {
-    let (segment, data) = (Segment::new(2), tempdir().unwrap());
-    let mut host = Host::start(&segment, 1, data.path());
-    let vip = host.vip(&["192.0.2.53/24"]);
-    // A neighbor that can be asked.
-    segment.ip(
-        1,
-        &format!(
-            "neigh add 192.0.2.2 lladdr {} dev eth0 nud stale",
-            segment.mac(2)
-        ),
-    );
-    segment.in_bridge("link set p1 nomaster");
-    host.wait_can(vip, &Err(Unfit::Deaf("eth0".to_owned())));
-    segment.in_bridge("link set p1 master br0");
-    host.wait_can(vip, &Ok(()));
+    for witness in ["gateway", "stations"] {
+        let (segment, data) = (Segment::new(2), tempdir().unwrap());
+        let mut host = Host::start(&segment, 1, data.path());
+        let vip = host.vip(&["192.0.2.53/24"]);
+        // A neighbor that can be asked.
+        let add = |address: &str, mac: &str| {
+            let known = format!("neigh replace {address} lladdr {mac} dev eth0 nud stale");
+            segment.ip(1, &known);
+        };
+        add("192.0.2.2", &segment.mac(2));
+        match witness {
+            "gateway" => segment.ip(1, "route add default via 192.0.2.2"),
+            _ => {
+                add("192.0.2.9", "02:00:00:00:00:09");
+                String::new()
+            }
+        };
+        segment.in_bridge("link set p1 nomaster");
+        host.wait_can(vip, &Err(Unfit::Deaf("eth0".to_owned())));
+        segment.in_bridge("link set p1 master br0");
+        host.wait_can(vip, &Ok(()));
+    }
 }

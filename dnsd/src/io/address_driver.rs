@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, channel};
 use std::time::Duration;
-use tracing::error;
+use tracing::{error, warn};
 
 /// What the peer thread drives addresses by.
 pub struct AddressDriver {
@@ -27,6 +27,8 @@ pub struct AddressDriver {
     inputs: SyncSender<Input>,
     /// The VIPs that no listener here takes packets for.
     deaf: BTreeSet<VipId>,
+    /// Whether an earlier run has left addresses that may stand still.
+    has_leftovers: bool,
     self_checks: Option<SelfChecks>,
     stage: Stage,
 }
@@ -65,6 +67,7 @@ impl AddressDriver {
             served,
             inputs,
             deaf: BTreeSet::new(),
+            has_leftovers,
             self_checks: None,
             stage: Stage::Idle,
         };
@@ -90,6 +93,13 @@ impl AddressDriver {
         }
     }
 
+    /// True while what an earlier run left is being removed. Others must not hear this peer before:
+    /// they take by what it says that it announces, and it says nothing.
+    #[must_use]
+    pub fn is_cleaning(&self) -> bool {
+        self.has_leftovers && matches!(self.stage, Stage::Starting(_))
+    }
+
     /// What the driver says, with what it cannot know: where DNS is served.
     #[must_use]
     pub fn complete(&self, report: Report) -> Report {
@@ -106,13 +116,13 @@ impl AddressDriver {
         Report::Can(fitness)
     }
 
-    /// The main loop goes on.
-    pub fn beat(&self) {
+    /// The main loop goes on, and the link thread did so long ago.
+    pub fn beat(&self, ago: Duration) {
         if let Stage::Running(Running {
             beats: Some(beats), ..
         }) = &self.stage
         {
-            beats.beat();
+            beats.beat(ago);
         }
     }
 
@@ -159,11 +169,26 @@ impl AddressDriver {
         self.self_checks = Some(SelfChecks::start(&self.listen, served, tell));
         let (settings, lease, inputs) = (self.settings.clone(), self.lease, self.inputs.clone());
         clock::spawn("vip-start", move || {
-            let reports = inputs.clone();
-            let report = Box::new(move |report: Report| drop(reports.send(Input::Address(report))));
+            let report = pass_on(inputs.clone());
             drop(inputs.send(Input::AddressesStarted(run(settings, lease, report))));
         });
     }
+}
+
+/// Brings reports to the peer thread without letting the driver wait: that may have to take VIPs
+/// away just because the peer thread is behind. None is lost, and none overtakes another. They are
+/// few, as the driver does what it is ordered to and tells of what changes.
+fn pass_on(inputs: SyncSender<Input>) -> vip::ReportTo {
+    let (reports, waiting) = channel();
+    clock::spawn("vip-reports", move || {
+        for report in waiting {
+            if inputs.send(Input::Address(report)).is_err() {
+                // The peer thread has ended.
+                break;
+            }
+        }
+    });
+    Box::new(move |report| drop(reports.send(report)))
 }
 
 /// True if what listens on `listen` takes packets to any address of the family.
@@ -172,24 +197,54 @@ fn takes_all(listen: IpAddr, address: IpAddr) -> bool {
 }
 
 fn run(settings: Settings, lease: Duration, report: vip::ReportTo) -> io::Result<Running> {
+    let of_netlink = GuardSettings {
+        record: Some(settings.record.clone()),
+        ..GuardSettings::new(lease, Alone::Yes)
+    };
     let guard = match settings.kind {
-        Kind::Log => None,
-        Kind::Netlink | Kind::Exec { .. } => {
-            let alone = match settings.kind {
-                Kind::Netlink => Alone::Yes,
-                Kind::Log | Kind::Exec { .. } => Alone::No,
-            };
-            Some(Guard::start(GuardSettings {
-                record: Some(settings.record.clone()),
-                ..GuardSettings::new(lease, alone)
-            })?)
+        Kind::Netlink => Some(of_netlink),
+        Kind::Log | Kind::Exec { .. } => {
+            // The last run may have had another driver.
+            if let Err(error) = vip::remove_leftovers(&settings, of_netlink) {
+                warn!(%error, "the virtual addresses of an earlier run cannot be removed");
+            }
+            let of_exec = GuardSettings::new(lease, Alone::No);
+            (settings.kind != Kind::Log).then_some(of_exec)
         }
     };
+    let guard = guard.map(Guard::start).transpose()?;
     let beats = guard.as_ref().map(Guard::beats);
     // The guard wants to hear the main loop from now on; that knows of it only a little later.
     if let Some(beats) = &beats {
-        beats.beat();
+        beats.beat(Duration::ZERO);
     }
     let handle = vip::start(settings, guard, report)?;
     Ok(Running { handle, beats })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vip::kernel::Kernel;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn reports_do_not_wait_for_a_peer_thread_that_is_behind() {
+        let (inputs, received) = sync_channel(1);
+        let report = pass_on(inputs);
+        let vip = VipId(IpAddr::from([192, 0, 2, 53]));
+        let states = [Kernel::Ready, Kernel::Announced, Kernel::Absent];
+        for state in states {
+            report(Report::Is(vip, state));
+        }
+        drop(report);
+        let passed: Vec<Kernel> = received
+            .iter()
+            .map(|input| match input {
+                Input::Address(Report::Is(_, state)) => state,
+                other => panic!("{} is no report", other.name()),
+            })
+            .collect();
+        assert_eq!(passed, states);
+    }
 }

@@ -11,6 +11,7 @@ use super::address_driver::{AddressDriver, Running};
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
+use super::vip_log::VipLog;
 use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
 use crate::peer::Peer;
@@ -74,7 +75,7 @@ pub enum Input {
 
 impl Input {
     /// What it is, for a log line.
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Update(..) => "update",
             Self::Node(NodeEvent::Overlay(_)) => "overlay",
@@ -124,14 +125,19 @@ pub struct Driver {
     pub(super) inputs: SyncSender<Input>,
     disk: Sender<Job>,
     start_links: Option<StartLinks>,
+    /// This life is durable, and waits for the end of what an earlier one left.
+    ready: Option<Incarnation>,
     links: Option<LinkThread<Command>>,
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
     addresses: AddressDriver,
+    vip_log: VipLog,
     /// Who is later than this lets go of its VIPs.
     lease: Duration,
     tick: u64,
     tick_due: Instant,
+    /// Whether the link thread stood still for longer than a lease when it was last looked at.
+    links_hang: bool,
     end: Option<End>,
     stop_by: Option<Instant>,
 }
@@ -162,13 +168,16 @@ impl Driver {
             inputs,
             disk,
             start_links: Some(start_links),
+            ready: None,
             links: None,
             unsent: VecDeque::new(),
             served,
             addresses,
+            vip_log: VipLog::default(),
             lease,
             tick: 0,
             tick_due: clock::now(),
+            links_hang: false,
             end: None,
             stop_by: None,
         }
@@ -298,7 +307,10 @@ impl Driver {
                 self.wiring.peer.handle_address(report, wall, now);
             }
             Input::SelfCheck(is_sick) => self.wiring.peer.handle_self_check(is_sick, wall, now),
-            Input::AddressesStarted(started) => self.addresses.handle_started(started),
+            Input::AddressesStarted(started) => {
+                self.addresses.handle_started(started);
+                self.start_links();
+            }
             Input::Stop => self.begin_stop(wall, now),
         }
     }
@@ -317,7 +329,7 @@ impl Driver {
             self.tick += 1;
             self.tick_due = now + TICK_PERIOD;
             self.say(Command::Tick(self.tick));
-            self.addresses.beat();
+            self.watch_links(wall, now);
         }
         self.wiring.handle_timeout(wall, now);
         self.drain();
@@ -329,6 +341,27 @@ impl Driver {
             .is_some_and(|by| self.wiring.peer.is_idle() || by <= now)
         {
             self.end.get_or_insert(End::Stopped);
+        }
+    }
+
+    /// Passes the older of both threads' beats on to the guard. Once that has removed the VIPs, this
+    /// thread must not take them again by what it knows: it knows nothing of the others while the
+    /// link thread stands still, and what it is told at first afterwards may be as old.
+    fn watch_links(&mut self, wall: Duration, now: Instant) {
+        let links = self.links.as_ref();
+        let ago = links.map_or(Duration::ZERO, LinkThread::stands_still);
+        self.addresses.beat(ago);
+        if ago > self.lease {
+            if !self.links_hang {
+                warn!("the link thread hangs: this peer lets go of its VIPs");
+                self.links_hang = true;
+                self.wiring.peer.set_links_hang(true, wall, now);
+            }
+        } else if self.links_hang {
+            self.links_hang = false;
+            // The link thread says how late it was when it comes to that.
+            self.wiring.peer.handle_stall(wall, now);
+            self.wiring.peer.set_links_hang(false, wall, now);
         }
     }
 
@@ -355,14 +388,8 @@ impl Driver {
     fn carry_out(&mut self, act: Act) {
         match act {
             Act::Ready(incarnation) => {
-                let start = self
-                    .start_links
-                    .take()
-                    .expect("a life becomes durable once");
-                match start(incarnation) {
-                    Some(links) => self.links = Some(links),
-                    None => self.end = Some(End::Failed),
-                }
+                self.ready = Some(incarnation);
+                self.start_links();
             }
             Act::Say(command) => self.say(command),
             Act::Write(job) => self.write(job),
@@ -373,6 +400,10 @@ impl Driver {
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),
             Act::NotInvited => self.refuse_invitation(),
+            Act::News(News::Vip(notice)) => {
+                let members = self.wiring.peer.replica().members();
+                self.vip_log.log(&notice, members);
+            }
             Act::News(news) => log(&news, self.wiring.peer.replica().members()),
             Act::Ended(Ended::Outlived(incarnation)) => self.end = Some(End::Outlived(incarnation)),
             Act::Ended(Ended::Unreadable(hash)) => {
@@ -383,6 +414,23 @@ impl Driver {
                 error!(%error, "the store fails");
                 self.end = Some(End::Failed);
             }
+        }
+    }
+
+    /// Starts the links, once this life is durable and nothing that an earlier one left is in the
+    /// way: overlay protocol section 6, before the first heartbeat.
+    fn start_links(&mut self) {
+        if self.addresses.is_cleaning() {
+            return;
+        }
+        let Some(incarnation) = self.ready.take() else {
+            return;
+        };
+        let start = self.start_links.take();
+        let start = start.expect("a life becomes durable once");
+        match start(incarnation) {
+            Some(links) => self.links = Some(links),
+            None => self.end = Some(End::Failed),
         }
     }
 
@@ -511,7 +559,7 @@ fn log(news: &News, members: &Members) {
             records,
         }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
         News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
-        News::Vip(notice) => super::vip_log::log(notice, members),
+        News::Vip(_) => unreachable!("the caller looked"),
         News::Replica(event) => super::commands::log(event, members),
     }
 }

@@ -68,6 +68,12 @@ impl Peer {
         self.called = Some((wall, now));
     }
 
+    /// Whether the link thread stands still for longer than a lease: nothing is heard of others.
+    pub fn set_links_hang(&mut self, hang: bool, wall: Duration, now: Instant) {
+        self.links_hang = hang;
+        self.called = Some((wall, now));
+    }
+
     /// A peer says that it stops: it has given up its VIPs.
     pub fn handle_stopping(
         &mut self,
@@ -128,7 +134,7 @@ impl Peer {
                 is_stale: self.staleness.judge(behind, now),
             },
             is_lone: self.replica.members().len() == 1,
-            is_barred: self.is_evicted,
+            is_barred: self.is_evicted || self.links_hang,
         };
         self.staleness_due = self.staleness.poll_timeout().filter(|due| *due > now);
         if self.vip_facts != Some(facts) {

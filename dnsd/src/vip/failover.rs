@@ -513,7 +513,7 @@ impl Failover {
         self.called = Some(now);
     }
 
-    /// This peer is no member any more, or is one again.
+    /// This peer is no member any more or hears nothing of the others, or is and does again.
     pub fn set_barred(&mut self, is_barred: bool, now: Instant) {
         self.is_barred = is_barred;
         self.called = Some(now);

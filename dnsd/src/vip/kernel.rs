@@ -57,7 +57,8 @@ pub enum Report {
     },
     /// What the segment said.
     Segment(VipId, Heard),
-    /// Which VIPs can be held here, and why not the others. All of them, whenever one changes.
+    /// Which VIPs can be held here, and why not the others. All of them, whenever one changes; one
+    /// that is missing has not been looked at yet.
     Can(BTreeMap<VipId, Result<(), Unfit>>),
     /// The Ethernet addresses of this machine.
     Macs(BTreeSet<Mac>),

@@ -14,6 +14,7 @@ use super::connection::{Dialed, Input, Inputs, QuicLink};
 use super::datagrams::Room;
 use super::endpoint::{Listeners, Transport};
 use super::key::Identity;
+use super::pulse::Pulse;
 use super::{priority, tls};
 use crate::link_event::{CloseCode, DialFailed, Expected, LinkEvent, LinkId, LinkOutput, Protocol};
 use crate::peer_id::PublicKey;
@@ -67,6 +68,7 @@ pub struct LinkThread<C> {
     commands: Sender<C>,
     thread: JoinHandle<()>,
     counters: Arc<LinkCounters>,
+    pulse: Arc<Pulse>,
 }
 
 /// What was turned away or lost; they only rise.
@@ -156,6 +158,7 @@ impl<C: Send + 'static> LinkThread<C> {
     ) -> Result<Self, LinkError> {
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let counters = Arc::new(LinkCounters::default());
+        let pulse = Arc::new(Pulse::new());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -172,6 +175,7 @@ impl<C: Send + 'static> LinkThread<C> {
                 tcp,
                 waiting,
                 Arc::clone(&counters),
+                Arc::clone(&pulse),
             )
         };
         let thread = std::thread::Builder::new()
@@ -185,6 +189,7 @@ impl<C: Send + 'static> LinkThread<C> {
             commands,
             thread,
             counters,
+            pulse,
         })
     }
 
@@ -202,6 +207,12 @@ impl<C: Send + 'static> LinkThread<C> {
     #[must_use]
     pub fn counters(&self) -> &LinkCounters {
         &self.counters
+    }
+
+    /// How long ago the thread last went on. It does at least with each command.
+    #[must_use]
+    pub fn stands_still(&self) -> Duration {
+        self.pulse.age()
     }
 
     /// Closes all connections after the commands that were sent, and waits for the thread.
@@ -230,6 +241,7 @@ struct Driver<M: Machine, D> {
     inputs_urgent: Inputs,
     inputs_bulk: Inputs,
     counters: Arc<LinkCounters>,
+    pulse: Arc<Pulse>,
 }
 
 struct Link {
@@ -255,6 +267,7 @@ where
         tcp: tokio::net::TcpListener,
         commands: Receiver<M::Command>,
         counters: Arc<LinkCounters>,
+        pulse: Arc<Pulse>,
     ) -> Self {
         let (inputs_urgent, urgent) = mpsc::channel(INPUTS_MAX);
         let (inputs_bulk, bulk) = mpsc::channel(INPUTS_MAX);
@@ -280,6 +293,7 @@ where
             inputs_urgent,
             inputs_bulk,
             counters,
+            pulse,
         }
     }
 
@@ -558,8 +572,9 @@ where
         }
     }
 
-    /// Does all that the machine asks for.
+    /// Does all that the machine asks for. All that the thread does comes by here every few inputs.
     fn perform(&mut self) {
+        self.pulse.beat();
         loop {
             while let Some(output) = self.machine.poll_output() {
                 match output {

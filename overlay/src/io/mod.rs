@@ -15,6 +15,7 @@ pub mod key;
 pub mod link;
 mod node;
 mod priority;
+mod pulse;
 mod stream;
 #[cfg(test)]
 mod tests;

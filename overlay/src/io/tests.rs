@@ -528,6 +528,57 @@ fn canaries_that_name_no_link_are_few_and_short() {
 }
 
 #[test]
+fn a_link_thread_that_hangs_is_seen_to_stand_still() {
+    let hang = Duration::from_millis(300);
+    let identity = Identity::generate().unwrap();
+    let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (began, hangs) = channel();
+    let machine = Hanging { hang, began };
+    let thread = LinkThread::start(listeners, &identity, machine, |()| None).unwrap();
+    thread.send(()).unwrap();
+    hangs.recv_timeout(PATIENCE).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while thread.stands_still() < hang / 2 {
+        assert!(Instant::now() < end, "it hangs and is not seen to");
+        std::thread::yield_now();
+    }
+    while thread.stands_still() >= hang / 2 {
+        assert!(Instant::now() < end, "it goes on and is not seen to");
+        std::thread::yield_now();
+    }
+}
+
+/// A machine that takes so long for each command.
+struct Hanging {
+    hang: Duration,
+    began: std::sync::mpsc::Sender<()>,
+}
+
+impl Machine for Hanging {
+    type Command = ();
+    type Event = ();
+
+    fn handle_link(&mut self, _: LinkId, _: LinkEvent, _: Duration, _: Instant) {}
+
+    fn handle_dial_failed(&mut self, _: DialFailed, _: Duration, _: Instant) {}
+
+    fn handle_command(&mut self, (): (), _: Duration, _: Instant) {
+        self.began.send(()).unwrap();
+        std::thread::sleep(self.hang);
+    }
+
+    fn handle_timeout(&mut self, _: Duration, _: Instant) {}
+
+    fn poll_output(&mut self) -> Option<MachineOutput<()>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+#[test]
 fn packets_wait_while_the_peer_thread_is_late_and_none_of_a_stream_is_lost() {
     let (mut a, b) = (Peer::start(), Identity::generate().unwrap());
     let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap()).unwrap();

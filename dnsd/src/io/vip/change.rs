@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How often it is looked whether the kernel takes packets to an address that it has.
 const TAKES_PERIOD: Duration = Duration::from_millis(1);
@@ -41,7 +41,7 @@ impl Netlink {
                 match state {
                     Kernel::Announced => {
                         self.announcing.insert(vip, Announcing::new(clock::now()));
-                        self.announce_due(clock::now()).await;
+                        self.announce_due(clock::now());
                     }
                     Kernel::Ready | Kernel::Absent => {
                         self.announcing.remove(&vip);
@@ -50,7 +50,8 @@ impl Netlink {
                 (self.report)(Report::Is(vip, is));
             }
             Err(why) => {
-                warn!(%vip, %state, %is, why, "a VIP could not be changed");
+                // The machine says so to the operator; so below.
+                debug!(%vip, %state, %is, why, "a VIP could not be changed");
                 if is != Kernel::Announced {
                     self.announcing.remove(&vip);
                 }
@@ -217,14 +218,19 @@ impl Netlink {
             .collect();
         for vip in lost {
             let held = self.held.remove(&vip).expect("it was just found there");
-            warn!(%vip, was = %held.state, "a VIP was taken away, not by its machine");
-            self.remove_places(&held.places).await;
-            self.announcing.remove(&vip);
-            if let Err(error) = self.tell_guard(vip, &BTreeSet::new()) {
-                warn!(%vip, error, "a lost VIP");
-            }
-            (self.report)(Report::Lost(vip, Kernel::Absent));
+            debug!(%vip, was = %held.state, "a VIP was taken away, not by its machine");
+            self.lose(vip, &held).await;
         }
+    }
+
+    /// Removes what is left of a VIP that is held no more, and tells of it.
+    pub(super) async fn lose(&mut self, vip: VipId, held: &Held) {
+        self.remove_places(&held.places).await;
+        self.announcing.remove(&vip);
+        if let Err(error) = self.tell_guard(vip, &BTreeSet::new()) {
+            debug!(%vip, error, "the guard does not know that a VIP is absent");
+        }
+        (self.report)(Report::Lost(vip, Kernel::Absent));
     }
 
     /// Tells guard and record that a VIP has what it has, and these.

@@ -11,110 +11,179 @@
 //! It must be able to do the same again: `absent` is run at the start for each VIP, after another
 //! one has failed or took too long, and by the guard; `announced` also when the VIP is to be
 //! announced once more.
+//!
+//! Programs of different VIPs run at once, those of one VIP one after another: what is ordered while
+//! one runs waits for its end, and of several changes that wait only the last one is made.
 
+use super::backoff::Backoff;
 use super::guard::GuardState;
-use super::guard_process::command;
+use super::program::execute;
 use super::told::{Holding, Run, Say};
-use super::{Cleaned, Guard, Orders, ReportTo};
+use super::{Cleaned, Guard, Orders, ReportTo, Settings};
+use crate::io::clock;
 use crate::vip::address::{VipAddress, VipId};
 use crate::vip::kernel::{Heard, Kernel, Order, Report, Unfit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{debug, warn};
 
-/// Longest reason that is passed on.
-const REASON_MAX: usize = 200;
-/// Between two tries to start a guard.
-const RETRY: Duration = Duration::from_secs(1);
+/// Between two tries to make a VIP absent of which it is not known what an earlier run left.
+const CLEAN_AGAIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const CLEAN_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// Programs that run at once; a start runs one for each VIP.
+const PROGRAMS_MAX: usize = 32;
+/// Why nothing can be held for now.
+const GUARD_RELEASES: &str = "the guard of virtual addresses releases all";
+/// With nothing to wait for.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// Runs until no more orders can come.
 pub(super) async fn run(
-    program: PathBuf,
-    timeout: Duration,
+    settings: Settings,
+    (program, timeout): (PathBuf, Duration),
     guard: Option<Guard>,
     report: ReportTo,
     mut orders: Orders,
     cleaned: Cleaned,
 ) {
     let (says_in, mut says) = unbounded_channel();
+    let (ended_in, mut ended) = unbounded_channel();
     let mut exec = Exec {
         program,
         timeout,
+        lease: settings.lease,
         guard,
         report,
         vips: BTreeMap::new(),
-        held: BTreeMap::new(),
-        unfit: BTreeMap::new(),
+        courses: BTreeMap::new(),
+        can: None,
+        guard_releases: false,
+        guard_at: None,
+        let_go_for: None,
+        places: Arc::new(Semaphore::new(PROGRAMS_MAX)),
+        ended: ended_in,
         says: says_in,
     };
     exec.listen_to_guard();
     // Nobody waits if the daemon stops at once.
     drop(cleaned.send(Ok(())));
     loop {
+        let next = exec.next_timer();
         tokio::select! {
             biased;
-            Some(say) = says.recv() => exec.handle_guard(say, &mut says).await,
+            Some(say) = says.recv() => exec.handle_guard(say),
+            Some((vip, result)) = ended.recv() => exec.handle_ended(vip, result),
             order = orders.recv() => match order {
-                Some((_, order)) => exec.handle_order(order).await,
+                Some((given, order)) => exec.handle_order(given, order),
                 None => break,
             },
+            () = tokio::time::sleep_until(next.into()) => {}
         }
+        exec.turn();
+        exec.tell_can();
     }
-    let held: Vec<VipId> = exec.held.keys().copied().collect();
-    for vip in held {
-        exec.change(vip, Kernel::Absent).await;
-    }
+    exec.stop(&mut ended).await;
 }
 
 struct Exec {
     program: PathBuf,
     timeout: Duration,
+    lease: Duration,
     guard: Option<Guard>,
     report: ReportTo,
     vips: BTreeMap<VipId, BTreeSet<VipAddress>>,
-    /// Those that are not absent, with what is run to make them so.
-    held: BTreeMap<VipId, (Kernel, Run)>,
-    /// VIPs that could not be made absent at the start, and why.
-    unfit: BTreeMap<VipId, String>,
+    /// What becomes of each VIP; also of one that is no more, until it is absent.
+    courses: BTreeMap<VipId, Course>,
+    can: Option<BTreeMap<VipId, Result<(), Unfit>>>,
+    /// The guard runs programs: none of this driver may make it other than those do.
+    guard_releases: bool,
+    guard_at: Option<Instant>,
+    /// The time without a guard for which all was released.
+    let_go_for: Option<Instant>,
+    places: Arc<Semaphore>,
+    ended: UnboundedSender<(VipId, Result<(), String>)>,
     says: UnboundedSender<Option<Say>>,
 }
 
+/// One VIP.
+struct Course {
+    is: Kernel,
+    /// What makes it absent.
+    undo: Run,
+    /// Why a program runs for it; none does if there is no reason.
+    runs: Option<Purpose>,
+    /// The change to make once that has ended.
+    next: Option<Kernel>,
+    announce_again: bool,
+    /// What an earlier run left of it; none once it has been absent.
+    left: Option<Left>,
+    /// When the last program that it was gained by had ended.
+    gained: Option<Instant>,
+    /// Whether the guard was at work while a program ran, of which nobody knows the later one.
+    with_guard: WithGuard,
+}
+
+/// Why a program runs.
+enum Purpose {
+    /// To be rid of what an earlier run left.
+    Clean,
+    /// It was ordered.
+    Change(Kernel),
+    /// What should have brought it to this state has failed, and may have done half of it; why.
+    Undo(Kernel, String),
+    /// The segment is to be told again.
+    Announce,
+    /// The guard has released it, but failed, or perhaps before another program had ended; or there
+    /// is no guard.
+    Release,
+}
+
+/// What is known of what an earlier run left, which may have been killed together with its guard.
+struct Left {
+    /// Why it could not be made absent, if that was tried.
+    why: Option<String>,
+    backoff: Backoff,
+    again: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WithGuard {
+    No,
+    Yes,
+}
+
 impl Exec {
-    async fn handle_order(&mut self, order: Order) {
+    fn handle_order(&mut self, given: Instant, order: Order) {
         match order {
-            Order::Vips(vips) => {
-                let before = std::mem::replace(&mut self.vips, vips);
-                let new: Vec<VipId> = self.vips.keys().copied().collect();
-                for vip in new {
-                    if before.contains_key(&vip) || self.held.contains_key(&vip) {
-                        continue;
+            Order::Vips(vips) => self.set_vips(vips),
+            Order::Change(vip, state) => {
+                let is = self.state(vip);
+                if state > is && given.elapsed() > self.lease {
+                    // The guard may have released all by now, and another peer may hold it.
+                    let why = "this machine was paused, or too slow".to_owned();
+                    return (self.report)(Report::Failed(vip, is, why));
+                }
+                match self.courses.get_mut(&vip) {
+                    Some(course) if course.runs.is_some() && course.left.is_none() => {
+                        course.next = Some(state);
                     }
-                    self.unfit.remove(&vip);
-                    // An earlier run may have been killed together with its guard.
-                    if let Some(run) = self.call(vip, Kernel::Absent)
-                        && let Err(why) = execute(&run, self.timeout).await
-                    {
-                        self.unfit.insert(vip, why);
+                    Some(_) => self.change(vip, state),
+                    None => {
+                        let why = "it is not a VIP of this daemon".to_owned();
+                        (self.report)(Report::Failed(vip, is, why));
                     }
                 }
-                self.tell_can();
-            }
-            Order::Change(vip, state) => {
-                let report = self.change(vip, state).await;
-                (self.report)(report);
             }
             Order::Announce(vip) => {
-                let is_announced = |(state, _): &(Kernel, Run)| *state == Kernel::Announced;
-                if self.held.get(&vip).is_some_and(is_announced)
-                    && let Some(run) = self.call(vip, Kernel::Announced)
-                    && let Err(why) = execute(&run, self.timeout).await
-                {
-                    warn!(%vip, why, "a VIP was not announced again");
+                if let Some(course) = self.courses.get_mut(&vip) {
+                    course.announce_again = true;
+                    self.go_on(vip);
                 }
             }
             // The program's segment is nothing that could be asked.
@@ -122,53 +191,275 @@ impl Exec {
         }
     }
 
-    async fn change(&mut self, vip: VipId, state: Kernel) -> Report {
-        let is = self.held.get(&vip).map_or(Kernel::Absent, |(is, _)| *is);
-        let undo = match self.held.get(&vip) {
-            Some((_, undo)) => Some(undo.clone()),
-            None => self.call(vip, Kernel::Absent),
-        };
-        let Some(undo) = undo else {
-            let why = "it is not a VIP of this daemon";
-            return Report::Failed(vip, is, why.to_owned());
-        };
-        if state == Kernel::Absent {
-            return match self.release(vip, &undo).await {
-                Ok(()) => Report::Is(vip, Kernel::Absent),
-                Err(why) => Report::Failed(vip, is, why),
-            };
+    fn set_vips(&mut self, vips: BTreeMap<VipId, BTreeSet<VipAddress>>) {
+        self.vips = vips;
+        let known: Vec<VipId> = self.courses.keys().copied().collect();
+        for vip in known {
+            self.forget_if_over(vip);
         }
-        let Some(run) = self.call(vip, state) else {
-            let why = "it is no longer a VIP of this daemon";
-            return Report::Failed(vip, is, why.to_owned());
-        };
-        if let Err(why) = self.tell_guard(vip, Some(undo.clone())) {
-            return Report::Failed(vip, is, why);
+        let program = (&*self.program, self.timeout);
+        for (vip, group) in &self.vips {
+            self.courses.entry(*vip).or_insert_with(|| Course {
+                is: Kernel::Absent,
+                undo: call(program, *vip, group, Kernel::Absent),
+                runs: None,
+                next: None,
+                announce_again: false,
+                left: Some(Left {
+                    why: None,
+                    backoff: Backoff::new(CLEAN_AGAIN, CLEAN_AGAIN_MAX),
+                    again: Some(clock::now()),
+                }),
+                gained: None,
+                with_guard: WithGuard::No,
+            });
         }
-        match execute(&run, self.timeout).await {
-            Ok(()) => {
-                self.held.insert(vip, (state, undo));
-                Report::Is(vip, state)
-            }
-            // It may have done half of it.
-            Err(why) => match self.release(vip, &undo).await {
-                Ok(()) => Report::Failed(vip, Kernel::Absent, why),
-                Err(_) => {
-                    self.held.entry(vip).or_insert((state, undo));
-                    Report::Failed(vip, self.held[&vip].0, why)
-                }
-            },
+        self.clean_due(clock::now());
+    }
+
+    /// Tries to be rid of what an earlier run left.
+    fn clean_due(&mut self, now: Instant) {
+        let is_due = |course: &Course| {
+            let again = course.left.as_ref().and_then(|left| left.again);
+            course.runs.is_none() && again.is_some_and(|again| again <= now)
+        };
+        let due = self.courses.iter().filter(|(_, course)| is_due(course));
+        let due: Vec<VipId> = due.map(|(vip, _)| *vip).collect();
+        for vip in due {
+            let run = self.courses[&vip].undo.clone();
+            self.begin(vip, Purpose::Clean, run);
         }
     }
 
-    async fn release(&mut self, vip: VipId, undo: &Run) -> Result<(), String> {
-        execute(undo, self.timeout).await?;
-        self.held.remove(&vip);
+    fn next_timer(&self) -> Instant {
+        let waiting = self.courses.values().filter(|course| course.runs.is_none());
+        let again = waiting.filter_map(|course| course.left.as_ref()?.again);
+        let others = self.guard_at.into_iter().chain(self.unguarded_until());
+        again
+            .chain(others)
+            .min()
+            .unwrap_or_else(|| clock::now() + IDLE)
+    }
+
+    /// Begins a change. No program runs for the VIP, but for one that cleans up.
+    fn change(&mut self, vip: VipId, state: Kernel) {
+        let course = &self.courses[&vip];
+        let (is, undo) = (course.is, course.undo.clone());
+        if course.left.is_some() {
+            let why = match state {
+                // That is what the driver is about.
+                Kernel::Absent => return (self.report)(Report::Is(vip, is)),
+                Kernel::Ready | Kernel::Announced => "it has not been absent yet".to_owned(),
+            };
+            return (self.report)(Report::Failed(vip, is, why));
+        }
+        if state == Kernel::Absent {
+            return self.begin(vip, Purpose::Change(state), undo);
+        }
+        if self.guard_releases {
+            return (self.report)(Report::Failed(vip, is, GUARD_RELEASES.to_owned()));
+        }
+        let Some(group) = self.vips.get(&vip) else {
+            let why = "it is no longer a VIP of this daemon".to_owned();
+            return (self.report)(Report::Failed(vip, is, why));
+        };
+        let run = self.call(vip, group, state);
+        let undo = match is {
+            Kernel::Absent => self.call(vip, group, Kernel::Absent),
+            // Its addresses may be others by now.
+            Kernel::Ready | Kernel::Announced => undo,
+        };
+        self.course(vip).undo.clone_from(&undo);
+        if let Err(why) = self.tell_guard(vip, Some(undo)) {
+            return (self.report)(Report::Failed(vip, is, why));
+        }
+        self.begin(vip, Purpose::Change(state), run);
+    }
+
+    fn begin(&mut self, vip: VipId, purpose: Purpose, run: Run) {
+        let course = self.course(vip);
+        assert!(course.runs.is_none(), "one program of a VIP at a time");
+        course.runs = Some(purpose);
+        let (places, ended) = (Arc::clone(&self.places), self.ended.clone());
+        tokio::spawn(async move {
+            let place = places.acquire().await;
+            let result = execute(&run).await;
+            drop(place);
+            // The driver outlives its programs, but for those that its end cuts off.
+            drop(ended.send((vip, result)));
+        });
+    }
+
+    /// A program has ended: what it was run for is done, or is not.
+    fn handle_ended(&mut self, vip: VipId, result: Result<(), String>) {
+        let course = self.course(vip);
+        let purpose = course.runs.take().expect("what has ended had begun");
+        let is = course.is;
+        let by_guard = || "the guard of virtual addresses has released it meanwhile".to_owned();
+        match (purpose, result) {
+            (Purpose::Clean, Ok(())) => course.left = None,
+            (Purpose::Clean, Err(why)) => {
+                if let Some(left) = &mut course.left {
+                    // The machine tells of it, once for each reason.
+                    debug!(%vip, why, "an earlier run's VIP could not be made absent");
+                    left.why = Some(why);
+                    left.again = Some(clock::now() + left.backoff.fail());
+                }
+            }
+            (Purpose::Change(Kernel::Absent), Ok(())) => {
+                self.note_absent(vip);
+                (self.report)(Report::Is(vip, Kernel::Absent));
+            }
+            (Purpose::Change(Kernel::Absent), Err(why)) => {
+                (self.report)(Report::Failed(vip, is, why));
+            }
+            (Purpose::Change(state), result) => {
+                course.gained = Some(clock::now());
+                let failed = match (result, course.with_guard) {
+                    (Err(why), _) => Some(why),
+                    (Ok(()), WithGuard::Yes) => Some(by_guard()),
+                    (Ok(()), WithGuard::No) => None,
+                };
+                match failed {
+                    None => {
+                        course.is = state;
+                        (self.report)(Report::Is(vip, state));
+                    }
+                    Some(why) => {
+                        let run = course.undo.clone();
+                        self.begin(vip, Purpose::Undo(state, why), run);
+                    }
+                }
+            }
+            (Purpose::Undo(_, why), Ok(())) => {
+                self.note_absent(vip);
+                (self.report)(Report::Failed(vip, Kernel::Absent, why));
+            }
+            (Purpose::Undo(state, why), Err(_)) => {
+                course.with_guard = WithGuard::No;
+                if is == Kernel::Absent {
+                    course.is = state;
+                }
+                let is = course.is;
+                (self.report)(Report::Failed(vip, is, why));
+            }
+            (Purpose::Announce, result) => {
+                course.gained = Some(clock::now());
+                if let Err(why) = result {
+                    warn!(%vip, why, "a VIP was not announced again");
+                }
+                if course.with_guard == WithGuard::Yes {
+                    let run = course.undo.clone();
+                    self.begin(vip, Purpose::Release, run);
+                }
+            }
+            (Purpose::Release, result) => {
+                let next = course.next.take();
+                course.with_guard = WithGuard::No;
+                let report = match (result, next) {
+                    (Ok(()), None) => Report::Lost(vip, Kernel::Absent),
+                    (Ok(()), Some(Kernel::Absent)) => Report::Is(vip, Kernel::Absent),
+                    // It was ordered before this peer knew that it had been away.
+                    (Ok(()), Some(_)) => Report::Failed(vip, Kernel::Absent, by_guard()),
+                    (Err(why), _) => Report::Failed(vip, is, why),
+                };
+                if matches!(report, Report::Failed(_, is, _) if is != Kernel::Absent) {
+                    debug!(%vip, "what the guard has released is not known to be absent");
+                } else {
+                    self.note_absent(vip);
+                }
+                (self.report)(report);
+            }
+        }
+        self.go_on(vip);
+    }
+
+    /// Begins what waits for the end of a program.
+    fn go_on(&mut self, vip: VipId) {
+        let course = self.course(vip);
+        if course.runs.is_some() {
+            return;
+        }
+        if let Some(state) = course.next.take() {
+            return self.change(vip, state);
+        }
+        let again = std::mem::take(&mut course.announce_again);
+        let is = course.is;
+        if again && is == Kernel::Announced && !self.guard_releases {
+            match self.vips.get(&vip) {
+                Some(group) => {
+                    let run = self.call(vip, group, Kernel::Announced);
+                    self.begin(vip, Purpose::Announce, run);
+                }
+                None => debug!(%vip, "what is no VIP any more is not announced again"),
+            }
+        }
+        self.forget_if_over(vip);
+    }
+
+    fn note_absent(&mut self, vip: VipId) {
+        let course = self.course(vip);
+        course.is = Kernel::Absent;
+        course.with_guard = WithGuard::No;
+        course.gained = None;
         if let Err(why) = self.tell_guard(vip, None) {
             // It does too much at worst, and a dead one is replaced.
             debug!(%vip, why, "the guard does not know that a VIP is absent");
         }
-        Ok(())
+    }
+
+    fn forget_if_over(&mut self, vip: VipId) {
+        let is_over = self
+            .courses
+            .get(&vip)
+            .is_some_and(|course| course.is == Kernel::Absent && course.runs.is_none());
+        if is_over && !self.vips.contains_key(&vip) {
+            self.courses.remove(&vip);
+        }
+    }
+
+    /// Makes all absent.
+    async fn stop(&mut self, ended: &mut UnboundedReceiver<(VipId, Result<(), String>)>) {
+        let mut left: BTreeSet<VipId> = self.courses.keys().copied().collect();
+        // Nothing more is ordered or known to be wrong.
+        self.vips.clear();
+        loop {
+            for vip in std::mem::take(&mut left) {
+                match self.courses.get_mut(&vip) {
+                    Some(course) if course.runs.is_some() => {
+                        course.next = None;
+                        course.announce_again = false;
+                        left.insert(vip);
+                    }
+                    // What fails is left to the guard, which knows of it still.
+                    Some(course) if course.is != Kernel::Absent => {
+                        let undo = course.undo.clone();
+                        self.begin(vip, Purpose::Change(Kernel::Absent), undo);
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            if self.courses.values().all(|course| course.runs.is_none()) {
+                return;
+            }
+            if let Some((vip, result)) = ended.recv().await {
+                self.handle_ended(vip, result);
+            }
+        }
+    }
+
+    fn call(&self, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel) -> Run {
+        call((&self.program, self.timeout), vip, group, state)
+    }
+
+    fn course(&mut self, vip: VipId) -> &mut Course {
+        let course = self.courses.get_mut(&vip);
+        course.expect("it is forgotten only when nothing is left to do for it")
+    }
+
+    fn state(&self, vip: VipId) -> Kernel {
+        let course = self.courses.get(&vip);
+        course.map_or(Kernel::Absent, |course| course.is)
     }
 
     fn tell_guard(&mut self, vip: VipId, run: Option<Run>) -> Result<(), String> {
@@ -180,69 +471,168 @@ impl Exec {
         })
     }
 
-    async fn handle_guard(&mut self, say: Option<Say>, says: &mut UnboundedReceiver<Option<Say>>) {
+    fn handle_guard(&mut self, say: Option<Say>) {
         let Some(guard) = &mut self.guard else {
             return;
         };
         match say {
             Some(say) => {
                 guard.heard(&say);
-                if say == Say::Removed {
-                    warn!("no beat came for a lease: the guard has released the VIPs");
-                    for vip in std::mem::take(&mut self.held).into_keys() {
-                        // A dead guard has nothing to forget.
-                        drop(guard.hold(vip, Holding::default()));
-                        (self.report)(Report::Lost(vip, Kernel::Absent));
-                    }
+                match say {
+                    Say::Removing => self.handle_removing(),
+                    Say::Removed(failed) => self.handle_removed(&failed),
+                    Say::Stands(_) | Say::Waits => {}
                 }
             }
             None => {
-                warn!("the guard of virtual addresses ended: another one is started");
-                if let Err(error) = guard.start_again() {
-                    warn!(%error, "cannot start the guard of virtual addresses");
-                    tokio::time::sleep(RETRY).await;
-                    drop(self.says.send(None));
-                } else {
-                    while says.try_recv().is_ok() {}
-                    self.listen_to_guard();
+                if *guard.state() == GuardState::Stands {
+                    warn!("the guard of virtual addresses ended: another one is started");
+                }
+                self.guard_releases = false;
+                self.guard_at = Some(clock::now() + guard.ended());
+            }
+        }
+    }
+
+    fn start_guard(&mut self) {
+        self.guard_at = None;
+        match self.guard.as_mut().map(Guard::start_again) {
+            Some(Err(error)) => {
+                debug!(%error, "cannot start the guard of virtual addresses");
+                let pause = self.guard.as_mut().map(Guard::ended);
+                self.guard_at = pause.map(|pause| clock::now() + pause);
+            }
+            Some(Ok(())) => self.listen_to_guard(),
+            None => {}
+        }
+    }
+
+    /// When what is held has been unguarded for as long as a machine may hang.
+    fn unguarded_until(&self) -> Option<Instant> {
+        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        let mut held = self.courses.values();
+        let is_held = held.any(|course| course.is != Kernel::Absent && course.runs.is_none());
+        (is_held && self.let_go_for != Some(since)).then(|| since + self.lease)
+    }
+
+    /// The machine lets go of its own when it hears that there is no guard; now it may hang too.
+    fn let_go_of_all(&mut self) {
+        warn!("no guard of virtual addresses stands: the VIPs are released");
+        self.let_go_for = self.guard.as_ref().and_then(Guard::unguarded);
+        let vips: Vec<VipId> = self.courses.keys().copied().collect();
+        for vip in vips {
+            let course = self.course(vip);
+            match course.runs {
+                Some(Purpose::Change(_) | Purpose::Announce) => course.with_guard = WithGuard::Yes,
+                Some(Purpose::Clean | Purpose::Undo(..) | Purpose::Release) => {}
+                None if course.is == Kernel::Absent => {}
+                None => {
+                    let run = course.undo.clone();
+                    self.begin(vip, Purpose::Release, run);
                 }
             }
         }
-        self.tell_can();
     }
 
-    fn listen_to_guard(&self) {
-        let says = self.says.clone();
-        // The driver outlives its inputs.
-        let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &self.guard
-            && let Err(error) = guard.listen(pass)
-        {
-            warn!(%error, "cannot hear the guard of virtual addresses");
+    /// Does what has come due.
+    fn turn(&mut self) {
+        let now = clock::now();
+        if self.guard_at.is_some_and(|at| at <= now) {
+            self.start_guard();
+        }
+        if self.unguarded_until().is_some_and(|until| until <= now) {
+            self.let_go_of_all();
+        }
+        self.clean_due(now);
+    }
+
+    /// The guard runs programs too. If one of this driver runs meanwhile, or had ended when this
+    /// thread was stopped, nobody knows which of the two was the later one.
+    fn handle_removing(&mut self) {
+        warn!("the threads of this peer stood still for a lease: the guard releases the VIPs");
+        self.guard_releases = true;
+        for course in self.courses.values_mut() {
+            let gains = match &course.runs {
+                Some(Purpose::Change(state)) => *state != Kernel::Absent,
+                Some(Purpose::Announce) => true,
+                Some(Purpose::Clean | Purpose::Undo(..) | Purpose::Release) => false,
+                // Of a thread that was stopped both come when it goes on.
+                None => course
+                    .gained
+                    .is_some_and(|at| at.elapsed() < self.lease / 2),
+            };
+            if gains {
+                course.with_guard = WithGuard::Yes;
+            }
         }
     }
 
-    fn tell_can(&self) {
+    fn handle_removed(&mut self, failed: &BTreeSet<IpAddr>) {
+        self.guard_releases = false;
+        let vips: Vec<VipId> = self.courses.keys().copied().collect();
+        for vip in vips {
+            let course = self.course(vip);
+            if course.runs.is_some() || course.is == Kernel::Absent {
+                // What runs has been noted, or makes it absent.
+                continue;
+            }
+            if course.with_guard == WithGuard::Yes || failed.contains(&vip.0) {
+                let run = course.undo.clone();
+                self.begin(vip, Purpose::Release, run);
+            } else {
+                self.note_absent(vip);
+                (self.report)(Report::Lost(vip, Kernel::Absent));
+                self.forget_if_over(vip);
+            }
+        }
+    }
+
+    fn listen_to_guard(&mut self) {
+        let says = self.says.clone();
+        // The driver outlives its inputs.
+        let pass = move |say| drop(says.send(say));
+        if let Some(guard) = &mut self.guard
+            && let Err(error) = guard.listen(pass)
+        {
+            warn!(%error, "cannot hear the guard of virtual addresses");
+            self.guard_at = Some(clock::now() + guard.ended());
+        }
+    }
+
+    /// Tells which VIPs can be held, if that has changed.
+    fn tell_can(&mut self) {
         let guard = match self.guard.as_ref().map(Guard::state) {
-            Some(GuardState::Stands) => None,
+            Some(GuardState::Stands) => self.guard_releases.then(|| GUARD_RELEASES.to_owned()),
             Some(GuardState::Unfit(why)) => Some(why.clone()),
             None => Some("no guard of virtual addresses was started".to_owned()),
         };
-        let can = self.vips.keys().map(|vip| {
-            let why = guard.as_ref().or_else(|| self.unfit.get(vip));
+        let can = self.vips.keys().filter_map(|vip| {
+            let left = self.courses.get(vip)?.left.as_ref();
+            let why = match (&guard, left) {
+                (Some(why), _) => Some(why),
+                // Whether its program works is not known yet.
+                (None, Some(left)) => Some(left.why.as_ref()?),
+                (None, None) => None,
+            };
             let can = why.map_or(Ok(()), |why| Err(Unfit::Driver(why.clone())));
-            (*vip, can)
+            Some((*vip, can))
         });
-        (self.report)(Report::Can(can.collect()));
-    }
-
-    fn call(&self, vip: VipId, state: Kernel) -> Option<Run> {
-        let group = self.vips.get(&vip)?;
-        Some(call(&self.program, vip, group, state))
+        let can: BTreeMap<VipId, Result<(), Unfit>> = can.collect();
+        // Before any are known there is nothing to say.
+        let is_early = can.is_empty() && self.can.is_none();
+        if self.can.as_ref() != Some(&can) && !is_early {
+            self.can = Some(can.clone());
+            (self.report)(Report::Can(can));
+        }
     }
 }
 
-fn call(program: &Path, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel) -> Run {
+fn call(
+    (program, timeout): (&Path, Duration),
+    vip: VipId,
+    group: &BTreeSet<VipAddress>,
+    state: Kernel,
+) -> Run {
     let addresses = group
         .iter()
         .map(|address| format!("{}/{}", address.address, address.prefix_len));
@@ -261,35 +651,7 @@ fn call(program: &Path, vip: VipId, group: &BTreeSet<VipAddress>, state: Kernel)
             ("ZONECAST_STATE".to_owned(), state.to_string()),
             ("ZONECAST_INTERFACE".to_owned(), interfaces.join(" ")),
         ]),
-    }
-}
-
-/// Runs a program to its end, at most so long.
-async fn execute(run: &Run, timeout: Duration) -> Result<(), String> {
-    let name = run.program.display();
-    let mut command = Command::from(command(run));
-    command.stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot run {name}: {error}"))?;
-    let stderr = child.stderr.take().expect("it is piped");
-    let work = async {
-        let mut lines = BufReader::new(stderr).lines();
-        let mut last = String::new();
-        // What is no text is no reason either.
-        while let Ok(Some(line)) = lines.next_line().await {
-            if !line.trim().is_empty() {
-                last = line.trim().chars().take(REASON_MAX).collect();
-            }
-        }
-        (child.wait().await, last)
-    };
-    match tokio::time::timeout(timeout, work).await {
-        Ok((Ok(status), _)) if status.success() => Ok(()),
-        Ok((Ok(status), reason)) if reason.is_empty() => Err(format!("{name}: {status}")),
-        Ok((Ok(_), reason)) => Err(reason),
-        Ok((Err(error), _)) => Err(format!("{name}: {error}")),
-        Err(_) => Err(format!("{name} was killed after {timeout:?}")),
+        timeout,
     }
 }
 
@@ -303,7 +665,12 @@ mod tests {
         let group: BTreeSet<VipAddress> = ["192.0.2.53/24@eth0", "2001:db8::53/64"]
             .map(|text| text.parse().unwrap())
             .into();
-        let run = call(Path::new("/x"), group_id(&group), &group, Kernel::Ready);
+        let run = call(
+            (Path::new("/x"), Duration::ZERO),
+            group_id(&group),
+            &group,
+            Kernel::Ready,
+        );
         assert_eq!(run.args, ["ready", "192.0.2.53/24", "2001:db8::53/64"]);
         let env: Vec<(&str, &str)> = run
             .env

@@ -5,10 +5,14 @@
 //!  peer thread ── beats ──▶ guard ── removes what is held: no beat for a lease, or the end
 //!  driver ── what is held, before the kernel has it ──▶   of the daemon
 //! ```
+//!
+//! A beat says how long ago both of the threads that keep this peer in its view went on: the peer
+//! thread, which sends it, and the link thread. One of them alone may not keep the addresses here.
 
+use super::backoff::Backoff;
 use super::packet::register;
 use super::rights::close_first;
-use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
+use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::io::clock;
 use crate::vip::address::VipId;
 use arc_swap::ArcSwapOption;
@@ -22,7 +26,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The sub-command by which the program is the guard.
 pub const SUB_COMMAND: &str = "vip-guard";
@@ -30,6 +34,11 @@ pub const SUB_COMMAND: &str = "vip-guard";
 const STAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a guard may take to clean up.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after the end of a guard another one is started; doubled each time, up to the longest.
+const AGAIN: Duration = Duration::from_millis(10);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// A guard that stood for longer did not end for what it found at its start.
+const LASTING: Duration = Duration::from_secs(10);
 /// Packets of the guard that are taken before it stands.
 const SAYS_MAX: usize = 4;
 
@@ -42,7 +51,8 @@ pub struct GuardSettings {
     pub lease: Duration,
     /// Whether another guard may be in this network namespace.
     pub alone: Alone,
-    /// The file that lists what is held, which the guard removes at its end.
+    /// The file that lists what is held, which the guard removes at its end; beside it is the one
+    /// by which it is the only guard.
     pub record: Option<PathBuf>,
 }
 
@@ -67,6 +77,9 @@ pub struct Guard {
     /// The one socket to it: once its last owner is gone, the guard sees the end.
     socket: Option<Arc<Socket>>,
     state: GuardState,
+    /// Since when it stands, or does not.
+    since: Instant,
+    backoff: Backoff,
     held: BTreeMap<VipId, Holding>,
     restore: Vec<KernelSetting>,
 }
@@ -85,11 +98,11 @@ pub(super) enum GuardState {
 pub struct Beats(Arc<ArcSwapOption<Socket>>);
 
 impl Beats {
-    /// One beat.
-    pub fn beat(&self) {
+    /// One beat, and how long ago the thread that went on least lately did.
+    pub fn beat(&self, ago: Duration) {
         if let Some(socket) = &*self.0.load() {
             // A guard that is gone or behind is seen by the driver.
-            drop(socket.send(BEAT));
+            drop(socket.send(&told::beat(ago)));
         }
     }
 }
@@ -104,6 +117,8 @@ impl Guard {
             child: None,
             socket: None,
             state: GuardState::Unfit("the guard of virtual addresses does not stand".to_owned()),
+            since: clock::now(),
+            backoff: Backoff::new(AGAIN, AGAIN_MAX),
             held: BTreeMap::new(),
             restore: Vec::new(),
         };
@@ -148,6 +163,11 @@ impl Guard {
         &self.state
     }
 
+    /// Since when nothing that is held is guarded.
+    pub(super) fn unguarded(&self) -> Option<Instant> {
+        (self.state != GuardState::Stands).then_some(self.since)
+    }
+
     /// Says what a VIP has from here on.
     pub(super) fn hold(&mut self, vip: VipId, holding: Holding) -> io::Result<()> {
         let told = self.tell(&Tell::Hold(vip.0, holding.clone()));
@@ -187,21 +207,38 @@ impl Guard {
     /// Takes note of what it said.
     pub(super) fn heard(&mut self, say: &Say) {
         match say {
-            Say::Stands(None) => self.state = GuardState::Stands,
-            Say::Stands(Some(why)) => self.state = GuardState::Unfit(why.clone()),
-            Say::Waits => {
-                let why = "another dnsd guards virtual addresses in this network namespace";
-                self.state = GuardState::Unfit(why.to_owned());
+            Say::Stands(None) => {
+                self.state = GuardState::Stands;
+                self.since = clock::now();
             }
-            Say::Removed => {}
+            Say::Stands(Some(why)) => self.set_unfit(why),
+            Say::Waits => {
+                self.set_unfit("another dnsd guards virtual addresses in this network namespace");
+            }
+            Say::Removing | Say::Removed(_) => {}
         }
     }
 
-    /// Starts another one in the place of one that has ended, and tells it all.
+    /// It has ended: how long to wait before [`Self::start_again`].
+    pub(super) fn ended(&mut self) -> Duration {
+        if self.state == GuardState::Stands && self.since.elapsed() > LASTING {
+            self.backoff = Backoff::new(AGAIN, AGAIN_MAX);
+        }
+        self.set_unfit("the guard of virtual addresses ended, and another one is being started");
+        self.close();
+        // It closes its side last of all, so it can only hang where nothing is left to do.
+        self.give_up();
+        self.backoff.fail()
+    }
+
+    /// Starts another one in the place of one that has ended, and tells it all. Without waiting.
     pub(super) fn start_again(&mut self) -> io::Result<()> {
-        self.end();
-        let why = "the guard of virtual addresses ended, and another one is being started";
-        self.state = GuardState::Unfit(why.to_owned());
+        if let Some(child) = &mut self.child
+            && child.try_wait()?.is_none()
+        {
+            return Err(io::Error::other("the last one has not ended yet"));
+        }
+        self.child = None;
         self.spawn()?;
         for (vip, holding) in self.held.clone() {
             self.tell(&Tell::Hold(vip.0, holding))?;
@@ -214,6 +251,13 @@ impl Guard {
         if let Some(child) = &mut self.child {
             drop(child.kill());
         }
+    }
+
+    fn set_unfit(&mut self, why: &str) {
+        if self.state == GuardState::Stands {
+            self.since = clock::now();
+        }
+        self.state = GuardState::Unfit(why.to_owned());
     }
 
     fn spawn(&mut self) -> io::Result<()> {
@@ -249,14 +293,19 @@ impl Guard {
         (&**socket).write_all(&packet)
     }
 
-    /// Ends the connection; the guard cleans up and ends.
-    fn end(&mut self) {
+    /// Ends the connection.
+    fn close(&mut self) {
         self.shared.0.store(None);
         if let Some(socket) = self.socket.take() {
             // Others may still hold the socket, to hear by it or for a beat under way. It fails
             // if the guard is gone.
             drop(socket.shutdown(Shutdown::Both));
         }
+    }
+
+    /// Ends the connection and waits, at the end of the driver: the guard cleans up and ends.
+    fn end(&mut self) {
+        self.close();
         let Some(mut child) = self.child.take() else {
             return;
         };

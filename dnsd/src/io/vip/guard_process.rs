@@ -2,31 +2,34 @@
 //!
 //! ```text
 //!  Hold ─▶ held ── the other end is closed ───────────▶ remove all, restore settings, end
-//!            └──── no beat for a lease ─▶ remove all ── a beat ─▶ go on
+//!            └──── no beat for a lease, or beats that say that one of the two threads stands still
+//!                  for so long ─▶ remove all ── a beat ─▶ go on
 //! ```
 //!
 //! It is one thread that waits on one socket. It asks nothing of the daemon's memory, log or disk.
+//! Programs run beside it, all at once.
 
 use super::guard::SUB_COMMAND;
-use super::rights;
-use super::told::{Alone, BEAT, Holding, KernelSetting, PACKET_SIZE_MAX, Run, Say, Tell};
+use super::lock::Lock;
+use super::program::command;
+use super::rights::{self, kill_group};
+use super::told::{self, Alone, Holding, KernelSetting, PACKET_SIZE_MAX, Say, Tell};
 use crate::vip::ground::Place;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// Who has this name is the only guard of its network namespace: it is gone with its process,
-/// whatever ends that, and no file system is needed.
-const LOCK: &[u8] = b"zonecast-vip-guard";
 /// How often the lock is tried for.
 const LOCK_PERIOD: Duration = Duration::from_millis(2);
+/// How often it is looked for the end of programs when there is nothing else to wait for.
+const PROGRAM_PERIOD: Duration = Duration::from_millis(2);
+/// VIPs that are told to have failed; so many fit into a packet.
+const FAILED_MAX: usize = 512;
 /// Parts of a lease by which its end may be seen late.
 const LEASE_PARTS: u32 = 10;
 /// An address that cannot be: no interface has this index. Removing it readies the way.
@@ -60,8 +63,11 @@ pub fn run() -> io::Result<()> {
         record: None,
         held: BTreeMap::new(),
         restore: Vec::new(),
+        has_held: false,
         beat: None,
         has_removed: HasRemoved::No,
+        releases: Vec::new(),
+        failed: BTreeSet::new(),
         kernel: Removals::open(),
     };
     watch.run()
@@ -74,9 +80,16 @@ struct Watch {
     record: Option<PathBuf>,
     held: BTreeMap<IpAddr, Holding>,
     restore: Vec<KernelSetting>,
-    /// When the last beat came; until the first one, since when something is held.
+    /// Whether it was ever told of something: if not, the record lists what an earlier run left.
+    has_held: bool,
+    /// When both threads had gone on by the last beat; until the first one, since when something is
+    /// held.
     beat: Option<Instant>,
     has_removed: HasRemoved,
+    /// Programs that run.
+    releases: Vec<Release>,
+    /// VIPs whose program has failed since the last of them was told.
+    failed: BTreeSet<IpAddr>,
     kernel: io::Result<Removals>,
 }
 
@@ -85,6 +98,13 @@ struct Watch {
 enum HasRemoved {
     No,
     Yes,
+}
+
+/// A program that releases a VIP.
+struct Release {
+    vip: IpAddr,
+    child: Child,
+    until: Instant,
 }
 
 /// What came of waiting.
@@ -101,8 +121,15 @@ impl Watch {
         let Came::Something = self.wait(&mut packet)? else {
             return Ok(());
         };
-        let Some(lock) = self.lock(&mut packet)? else {
-            return Ok(());
+        let lock = match self.lock(&mut packet) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let why = format!("the guard of virtual addresses cannot be the only one: {error}");
+                self.say(&Say::Stands(Some(why)))?;
+                while !matches!(self.wait(&mut packet)?, Came::End) {}
+                return Ok(());
+            }
         };
         let why = match &mut self.kernel {
             Ok(kernel) => kernel.try_it().err(),
@@ -115,14 +142,35 @@ impl Watch {
         self.socket.set_read_timeout(Some(period))?;
         loop {
             match self.wait(&mut packet)? {
+                // A thread may stand still while the other one beats all the time.
+                Came::Something if self.is_late() => {
+                    // What else was said meanwhile may be a beat of both.
+                    self.socket.set_nonblocking(true)?;
+                    let mut came = Came::Something;
+                    while self.is_late() && matches!(came, Came::Something) {
+                        came = self.wait(&mut packet)?;
+                    }
+                    self.socket.set_nonblocking(false)?;
+                    match came {
+                        Came::End => break,
+                        Came::Something | Came::Nothing => self.look(),
+                    }
+                }
                 Came::Something => {}
                 Came::End => break,
                 // All that was said has been heard, so no beat is on its way.
                 Came::Nothing => self.look(),
             }
+            self.look_at_programs();
+            lock.answer();
         }
         self.remove_all();
+        while !self.releases.is_empty() {
+            self.look_at_programs();
+            std::thread::sleep(PROGRAM_PERIOD);
+        }
         if let Some(record) = &self.record
+            && self.has_held
             && let Err(error) = std::fs::remove_file(record)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -134,19 +182,14 @@ impl Watch {
     }
 
     /// Becomes the only guard; none if the daemon ended meanwhile.
-    fn lock(&mut self, packet: &mut [u8]) -> io::Result<Option<Option<UnixDatagram>>> {
+    fn lock(&mut self, packet: &mut [u8]) -> io::Result<Option<Lock>> {
         if self.alone == Alone::No {
-            return Ok(Some(None));
+            return Ok(Some(Lock::default()));
         }
-        let address = SocketAddr::from_abstract_name(LOCK)?;
+        let mut lock = Lock::default();
         self.socket.set_read_timeout(Some(LOCK_PERIOD))?;
         let mut has_said = false;
-        loop {
-            match UnixDatagram::bind_addr(&address) {
-                Ok(lock) => return Ok(Some(Some(lock))),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error),
-            }
+        while !lock.take(self.record.as_deref())? {
             if !has_said {
                 self.say(&Say::Waits)?;
                 has_said = true;
@@ -155,6 +198,7 @@ impl Watch {
                 return Ok(None);
             }
         }
+        Ok(Some(lock))
     }
 
     fn wait(&mut self, packet: &mut [u8]) -> io::Result<Came> {
@@ -174,9 +218,14 @@ impl Watch {
     }
 
     fn hear(&mut self, packet: &[u8]) -> io::Result<()> {
-        if packet == BEAT {
-            self.beat = Some(Instant::now());
-            self.has_removed = HasRemoved::No;
+        if let Some(ago) = told::beaten(packet) {
+            let now = Instant::now();
+            // A clock that begins later than that has seen no beat of both, but for this one.
+            let beat = now.checked_sub(ago).or(self.beat).unwrap_or(now);
+            self.beat = Some(beat);
+            if now - beat < self.lease {
+                self.has_removed = HasRemoved::No;
+            }
             return Ok(());
         }
         match serde_json::from_slice(packet)? {
@@ -193,6 +242,7 @@ impl Watch {
                 self.held.remove(&vip);
             }
             Tell::Hold(vip, holding) => {
+                self.has_held = true;
                 self.beat.get_or_insert_with(Instant::now);
                 self.held.insert(vip, holding);
             }
@@ -201,17 +251,24 @@ impl Watch {
         Ok(())
     }
 
-    /// Nothing more is to be heard: is it too long ago that a beat came?
+    /// True if it is too long ago that both threads went on.
+    fn is_late(&self) -> bool {
+        self.beat.is_some_and(|beat| beat.elapsed() >= self.lease)
+    }
+
+    /// Nothing more is to be heard: is it too long ago that both threads went on?
     fn look(&mut self) {
-        let is_late = self.beat.is_some_and(|beat| beat.elapsed() >= self.lease);
-        if !is_late || self.held.is_empty() {
+        if !self.is_late() || self.held.is_empty() {
             return;
         }
         if self.has_removed == HasRemoved::No {
             self.has_removed = HasRemoved::Yes;
-            self.remove_all();
             // It may hang, or read what is said when it goes on.
-            drop(self.say(&Say::Removed));
+            drop(self.say(&Say::Removing));
+            self.remove_all();
+            if self.releases.is_empty() {
+                self.say_removed();
+            }
         } else {
             // The driver may have been about to add one when it was stopped.
             self.remove_addresses();
@@ -224,11 +281,52 @@ impl Watch {
             // The interface may be gone; nobody is there to be told.
             drop(std::fs::write(&setting.path, &setting.value));
         }
-        for holding in self.held.values() {
-            if let Some(run) = &holding.run {
-                drop(command(run).spawn().and_then(|mut child| child.wait()));
+        for (vip, holding) in &self.held {
+            let Some(run) = &holding.run else { continue };
+            if self.releases.iter().any(|release| release.vip == *vip) {
+                continue;
+            }
+            match command(run).spawn() {
+                Ok(child) => self.releases.push(Release {
+                    vip: *vip,
+                    child,
+                    until: Instant::now() + run.timeout,
+                }),
+                Err(_) => {
+                    self.failed.insert(*vip);
+                }
             }
         }
+    }
+
+    /// Takes note of programs that have ended, and ends those that take too long.
+    fn look_at_programs(&mut self) {
+        let had_some = !self.releases.is_empty();
+        let failed = &mut self.failed;
+        self.releases.retain_mut(|release| {
+            let has_failed = match release.child.try_wait() {
+                Ok(Some(status)) => !status.success(),
+                Ok(None) if Instant::now() < release.until => return true,
+                Ok(None) | Err(_) => {
+                    kill_group(release.child.id());
+                    true
+                }
+            };
+            if has_failed {
+                failed.insert(release.vip);
+            }
+            false
+        });
+        if had_some && self.releases.is_empty() {
+            self.say_removed();
+        }
+    }
+
+    fn say_removed(&mut self) {
+        let failed = std::mem::take(&mut self.failed);
+        let failed = failed.into_iter().take(FAILED_MAX).collect();
+        // It may hang, or read what is said when it goes on.
+        drop(self.say(&Say::Removed(failed)));
     }
 
     fn remove_addresses(&mut self) {
@@ -249,15 +347,6 @@ impl Watch {
         let packet = serde_json::to_vec(say).expect("all keys are strings");
         (&self.socket).write_all(&packet)
     }
-}
-
-/// The command of a run, apart from the daemon's log and terminal.
-pub(super) fn command(run: &Run) -> Command {
-    let mut command = Command::new(&run.program);
-    command.args(&run.args).envs(&run.env);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(Stdio::null());
-    command
 }
 
 /// Removes addresses by netlink, all in one system call.

@@ -8,14 +8,17 @@
 //! ```
 
 mod asks;
+mod backoff;
 mod change;
 mod exec;
 mod guard;
 mod guard_process;
 mod hearing;
+mod lock;
 mod log;
 mod netlink;
 mod packet;
+mod program;
 mod record;
 mod rights;
 mod segment;
@@ -124,7 +127,8 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
                 Kind::Netlink => netlink::run(settings, guard, report, received, cleaned).await,
                 Kind::Log => log::run(report, received, cleaned).await,
                 Kind::Exec { command, timeout } => {
-                    exec::run(command, timeout, guard, report, received, cleaned).await;
+                    let program = (command, timeout);
+                    exec::run(settings, program, guard, report, received, cleaned).await;
                 }
             }
         };
@@ -139,6 +143,22 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("the driver of virtual addresses ended")))?;
     Ok(handle)
+}
+
+/// Removes the addresses that an earlier run left in the kernel, whatever driver there is now: a
+/// driver that is not [`Kind::Netlink`] does not look for them.
+pub fn remove_leftovers(settings: &Settings, guard: GuardSettings) -> io::Result<()> {
+    if !settings.record.exists() {
+        return Ok(());
+    }
+    let settings = Settings {
+        kind: Kind::Netlink,
+        ..settings.clone()
+    };
+    let nobody = Box::new(|_| {});
+    // It has removed them once it has started, and has nothing else to do.
+    drop(start(settings, Some(Guard::start(guard)?), nobody)?);
+    Ok(())
 }
 
 /// Orders as they come, and when they were given: one that is older than a pause of the machine

@@ -15,7 +15,7 @@ use super::guard::GuardState;
 use super::hearing::Hearing;
 use super::record::{Record, can_hush};
 use super::rights;
-use super::segment::{Announcing, FRAMES_MAX, Probe, Segment};
+use super::segment::{Announcing, Directed, FRAMES_MAX, Probe, Segment};
 use super::tables::{News, Tables};
 use super::told::Say;
 use super::{Cleaned, Guard, Orders, ReportTo, Settings};
@@ -29,11 +29,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// News in a storm of them are gathered for so long; the first is acted on at once.
 const REFRESH_PERIOD: Duration = Duration::from_millis(2);
-/// After a table could not be read, or a guard not started.
+/// After a table could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -53,6 +53,7 @@ pub(super) struct Netlink {
     pub(super) segments: BTreeMap<u32, io::Result<Segment>>,
     pub(super) probe: Probe,
     pub(super) announcing: BTreeMap<VipId, Announcing>,
+    pub(super) directed: Directed,
     pub(super) asks: Vec<Ask>,
     pub(super) hearing: BTreeMap<u32, Hearing>,
     pub(super) foreign: BTreeMap<VipId, Instant>,
@@ -144,6 +145,7 @@ impl Netlink {
             segments: BTreeMap::new(),
             probe: Probe::open()?,
             announcing: BTreeMap::new(),
+            directed: Directed::default(),
             asks: Vec::new(),
             hearing: BTreeMap::new(),
             foreign: BTreeMap::new(),
@@ -188,37 +190,61 @@ impl Netlink {
             Some(say) => {
                 guard.heard(&say);
                 match say {
-                    Say::Removed => {
+                    Say::Removed(_) => {
                         warn!("no beat came for a lease: the guard has removed the VIPs");
                     }
+                    // There are no programs to be run.
+                    Say::Removing => {}
                     Say::Stands(_) | Say::Waits => info!(guard = ?guard.state(), "guard of VIPs"),
                 }
                 self.clean().await;
             }
             None => {
-                warn!("the guard of virtual addresses ended: another one is started");
-                self.guard_at = Some(clock::now());
-                if let Err(error) = guard.start_again() {
-                    warn!(%error, "cannot start the guard of virtual addresses");
-                    self.guard_at = Some(clock::now() + RETRY);
-                } else {
-                    self.guard_at = None;
-                    self.listen_to_guard();
+                if *guard.state() == GuardState::Stands {
+                    warn!("the guard of virtual addresses ended: another one is started");
                 }
+                self.guard_at = Some(clock::now() + guard.ended());
             }
         }
         self.tell_can();
+    }
+
+    fn start_guard(&mut self) {
+        self.guard_at = None;
+        match self.guard.as_mut().map(Guard::start_again) {
+            Some(Err(error)) => {
+                debug!(%error, "cannot start the guard of virtual addresses");
+                let pause = self.guard.as_mut().map(Guard::ended);
+                self.guard_at = pause.map(|pause| clock::now() + pause);
+            }
+            Some(Ok(())) => self.listen_to_guard(),
+            None => {}
+        }
     }
 
     fn listen_to_guard(&mut self) {
         let says = self.says.clone();
         // The driver outlives its inputs.
         let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &self.guard
+        if let Some(guard) = &mut self.guard
             && let Err(error) = guard.listen(pass)
         {
             warn!(%error, "cannot hear the guard of virtual addresses");
-            self.guard_at = Some(clock::now() + RETRY);
+            self.guard_at = Some(clock::now() + guard.ended());
+        }
+    }
+
+    /// When what is held has been unguarded for as long as a machine may hang.
+    fn unguarded_until(&self) -> Option<Instant> {
+        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        (!self.held.is_empty()).then(|| since + self.settings.lease)
+    }
+
+    /// The machine lets go of its own when it hears that there is no guard; now it may hang too.
+    async fn let_go_of_all(&mut self) {
+        warn!("no guard of virtual addresses stands: the VIPs are removed");
+        for (vip, held) in std::mem::take(&mut self.held) {
+            self.lose(vip, &held).await;
         }
     }
 
@@ -401,6 +427,9 @@ impl Netlink {
         let asks = self.asks.iter().map(Ask::next);
         let hearing = self.hearing.values().map(Hearing::next);
         let others = self.refresh_at.into_iter().chain(self.guard_at);
+        let others = others.chain(self.unguarded_until());
+        let directed = (!self.directed.is_empty()).then(clock::now);
+        let others = others.chain(directed);
         let all = announcing.chain(asks).chain(hearing).chain(others);
         all.min().unwrap_or_else(|| clock::now() + IDLE)
     }
@@ -412,10 +441,14 @@ impl Netlink {
             self.refresh().await;
         }
         if self.guard_at.is_some_and(|at| at <= now) {
-            self.guard_at = None;
-            self.handle_guard(None).await;
+            self.start_guard();
+            self.tell_can();
         }
-        self.announce_due(now).await;
+        if self.unguarded_until().is_some_and(|until| until <= now) {
+            self.let_go_of_all().await;
+        }
+        self.announce_due(now);
+        self.announce_directed(now).await;
         self.turn_asks(now);
         self.hear_due(now).await;
     }
@@ -426,8 +459,11 @@ impl Netlink {
         for vip in held {
             self.change(vip, Kernel::Absent, clock::now()).await;
         }
-        self.restore_settings();
-        self.forget_record();
+        // What an earlier run left and this one did not remove is still listed.
+        if self.has_cleaned {
+            self.restore_settings();
+            self.forget_record();
+        }
     }
 }
 

@@ -1,15 +1,14 @@
 //! What the process may do, and how it is ranked among others.
 #![expect(
     unsafe_code,
-    reason = "priorities, locked memory, ignored signals and chosen descriptors have no safe form"
+    reason = "priorities, locked memory, signals and users have no safe form"
 )]
 
+use overlay::io::descriptor;
 use socket2::Socket;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::io;
 
-/// Above the descriptors of everything that is slow to close.
-const DESCRIPTOR_HIGH: libc::c_int = 512;
 /// Below zero goes first; root or CAP_SYS_NICE may set it.
 const NICE: libc::c_int = -15;
 /// linux/capability.h
@@ -36,20 +35,52 @@ pub(super) fn go_first() {
     drop(fs::write("/proc/self/oom_score_adj", "-1000"));
 }
 
-/// Gives a socket a descriptor that is closed early when the process is killed. The kernel closes
-/// from the highest down, and each packet socket takes it a grace period of RCU: with a low
-/// descriptor the guard sees the end of its daemon 40 ms late.
-pub(super) fn close_first(socket: Socket) -> Socket {
-    // SAFETY: fcntl takes numbers only, and what it returns is a new descriptor that nobody else
-    // owns.
-    unsafe {
-        let high = libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, DESCRIPTOR_HIGH);
-        if high < 0 {
-            // So few may be open here that it is late, and all else is the same.
-            return socket;
-        }
-        Socket::from_raw_fd(high)
+/// Kills a process and all that it has started, but for what has left its group. The process must
+/// lead its group, and must not have been waited for.
+pub(super) fn kill_group(leader: u32) {
+    let Ok(group @ 2..) = libc::pid_t::try_from(leader) else {
+        return;
+    };
+    // SAFETY: killpg takes numbers only. Until it is waited for, the leader keeps the number of its
+    // group from others.
+    unsafe { libc::killpg(group, libc::SIGKILL) };
+}
+
+/// The user that this process acts as.
+pub(super) fn user() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The user that the listener acted as to which a socket is connected.
+pub(super) fn user_of_peer(socket: &Socket) -> io::Result<u32> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes, and any bytes are a valid ucred.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut size,
+        )
+    };
+    if result == 0 {
+        Ok(credentials.uid)
+    } else {
+        Err(io::Error::last_os_error())
     }
+}
+
+/// Gives a socket a descriptor that is closed early when the process is killed: with a low one the
+/// guard sees the end of its daemon 40 ms late.
+pub(super) fn close_first(socket: Socket) -> Socket {
+    descriptor::closed_early(socket.into()).into()
 }
 
 /// What the thread lacks to hold addresses, and what to do about it; none if nothing.

@@ -6,8 +6,10 @@ use super::tables::NEIGHBORS_MAX;
 use crate::io::clock;
 use crate::vip::address::VipId;
 use crate::vip::frames::{self, Seen};
+use crate::vip::ground::Place;
 use crate::vip::kernel::{Mac, Report};
 use socket2::Socket;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ const REPEATS: [Duration; 5] = [
 /// The repeats that also go to each neighbor by itself: switches and stations drop broadcasts
 /// when they have too many.
 const DIRECTED: [usize; 2] = [0, 2];
+/// Neighbors that were looked up longer ago are looked up anew.
+const NEIGHBORS_FRESH: Duration = Duration::from_secs(1);
 /// A station that claims a VIP is told of once in this time.
 const FOREIGN_PERIOD: Duration = Duration::from_millis(100);
 /// After an error other than that nothing is there, for instance a link that is down.
@@ -46,6 +50,16 @@ pub(super) struct Segment {
 pub(super) struct Announcing {
     since: Instant,
     nth: usize,
+}
+
+/// What is still to be told to each neighbor by itself: that may be many frames, so it is one VIP a
+/// turn, and each link's neighbors are looked up once for all VIPs that wait.
+#[derive(Default)]
+pub(super) struct Directed {
+    waiting: VecDeque<VipId>,
+    neighbors: BTreeMap<u32, Vec<(IpAddr, Mac)>>,
+    /// When the first of these were looked up.
+    looked: Option<Instant>,
 }
 
 /// The port from which questions go to other DNS servers. The sockets hold it, so that the
@@ -149,9 +163,32 @@ impl Announcing {
     }
 }
 
+impl Directed {
+    /// A VIP is to be told of; once, if it waits already.
+    fn add(&mut self, vip: VipId) {
+        if !self.waiting.contains(&vip) {
+            self.waiting.push_back(vip);
+        }
+    }
+
+    /// The VIP whose turn it is.
+    fn next(&mut self, now: Instant) -> Option<VipId> {
+        let is_old = |looked: Instant| now >= looked + NEIGHBORS_FRESH;
+        if self.waiting.is_empty() || self.looked.is_some_and(is_old) {
+            self.neighbors.clear();
+            self.looked = None;
+        }
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.neighbors.is_empty()
+    }
+}
+
 impl Netlink {
     /// Sends the announcements whose time has come.
-    pub(super) async fn announce_due(&mut self, now: Instant) {
+    pub(super) fn announce_due(&mut self, now: Instant) {
         let due: Vec<(VipId, usize)> = self
             .announcing
             .iter()
@@ -165,13 +202,16 @@ impl Netlink {
             } else {
                 self.announcing.remove(&vip);
             }
-            self.announce(vip, nth).await;
+            self.announce(vip);
+            if DIRECTED.contains(&nth) {
+                self.directed.add(vip);
+            }
         }
     }
 
-    async fn announce(&self, vip: VipId, nth: usize) {
+    /// Tells all of the segment at once.
+    fn announce(&self, vip: VipId) {
         let places = self.held.get(&vip).map(|held| &held.places);
-        // All by broadcast first: the table of neighbors may be long.
         for place in places.into_iter().flatten() {
             if let (Some(mac), Some(segment)) =
                 (self.ground.mac(place.index), self.segment(place.index))
@@ -181,29 +221,40 @@ impl Netlink {
                 }
             }
         }
-        if !DIRECTED.contains(&nth) {
+    }
+
+    /// Tells each neighbor of the next VIP by itself.
+    pub(super) async fn announce_directed(&mut self, now: Instant) {
+        let Some(vip) = self.directed.next(now) else {
             return;
-        }
-        for place in places.into_iter().flatten() {
-            let (Some(mac), Some(segment)) =
-                (self.ground.mac(place.index), self.segment(place.index))
-            else {
-                continue;
-            };
-            let neighbors = match self.tables.neighbors(place.index).await {
-                Ok(neighbors) => neighbors,
-                Err(error) => {
+        };
+        let held = self.held.get(&vip).filter(|held| held.is_announced());
+        let places: Vec<Place> = held
+            .into_iter()
+            .flat_map(|held| &held.places)
+            .cloned()
+            .collect();
+        for place in places {
+            let index = place.index;
+            if !self.directed.neighbors.contains_key(&index) {
+                let neighbors = self.tables.neighbors(index).await;
+                let mut neighbors = neighbors.unwrap_or_else(|error| {
                     debug!(%error, "the table of neighbors cannot be read");
-                    continue;
+                    Vec::new()
+                });
+                // With so many there is no telling which of them matter.
+                if neighbors.len() == NEIGHBORS_MAX {
+                    neighbors.clear();
                 }
-            };
-            // With so many there is no telling which of them matter.
-            if neighbors.len() == NEIGHBORS_MAX {
-                continue;
+                self.directed.looked.get_or_insert(now);
+                self.directed.neighbors.insert(index, neighbors);
             }
-            for (neighbor, to) in neighbors {
-                if let Some(frame) = frames::announcement_to(mac, place.address, to, neighbor) {
-                    segment.send(&frame);
+            if let (Some(mac), Some(segment)) = (self.ground.mac(index), self.segment(index)) {
+                for (neighbor, to) in &self.directed.neighbors[&index] {
+                    let frame = frames::announcement_to(mac, place.address, *to, *neighbor);
+                    if let Some(frame) = frame {
+                        segment.send(&frame);
+                    }
                 }
             }
         }
@@ -256,5 +307,32 @@ impl Netlink {
         let vip = *vip;
         self.foreign.insert(vip, now);
         (self.report)(Report::Foreign { vip, theirs, mine });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vips_take_turns_and_share_what_was_looked_up() {
+        let vip = |last| VipId(IpAddr::from([192, 0, 2, last]));
+        let now = clock::now();
+        let mut directed = Directed::default();
+        for last in [1, 2, 1, 3] {
+            directed.add(vip(last));
+        }
+        assert_eq!(directed.next(now), Some(vip(1)));
+        let (looked, known) = (Some(now), [(7, Vec::new())]);
+        directed.looked = looked;
+        directed.neighbors = known.clone().into();
+        assert_eq!(directed.next(now), Some(vip(2)));
+        assert_eq!(directed.neighbors, known.into());
+        assert_eq!(directed.next(now + NEIGHBORS_FRESH), Some(vip(3)));
+        assert!(directed.neighbors.is_empty(), "it is too old");
+        directed.neighbors.insert(7, Vec::new());
+        assert!(!directed.is_empty());
+        assert_eq!(directed.next(now), None);
+        assert!(directed.is_empty(), "nothing is kept for later VIPs");
     }
 }

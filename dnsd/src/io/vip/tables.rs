@@ -275,11 +275,15 @@ fn standing(message: &AddressMessage) -> Option<Standing> {
     let mut local = None;
     let mut address = None;
     let mut by = By::Others;
+    let bits = message.header.prefix_len;
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(ip) => local = Some(*ip),
             AddressAttribute::Address(ip) => address = Some(*ip),
             AddressAttribute::Protocol(protocol) if u8::from(*protocol) == MARK => by = By::Us,
+            // Kernels before 5.18 keep no mark, and only IPv4 has labels: what stands there of
+            // IPv6 is found by the record alone.
+            AddressAttribute::Label(label) if label.ends_with(LABEL) && bits == 32 => by = By::Us,
             AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Dadfailed) => {
                 return None;
             }
@@ -291,7 +295,7 @@ fn standing(message: &AddressMessage) -> Option<Standing> {
             index: message.header.index,
             address: local.or(address)?,
         },
-        prefix_len: message.header.prefix_len,
+        prefix_len: bits,
         by,
     })
 }
@@ -323,5 +327,32 @@ impl std::fmt::Display for TableError {
             Self::Missing => f.write_str("there is no such interface or address"),
             Self::System(error) => error.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_known_by_its_mark_or_its_label() {
+        let check = |prefix_len, attributes: &[AddressAttribute], expected| {
+            let mut message = AddressMessage::default();
+            message.header.prefix_len = prefix_len;
+            let address = IpAddr::from([192, 0, 2, 53]);
+            message.attributes = vec![AddressAttribute::Local(address)];
+            message.attributes.extend(attributes.iter().cloned());
+            let by = standing(&message).unwrap().by;
+            assert_eq!(by, expected, "/{prefix_len} {attributes:?}");
+        };
+        let label = |text: &str| AddressAttribute::Label(text.to_owned());
+        let mark = |number| AddressAttribute::Protocol(AddressProtocol::Other(number));
+        check(32, &[], By::Others);
+        check(32, &[mark(MARK)], By::Us);
+        check(32, &[mark(18), label("eth0")], By::Others);
+        check(32, &[label("eth0:zc")], By::Us);
+        check(32, &[label("eth0:zcx")], By::Others);
+        // No VIP is put there so.
+        check(24, &[label("eth0:zc")], By::Others);
     }
 }

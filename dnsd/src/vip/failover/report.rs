@@ -153,7 +153,9 @@ impl Failover {
 
     fn unfit(&self, vip: VipId, now: Instant) -> Option<String> {
         if self.is_barred {
-            return Some("it is no member of the cluster any more".to_owned());
+            return Some(
+                "it is no member of the cluster any more, or its link thread hangs".to_owned(),
+            );
         }
         if self.is_unheard {
             return Some("it hears other peers that do not hear it".to_owned());

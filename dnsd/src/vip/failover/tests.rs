@@ -189,6 +189,26 @@ fn words_of_the_view_in_which_it_overslept_give_a_peer_nothing() {
 }
 
 #[test]
+fn a_peer_whose_link_thread_hangs_takes_nothing_by_what_it_knows() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(2)]);
+    assert_eq!(bench.announced(), [vip(1)]);
+    bench.failover.set_barred(true, bench.now);
+    bench.settle();
+    assert_eq!(bench.announced(), []);
+    // Old words that the link thread passes on when it wakes.
+    bench.failover.handle_stall(bench.now);
+    bench.failover.set_barred(false, bench.now);
+    bench.settle();
+    bench.hear(1, 9, &[vip(2)]);
+    assert_eq!(bench.announced(), []);
+    bench.view(2, &[ME, OTHER]);
+    bench.hear(2, 1, &[vip(2)]);
+    assert_eq!(bench.announced(), [vip(1)]);
+}
+
+#[test]
 fn a_claim_of_another_view_or_epoch_changes_nothing() {
     let mut bench = Bench::new();
     bench.view(2, &[ME, OTHER]);
