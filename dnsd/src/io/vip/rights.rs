@@ -8,6 +8,7 @@ use overlay::io::descriptor;
 use socket2::Socket;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// Below zero goes first; root or CAP_SYS_NICE may set it.
 const NICE: libc::c_int = -15;
