@@ -15,126 +15,27 @@
 //! A machine: `handle_*` for what happened, then [`Failover::poll_action`] until none is left.
 
 mod gather;
+mod inputs;
 mod kernel_changes;
 mod quarantine;
 mod report;
 mod run;
 #[cfg(test)]
 mod tests;
+mod words;
+
+pub use words::{Action, Condition, Notice, Taking, VipConfig, VipCounters, VipFaults};
 
 use super::address::{VipAddress, VipId};
 use super::assign::Plan;
 use super::claim::{Claim, Maturity, Rank};
-use super::kernel::{Heard, Kernel, Mac, Order, Report, Unfit};
+use super::kernel::{Heard, Kernel, Mac, Order, Unfit};
 use super::map::VipMap;
-use super::timing::VipTiming;
 use bytes::Bytes;
 use overlay::{Incarnation, PeerId, Standing, View, ViewId};
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
-
-/// What does not change during a life.
-#[derive(Clone, Debug)]
-pub struct VipConfig {
-    /// This peer.
-    pub me: PeerId,
-    /// Its name, by which VIPs prefer it.
-    pub name: String,
-    /// How much weight it is to carry, compared with others; at least 1.
-    pub capacity: u16,
-    /// How much longer than netlink the driver may take for a change.
-    pub patience: Duration,
-    /// The timers.
-    pub timing: VipTiming,
-}
-
-impl VipConfig {
-    /// A peer that carries as much as any other, by netlink.
-    #[must_use]
-    pub fn new(me: PeerId, name: String, timing: VipTiming) -> Self {
-        Self {
-            me,
-            name,
-            capacity: 1,
-            patience: Duration::ZERO,
-            timing,
-        }
-    }
-}
-
-/// What the machine wants done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// By the driver of addresses.
-    Order(Order),
-    /// Say this as the newest claim of this peer.
-    Claim(Bytes),
-    /// Say this as the newest map of this peer.
-    Config(Bytes),
-    /// Complain of a member to the overlay: its claim is missing for too long.
-    Complain(PeerId),
-    /// Tell the neighbors whether this peer may hold VIPs.
-    Standing(Standing),
-    /// Something for the operator's log.
-    Notice(Notice),
-}
-
-/// Something worth a line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// This peer announces the VIP now.
-    Taken(VipId, Taking),
-    /// It does no more.
-    Released(VipId),
-    /// Two sides of a partition both announced it; this peer keeps it, or does not.
-    Conflict(VipId, PeerId),
-    /// A station that is no member of the view says that the VIP is its own.
-    Foreign(VipId, Mac),
-    /// The kernel refuses the VIP.
-    Failed(VipId, String),
-    /// Somebody took the VIP away by hand, or the guard did.
-    Lost(VipId),
-    /// A peer comes and goes too often.
-    Quarantined(PeerId, Duration),
-    /// This peer cannot hold the VIP, and why, or can again.
-    Fitness(VipId, Option<Unfit>),
-    /// No member can hold the VIP, so nobody announces it.
-    Uncovered(VipId),
-}
-
-/// How a VIP came to this peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taking {
-    /// Nobody announced it.
-    Takeover,
-    /// Its holder handed it over.
-    HandOver,
-}
-
-/// How well this peer serves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Condition {
-    /// Its own listener does not answer its own questions.
-    pub is_sick: bool,
-    /// It lacks what it knows of and does not catch up, or a zone, or its disk.
-    pub is_stale: bool,
-}
-
-/// What happened so far, for the metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct VipCounters {
-    /// VIPs taken that nobody announced.
-    pub takeovers: u64,
-    /// VIPs taken from a holder that handed them over.
-    pub handovers: u64,
-    /// Times two peers announced one VIP, seen at one of them.
-    pub conflicts: u64,
-    /// Times a station that is no member of the view claimed a VIP announced here.
-    pub foreign: u64,
-    /// Kernel changes that failed.
-    pub failed: u64,
-}
 
 /// The machine.
 pub struct Failover {
@@ -183,45 +84,6 @@ pub struct Failover {
     due: Option<Instant>,
     actions: VecDeque<Action>,
     faults: VipFaults,
-}
-
-/// Breaks a rule, so that a test can show that it is needed.
-#[doc(hidden)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum VipFaults {
-    /// None.
-    #[default]
-    None,
-    /// The claim is stated while the kernel still changes.
-    FreezeAtOnce,
-    /// Holes are filled before all claims are here.
-    FillEarly,
-    /// The next holder does not wait until the VIP is given.
-    TakeBeforeGiven,
-    /// A move does not wait for those that lost the VIP when two sides met.
-    HolderGivesAlone,
-    /// What is given is withdrawn at once: clients that have not heard of it are not served.
-    NoLinger,
-    /// Of two that announce one VIP both keep it.
-    KeepConflict,
-    /// Who keeps a VIP that two announced does not tell the segment again.
-    NoSecondTelling,
-    /// A stopping peer does not close before it leaves.
-    StayOpen,
-    /// The members' maps are not merged.
-    OwnMapOnly,
-    /// A sick or stale peer holds nothing, whoever else is sick.
-    Veto,
-    /// Epochs of the same view are mixed.
-    MixEpochs,
-    /// A peer that overslept goes on at once.
-    NoConvalescence,
-    /// The segment is not asked before a takeover in doubt.
-    NeverAsk,
-    /// A peer that others do not hear stands all the same.
-    StandUnheard,
-    /// Each member plans with the quarantines that it has seen itself.
-    OwnQuarantine,
 }
 
 /// What the machine is doing about the view.
@@ -381,175 +243,6 @@ impl Failover {
         failover.take_map(map);
         failover.called = Some(now);
         failover
-    }
-
-    /// The overlay agreed on another view.
-    pub fn handle_view(&mut self, view: &View, now: Instant) {
-        if let Some(old) = &self.view {
-            let gone = old.members.iter().filter(|(peer, incarnation)| {
-                !view.holds(*peer, *incarnation) && !self.stopped.contains(&(*peer, *incarnation))
-            });
-            for (peer, _) in gone.copied().collect::<Vec<_>>() {
-                if let Some(lasts) = self.quarantine.note_departure(peer, now) {
-                    self.notice(Notice::Quarantined(peer, lasts));
-                }
-            }
-        }
-        self.stopped.clear();
-        self.view = Some(view.clone());
-        let stored = self.claims_of_view();
-        let highest = stored.values().map(|claim| claim.epoch).max();
-        self.epoch = highest.unwrap_or(0).max(1);
-        self.gather(now);
-    }
-
-    /// A peer says that it stops: it has given up all its VIPs before.
-    pub fn handle_stopping(&mut self, peer: PeerId, incarnation: Incarnation) {
-        self.stopped.insert((peer, incarnation));
-        for held in self.last_held.values_mut() {
-            if *held == LastHeld::By(peer) {
-                *held = LastHeld::Given;
-            }
-        }
-    }
-
-    /// The link to a neighbor went down: perhaps it is dead, and its VIPs are taken soon.
-    pub fn handle_suspected(&mut self, peer: PeerId, now: Instant) {
-        if self.config.timing.asks == super::timing::Asks::No {
-            return;
-        }
-        let held = self.last_held.iter();
-        let held = held.filter(|(_, held)| **held == LastHeld::By(peer));
-        let vips: Vec<VipId> = held.map(|(vip, _)| *vip).collect();
-        for vip in vips {
-            if self.can(vip, now) && self.local(vip).is != Kernel::Announced {
-                self.ask(vip, now);
-            }
-        }
-        self.called = Some(now);
-    }
-
-    /// A peer's newest claim.
-    pub fn handle_claim(
-        &mut self,
-        of: PeerId,
-        incarnation: Incarnation,
-        body: &[u8],
-        now: Instant,
-    ) {
-        let Some(claim) = Claim::decode(body) else {
-            return;
-        };
-        let is_absurd = claim.epoch > self.epoch.saturating_add(EPOCHS_AHEAD_MAX);
-        if of == self.config.me || is_absurd {
-            return;
-        }
-        self.note_held(of, &claim);
-        self.claims.insert(of, (incarnation, claim));
-        self.called = Some(now);
-        let newest = self
-            .claims_of_view()
-            .values()
-            .map(|claim| claim.epoch)
-            .max();
-        let is_behind = newest.is_some_and(|epoch| epoch > self.epoch);
-        if is_behind && matches!(self.phase, Phase::Gather(_) | Phase::Run(_)) {
-            self.epoch = newest.expect("it was just seen");
-            self.gather(now);
-        }
-    }
-
-    /// A peer's newest map.
-    pub fn handle_config(&mut self, of: PeerId, body: &[u8], now: Instant) {
-        let Some(map) = VipMap::decode(&mut &body[..]) else {
-            return;
-        };
-        self.configs.insert(of, (map.digest(), map));
-        self.called = Some(now);
-    }
-
-    /// The driver tells something.
-    pub fn handle_report(&mut self, report: Report, now: Instant) {
-        self.called = Some(now);
-        match report {
-            Report::Is(vip, state) => self.handle_is(vip, state, now),
-            Report::Failed(vip, state, why) => self.handle_failed(vip, state, why, now),
-            Report::Lost(vip, state) => self.handle_lost(vip, state, now),
-            Report::Foreign { vip, theirs, mine } => self.handle_foreign(vip, theirs, mine, now),
-            Report::Segment(vip, heard) => {
-                self.asked.insert(vip, Asked::Answered(heard, now));
-            }
-            Report::Can(fitness) => self.handle_fitness(fitness),
-            Report::Macs(macs) => self.macs = macs,
-        }
-    }
-
-    /// The log says that these are the VIPs now.
-    pub fn set_map(&mut self, map: VipMap, now: Instant) {
-        if map != self.map {
-            self.take_map(map);
-            self.called = Some(now);
-        }
-    }
-
-    /// How well this peer serves, as its own questions show.
-    pub fn set_condition(&mut self, condition: Condition, now: Instant) {
-        self.condition = condition;
-        self.called = Some(now);
-    }
-
-    /// Whether the log names this peer as the only member: then nobody else can hold anything.
-    pub fn set_lone_member(&mut self, is_lone: bool, now: Instant) {
-        self.is_lone_member = is_lone;
-        if is_lone {
-            self.maturity = Maturity::Mature;
-        }
-        self.called = Some(now);
-    }
-
-    /// Whether this peer hears a standing peer outside its view that does not hear it.
-    pub fn set_unheard(&mut self, is_unheard: bool, now: Instant) {
-        self.is_unheard = is_unheard;
-        self.called = Some(now);
-    }
-
-    /// This peer is no member any more or hears nothing of the others, or is and does again.
-    pub fn set_barred(&mut self, is_barred: bool, now: Instant) {
-        self.is_barred = is_barred;
-        self.called = Some(now);
-    }
-
-    /// The main loop, or the link thread, was late by more than a lease: others may have taken
-    /// what this peer announces.
-    pub fn handle_stall(&mut self, now: Instant) {
-        for local in self.vips.values_mut() {
-            local.want = Kernel::Absent;
-            local.linger = None;
-        }
-        if !self.is_lone_member && self.faults != VipFaults::NoConvalescence {
-            self.maturity = Maturity::Immature;
-            self.overslept_in = self.view.as_ref().map(|view| view.id);
-            self.mature_at = self.mature_at.max(now + self.config.timing.convalescence);
-        }
-        self.gather_anew(now);
-    }
-
-    /// The peer stops: what others can hold is handed over, then everything is given up.
-    pub fn stop(&mut self, now: Instant) {
-        if self.is_stopping {
-            return;
-        }
-        self.is_stopping = true;
-        if self.faults == VipFaults::StayOpen {
-            return;
-        }
-        let mut vips = self.vips.values();
-        let is_empty = vips.all(|local| local.is == Kernel::Absent) && self.changing.is_none();
-        if is_empty || matches!(self.phase, Phase::Idle) {
-            self.closing = Closing::Done;
-        }
-        self.gather_anew(now);
-        self.called = Some(now);
     }
 
     /// True once everything is given up after a stop: the peer may leave its view.
