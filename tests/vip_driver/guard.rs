@@ -314,6 +314,24 @@ fn take_name(does_listen: bool) -> Socket {
 }
 
 #[test]
+fn a_guard_stands_for_a_data_directory_that_is_named_from_here() {
+    let (segment, data) = (Segment::new(1), tempdir().unwrap());
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let mut host = Host::start(
+        &segment,
+        1,
+        &up.join(data.path().strip_prefix("/").unwrap()),
+    );
+    let vip = host.vip(&GROUP);
+    host.bring(vip, Kernel::Announced);
+    drop(host);
+    until(SOON, "the record is gone", || {
+        (!data.path().join(dnsd::io::vip::RECORD).exists()).then_some(())
+    });
+}
+
+#[test]
 fn a_guard_waits_for_another_of_its_data_directory() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let path = data.path().join("vips.lock");

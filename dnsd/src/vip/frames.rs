@@ -184,29 +184,6 @@ pub fn announcement_to(mac: Mac, address: IpAddr, to: Mac, neighbor: IpAddr) -> 
     }
 }
 
-/// The frame that asks whether anybody has the address, from a station that is about to take it.
-#[must_use]
-pub fn probe(mac: Mac, target: IpAddr) -> Vec<u8> {
-    match target {
-        // RFC 5227 section 2.1.1: no sender, so that nobody learns of it.
-        IpAddr::V4(target) => {
-            let nobody = Ipv4Addr::UNSPECIFIED;
-            arp(ARP_REQUEST, mac, BROADCAST, nobody, target, Mac([0; 6]))
-        }
-        // RFC 4862 section 5.4.2: from none, without an option; RFC 4861 section 7.2.4: the answer
-        // goes to all.
-        IpAddr::V6(target) => {
-            let group = solicited_node(target);
-            let mut body = vec![SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
-            body.extend(target.octets());
-            // Who probes as well has not joined the address's group: its card takes what is for
-            // all nodes only.
-            let to = group_mac(ALL_NODES);
-            icmpv6(mac, to, Ipv6Addr::UNSPECIFIED, group, body)
-        }
-    }
-}
-
 /// The frame that asks who has the address; `to` is one station or none in particular.
 #[must_use]
 pub fn question(mac: Mac, source: IpAddr, target: IpAddr, to: Option<Mac>) -> Option<Vec<u8>> {
@@ -440,12 +417,15 @@ mod tests {
                 assert_eq!(parse(&frame), Some(Seen::Claims(ME, vip)));
             }
         }
-        for (own, vip) in [("192.0.2.1", "192.0.2.53"), ("2001:db8::1", "2001:db8::53")] {
-            let (own, vip) = (ip(own), ip(vip));
+        for (own, vip, none) in [
+            ("192.0.2.1", "192.0.2.53", "0.0.0.0"),
+            ("2001:db8::1", "2001:db8::53", "::"),
+        ] {
+            let (own, vip, none) = (ip(own), ip(vip), ip(none));
             check(announcement_to(ME, vip, OTHER, own), Seen::Claims(ME, vip));
             check(question(ME, own, vip, None), Seen::Claims(ME, own));
             check(question(ME, own, vip, Some(OTHER)), Seen::Claims(ME, own));
-            assert_eq!(parse(&probe(ME, vip)), Some(Seen::Probes(ME, vip)));
+            check(question(ME, none, vip, None), Seen::Probes(ME, vip));
             check(
                 datagram((ME, own, 4000), (OTHER, vip, 53), b"odd"),
                 Seen::Datagram {
@@ -476,10 +456,6 @@ mod tests {
             "ffffffffffff02000000000108060001080006040002020000000001c0000235020000000001c0000235"
         );
         assert_eq!(
-            data_encoding::HEXLOWER.encode(&probe(ME, ip("192.0.2.53"))),
-            "ffffffffffff02000000000108060001080006040001020000000001000000000000000000c0000235"
-        );
-        assert_eq!(
             solicited_node("2001:db8::1:53".parse().unwrap()),
             "ff02::1:ff01:53".parse::<Ipv6Addr>().unwrap()
         );
@@ -495,17 +471,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(checksum(&[&frame[14..34]]), 0);
-        let vip = ip("2001:db8::53");
-        let question = question(ME, ip("2001:db8::1"), vip, None).unwrap();
-        for frame in [question, probe(ME, vip)] {
-            let pseudo = pseudo_ipv6(
-                ipv6_at(&frame, 22).unwrap(),
-                ipv6_at(&frame, 38).unwrap(),
-                ICMPV6,
-                frame.len() - 54,
-            );
-            assert_eq!(checksum(&[&pseudo, &frame[54..]]), 0);
-        }
+        let frame = question(ME, ip("2001:db8::1"), ip("2001:db8::53"), None).unwrap();
+        let pseudo = pseudo_ipv6(
+            ipv6_at(&frame, 22).unwrap(),
+            ipv6_at(&frame, 38).unwrap(),
+            ICMPV6,
+            frame.len() - 54,
+        );
+        assert_eq!(checksum(&[&pseudo, &frame[54..]]), 0);
     }
 
     #[test]

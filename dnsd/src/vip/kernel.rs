@@ -69,8 +69,6 @@ pub enum Report {
 pub enum Heard {
     /// Nothing.
     Nobody,
-    /// A station that goes first is about to take the address.
-    Asker(Mac),
     /// A station has the address, but no DNS server there answers.
     Station(Mac),
     /// A DNS server answers at the address.

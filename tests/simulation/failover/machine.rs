@@ -23,8 +23,6 @@ pub(super) struct Machine {
     pub(super) guard_round: u64,
     /// The driver's change under way: the VIP, to what, and whether it will fail.
     pub(super) change: Option<Change>,
-    /// The questions under way, and who was heard to ask as well and goes first.
-    pub(super) asking: BTreeMap<VipId, Option<Mac>>,
 }
 
 /// A change that the driver is making.
@@ -63,7 +61,6 @@ impl Machine {
             is_guard_raised: false,
             guard_round: 0,
             change: None,
-            asking: BTreeMap::new(),
         }
     }
 

@@ -1,11 +1,9 @@
-//! Who has a VIP? The segment is asked by probes, as before any address is taken, and who answers
-//! by DNS.
+//! Who has a VIP? The segment is asked by ARP or neighbor discovery, and who answers by DNS.
 //!
 //! ```text
-//!  probe ─▶ (half the time) again ─▶ no answer: nobody
-//!      ├─ a station answers ─▶ DNS request to it ─▶ a response: server
-//!      │                             └─ none: station
-//!      └─ another probes as well: of the two the one with the lower address goes on
+//!  question ─▶ (half the time) again ─▶ no answer: nobody
+//!      └─ a station answers ─▶ DNS request to it ─▶ a response: server
+//!                                    └─ none: station
 //! ```
 
 use super::netlink::Netlink;
@@ -111,29 +109,6 @@ impl Netlink {
         self.asks = asks;
     }
 
-    /// Another station is about to take an address. RFC 5227 section 2.1.1: if it is asked for
-    /// here too, that is a conflict. There both would stop; here one goes on.
-    pub(super) fn hear_probe(&mut self, index: u32, theirs: Mac, address: IpAddr) {
-        let Some(mine) = self.ground.mac(index) else {
-            return;
-        };
-        let mut asks = std::mem::take(&mut self.asks);
-        asks.retain(|ask| {
-            let mut places = ask.places.iter();
-            if !places.any(|(asked, at, _)| (*asked, *at) == (address, index)) {
-                return true;
-            }
-            if theirs < mine {
-                (self.report)(Report::Segment(ask.vip, Heard::Asker(theirs)));
-                return false;
-            }
-            // It may not have been there to hear the first ones.
-            self.send_questions(ask);
-            true
-        });
-        self.asks = asks;
-    }
-
     /// A datagram came to the port of the probes.
     pub(super) fn hear_response(&mut self, mac: Mac, source: IpAddr, payload: &[u8]) {
         let asked = self.asks.iter().position(|ask| {
@@ -147,10 +122,8 @@ impl Netlink {
     }
 
     fn send_questions(&self, ask: &Ask) {
-        for (address, index, _) in &ask.places {
-            if let (Some(mac), Some(segment)) = (self.ground.mac(*index), self.segment(*index)) {
-                segment.send(&frames::probe(mac, *address));
-            }
+        for (address, index, source) in &ask.places {
+            self.send_question(*index, *source, *address, None);
         }
         // Those that have answered are asked by DNS again.
         for station in &ask.stations {

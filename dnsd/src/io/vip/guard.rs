@@ -110,7 +110,9 @@ impl Beats {
 impl Guard {
     /// Starts it and waits until it stands, some milliseconds. To be called before threads are
     /// started and privileges dropped.
-    pub fn start(settings: GuardSettings) -> io::Result<Self> {
+    pub fn start(mut settings: GuardSettings) -> io::Result<Self> {
+        // The guard stands in another working directory.
+        settings.record = settings.record.map(std::path::absolute).transpose()?;
         let mut guard = Self {
             settings,
             shared: Beats::default(),

@@ -273,8 +273,6 @@ impl Netlink {
                 self.handle_foreign(mac, address);
                 self.hear_answer(index, mac, address);
             }
-            // Who has the address answers, which is up to the kernel, and keeps it.
-            Seen::Probes(mac, address) if !is_mine(&mac) => self.hear_probe(index, mac, address),
             Seen::Datagram {
                 mac,
                 source,
@@ -283,8 +281,10 @@ impl Netlink {
             } if !is_mine(&mac) && port == self.probe.port() => {
                 self.hear_response(mac, source, &payload);
             }
+            // RFC 5227 section 2.4: who only probes takes nothing away. The kernel answers it.
+            Seen::Probes(..) => {}
             // From this machine, by another of its links.
-            Seen::Claims(..) | Seen::Probes(..) | Seen::Datagram { .. } => {}
+            Seen::Claims(..) | Seen::Datagram { .. } => {}
         }
     }
 

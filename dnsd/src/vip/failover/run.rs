@@ -249,10 +249,6 @@ impl Failover {
                         self.respect_foreign(vip, mac, now);
                         return;
                     }
-                    Heard::Asker(_) => {
-                        self.ask_later(vip, now);
-                        return;
-                    }
                     Heard::Nobody | Heard::Station(_) | Heard::Server(_) => true,
                 }
             }
@@ -279,18 +275,15 @@ impl Failover {
 
     /// Another DNS server has the VIP: it is asked again soon.
     fn respect_foreign(&mut self, vip: VipId, mac: crate::vip::kernel::Mac, now: Instant) {
-        let is_news = self.local(vip).foreign_until.is_none();
-        self.ask_later(vip, now);
+        let again = now + self.config.timing.ask_again;
+        let local = self.local(vip);
+        let is_news = local.foreign_until.is_none();
+        local.foreign_until = Some(again);
+        self.asked.remove(&vip);
         if is_news {
             self.counters.foreign += 1;
             self.notice(Notice::Foreign(vip, mac));
         }
-    }
-
-    fn ask_later(&mut self, vip: VipId, now: Instant) {
-        let again = now + self.config.timing.ask_again;
-        self.local(vip).foreign_until = Some(again);
-        self.asked.remove(&vip);
     }
 
     /// Says what holes this peer has filled, once for all of them.

@@ -39,7 +39,6 @@ impl World {
                 }
             }
             Order::Ask(vip) => {
-                self.begin_asking(number, vip);
                 self.schedule(self.timing.ask, Happening::Answer(number, life, vip));
             }
         }
@@ -137,7 +136,6 @@ impl World {
         peer.process = None;
         peer.life += 1;
         self.machines[number].change = None;
-        self.machines[number].asking.clear();
         self.fabric.kill(number, self.now);
         self.seen.push_back(Seen::Called(number));
     }
@@ -152,27 +150,8 @@ impl World {
         self.pump(number);
     }
 
-    /// Of two machines that ask and hear each other one goes first.
-    pub(super) fn begin_asking(&mut self, number: usize, vip: VipId) {
-        self.machines[number].asking.insert(vip, None);
-        let others: Vec<usize> = (0..self.machines.len())
-            .filter(|other| *other != number && self.is_serving(*other))
-            .filter(|other| self.machines[*other].asking.contains_key(&vip))
-            .filter(|other| self.segment.is_two_way(&self.machines, number, *other))
-            .collect();
-        for other in others {
-            let pair = [number, other].map(|number| (self.machines[number].mac, number));
-            let (first, second) = (pair.into_iter().min(), pair.into_iter().max());
-            let ((mac, _), (_, second)) = (first.unwrap(), second.unwrap());
-            self.machines[second].asking.insert(vip, Some(mac));
-        }
-    }
-
     /// What the segment answers to the question who has the VIP.
-    pub(super) fn ask(&mut self, number: usize, vip: VipId) -> Heard {
-        if let Some(Some(first)) = self.machines[number].asking.remove(&vip) {
-            return Heard::Asker(first);
-        }
+    pub(super) fn ask(&self, number: usize, vip: VipId) -> Heard {
         let others = (0..self.machines.len()).filter(|other| *other != number);
         let holders = others.filter(|other| {
             self.segment.is_two_way(&self.machines, number, *other)
