@@ -36,8 +36,12 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 use zones::Rcode;
 
-/// The tick that heartbeats carry rises at least this often while the loop goes on.
+/// The tick that heartbeats carry, and that the link thread goes on with, rises at least this often
+/// while the loop goes on.
 const TICK_PERIOD: Duration = Duration::from_millis(10);
+/// Parts of a lease after which it rises in any case: what the guard hears is up to two ticks old,
+/// and most of the lease is to be left for a turn that takes long.
+const TICKS_PER_LEASE: u32 = 5;
 /// Commands that wait for a link thread that is behind; beyond this it is stuck.
 const COMMANDS_MAX: usize = 65_536;
 /// A turn that takes longer is worth a line: neighbors drop a link after some 100 ms of it.
@@ -327,7 +331,7 @@ impl Driver {
         let (wall, now) = (clock::wall(), clock::now());
         if now >= self.tick_due {
             self.tick += 1;
-            self.tick_due = now + TICK_PERIOD;
+            self.tick_due = now + TICK_PERIOD.min(self.lease / TICKS_PER_LEASE);
             self.say(Command::Tick(self.tick));
             self.watch_links(wall, now);
         }

@@ -31,7 +31,6 @@ use super::assign::Plan;
 use super::claim::{Claim, Maturity, Rank};
 use super::kernel::{Heard, Kernel, Mac, Order, Unfit};
 use super::map::VipMap;
-use bytes::Bytes;
 use overlay::{Incarnation, PeerId, Standing, View, ViewId};
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
