@@ -81,6 +81,18 @@ impl Server {
         stream
     }
 
+    /// A connection from another address of loopback.
+    pub(crate) fn connect_from(&self, ip: &str) -> TcpStream {
+        use socket2::{Domain, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from = SocketAddr::new(ip.parse().unwrap(), 0);
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
     /// Waits until something was counted so often: a worker counts after it has sent.
     pub(crate) fn await_count(&self, count: Count, expected: u64) {
         let start = Instant::now();

@@ -3,12 +3,14 @@
 //! Commands: `zone ORIGIN [serial=N]` with a zone file, `withdraw ORIGIN` (not published),
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
 //! `transfer ORIGIN AXFR|IXFR [serial=N]`, `counts`. Questions take the words `tcp`, `rd`, `do`,
-//! `size`, `question` and the options `edns=SIZE`, `version=N`, `class=CLASS`, `from=ADDRESS`.
+//! `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
+//! `class=CLASS`, `from=ADDRESS`.
 
 use dnsd::prefix::Policy;
 use dnsd::serve::counters::COUNTS;
 use dnsd::serve::{Client, Limits, Outcome, Served, Tally, Transport, serve, transfer};
 use std::fmt::Write;
+use std::time::Duration;
 use tests::answer::Answer;
 use tests::question::{Question, RD, UPDATE};
 use tests::script::Command;
@@ -121,7 +123,7 @@ impl Server {
             return self.send(command, &request);
         }
         let mut output = String::new();
-        let messages = transfer::messages(&request, &self.served, &limits);
+        let messages = transfer::messages(&request, &client, &self.served, &limits);
         for message in messages.expect("it was admitted") {
             let message = message.expect("no record is too large");
             let answer = Answer::read(&message).expect("it is well formed");
@@ -162,6 +164,7 @@ fn question(command: &Command) -> Question {
     question.edns = command
         .option("edns")
         .map(|size| (number(size) as u16, version, flags));
+    question.options = command.option("options").map_or_else(Vec::new, bytes_of);
     question
 }
 
@@ -176,6 +179,7 @@ fn client(command: &Command) -> Client {
         } else {
             Transport::Udp
         },
+        timeout_idle: Duration::from_secs(10),
     }
 }
 

@@ -178,6 +178,7 @@ impl Work {
             let client = Client {
                 address,
                 transport: Transport::Udp,
+                timeout_idle: Duration::ZERO,
             };
             let outcome = serve(request, &client, &served, &self.limits, response);
             tally.add_request(Transport::Udp, request, outcome, response);
@@ -187,7 +188,7 @@ impl Work {
                 Outcome::Update => {
                     let message = Bytes::copy_from_slice(request);
                     let path = batch.return_path(i);
-                    self.hand_on(message, address, path, tally);
+                    self.hand_on(message, client, path, tally);
                 }
                 Outcome::Transfer => unreachable!("a zone transfer needs TCP"),
             }
@@ -198,13 +199,13 @@ impl Work {
     }
 
     /// Gives an update to the peer, or says that too many wait.
-    fn hand_on(&self, message: Bytes, source: SocketAddr, path: ReturnPath, tally: &mut Tally) {
+    fn hand_on(&self, message: Bytes, client: Client, path: ReturnPath, tally: &mut Tally) {
         let reply = {
             let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
             let (message, limits) = (message.clone(), self.limits);
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                update::respond(&message, rcode, &limits, &mut response);
+                update::respond(&message, &client, rcode, &limits, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 if path.send(&socket, &response).is_err() {
@@ -215,7 +216,7 @@ impl Work {
         };
         let request = UpdateRequest {
             message,
-            source,
+            source: client.address,
             transport: Transport::Udp,
             reply,
         };

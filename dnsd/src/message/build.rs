@@ -4,7 +4,7 @@
 //! kept from the start, so that it always fits.
 
 use super::compress::{Case, Compressor};
-use super::edns::{Edns, OPT_SIZE};
+use super::edns::Opt;
 use super::header::{HEADER_SIZE, Header};
 use super::request::Request;
 use zones::rdata::{self, Part};
@@ -20,7 +20,7 @@ pub struct Builder<'b> {
     knows_question: bool,
     question_size: usize,
     counts: [u16; 4],
-    opt: Option<(Edns, u16)>,
+    opt: Option<Opt>,
 }
 
 /// A section that holds records.
@@ -55,27 +55,19 @@ pub struct Mark {
 }
 
 impl<'b> Builder<'b> {
-    /// Starts the response to `request`, which may become `size_max` bytes long. `own_size` is
-    /// the UDP size that our OPT record states, if the request has one.
+    /// Starts the response to `request`, which may become `size_max` bytes long; `opt` if it
+    /// has an OPT record.
     pub fn new(
         message: &'b mut Vec<u8>,
         request: &Request<'_>,
         case: Case,
         size_max: usize,
-        own_size: u16,
+        opt: Option<Opt>,
     ) -> Self {
         let question_size = request.question.size();
         message.clear();
         message.extend_from_slice(&request.message[..HEADER_SIZE + question_size]);
-        Self::over(
-            message,
-            request.edns,
-            case,
-            size_max,
-            own_size,
-            [1, 0, 0, 0],
-            question_size,
-        )
+        Self::over(message, opt, case, size_max, [1, 0, 0, 0], question_size)
     }
 
     /// Starts a message of a zone transfer after the first, which may be without a question
@@ -88,22 +80,20 @@ impl<'b> Builder<'b> {
     ) -> Self {
         message.clear();
         message.extend_from_slice(&request.message[..HEADER_SIZE]);
-        Self::over(message, None, case, size_max, 0, [0; 4], 0)
+        Self::over(message, None, case, size_max, [0; 4], 0)
     }
 
     fn over(
         message: &'b mut Vec<u8>,
-        edns: Option<Edns>,
+        opt: Option<Opt>,
         case: Case,
         size_max: usize,
-        own_size: u16,
         counts: [u16; 4],
         question_size: usize,
     ) -> Self {
-        let opt = edns.map(|edns| (edns, own_size));
         Self {
             message,
-            size_max: size_max - if opt.is_some() { OPT_SIZE } else { 0 },
+            size_max: size_max - opt.map_or(0, |opt| opt.size()),
             names: Compressor::new(case),
             knows_question: false,
             question_size,
@@ -184,9 +174,8 @@ impl<'b> Builder<'b> {
     /// OPT record.
     pub fn finish(self, header: &Header, flags: u16, rcode: u16) {
         let mut counts = self.counts;
-        if let Some((edns, own_size)) = self.opt {
-            self.message
-                .extend_from_slice(&edns.response(own_size, rcode));
+        if let Some(opt) = self.opt {
+            opt.write(self.message, rcode);
             counts[3] += 1;
         }
         let flags = header.response_flags() | flags | rcode & 15;
@@ -254,6 +243,12 @@ mod tests {
     const REQUEST: &[u8] = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\
         \x03wWw\x01a\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
 
+    const OPT: Option<Opt> = Some(Opt {
+        size: 1232,
+        dnssec_ok: true,
+        keepalive: None,
+    });
+
     fn request() -> Request<'static> {
         Request::read(REQUEST, Header::read(REQUEST).unwrap()).unwrap()
     }
@@ -262,7 +257,7 @@ mod tests {
     fn a_response_repeats_the_question_and_ends_with_opt() {
         let request = request();
         let mut message = Vec::new();
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, 1232);
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, OPT);
         let owner = Owner::Question;
         builder
             .record(Section::Answer, owner, Rtype::A, 60, &[192, 0, 2, 1])
@@ -292,7 +287,7 @@ mod tests {
         let request = request();
         let mut message = Vec::new();
         // Header 12, question 11, OPT 11, two records of 16.
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, 1232);
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, OPT);
         let set = |n: u8| (0..n).map(|_| [192, 0, 2, 1]).collect::<Vec<_>>();
         let mut put = |n| {
             let rdatas = set(n);

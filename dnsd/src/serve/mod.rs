@@ -20,10 +20,11 @@ pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 
 use crate::message::build::{Builder, header_only};
 use crate::message::compress::Case;
-use crate::message::edns::{EDNS_VERSION, UDP_SIZE_MIN};
+use crate::message::edns::{EDNS_VERSION, Opt, UDP_SIZE_MIN};
 use crate::message::request::Signature;
 use crate::message::{Header, MESSAGE_SIZE_MAX, Opcode, Request};
 use std::net::SocketAddr;
+use std::time::Duration;
 use zones::Rcode;
 use zones::rtype::{Class, Rtype};
 
@@ -43,6 +44,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// By what.
     pub transport: Transport,
+    /// How long its connection may be idle from here on; means nothing over UDP.
+    pub timeout_idle: Duration,
 }
 
 /// What an operator may set about answers.
@@ -100,7 +103,7 @@ pub fn serve(
         return Outcome::Respond(Rcode::FORMERR);
     };
     let refusal = |rcode: Rcode, response: &mut Vec<u8>| {
-        respond_empty(&request, limits, rcode, response);
+        respond_empty(&request, client, limits, rcode, response);
         Outcome::Respond(rcode)
     };
     // RFC 6891 section 6.1.3.
@@ -144,13 +147,32 @@ pub fn serve(
 /// Writes a response without records: the question, and OPT if the request has it.
 pub(crate) fn respond_empty(
     request: &Request<'_>,
+    client: &Client,
     limits: &Limits,
     rcode: Rcode,
     response: &mut Vec<u8>,
 ) {
-    let size_max = MESSAGE_SIZE_MAX;
-    let builder = Builder::new(response, request, Case::Ignored, size_max, limits.udp_size);
+    let opt = opt(request, client, limits);
+    let builder = Builder::new(response, request, Case::Ignored, MESSAGE_SIZE_MAX, opt);
     builder.finish(&request.header, 0, rcode.0);
+}
+
+/// What the OPT record of the response says, if the request has one.
+pub(crate) fn opt(request: &Request<'_>, client: &Client, limits: &Limits) -> Option<Opt> {
+    let edns = request.edns?;
+    // RFC 7828 section 3.3.1: over UDP the option is ignored.
+    let keepalive = (edns.wants_keepalive && client.transport == Transport::Tcp)
+        .then(|| keepalive_timeout(client.timeout_idle));
+    Some(Opt {
+        size: limits.udp_size,
+        dnssec_ok: edns.dnssec_ok,
+        keepalive,
+    })
+}
+
+/// RFC 7828 section 3.1: in units of 100 milliseconds.
+fn keepalive_timeout(timeout: Duration) -> u16 {
+    u16::try_from(timeout.as_millis() / 100).unwrap_or(u16::MAX)
 }
 
 /// How long the response may be.

@@ -4,7 +4,7 @@
 //! Positive answers are minimal: no NS records in the authority section. All data comes from
 //! `now`, only the serial in an SOA is that of the published version.
 
-use super::{Client, Limits, Served, size_max};
+use super::{Client, Limits, Served, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
 use crate::message::{Builder, Full, Owner, Request, Section};
@@ -32,7 +32,8 @@ pub(super) fn answer(
 ) -> Rcode {
     let qname = Name::from_wire(request.question.qname).expect("the question was read");
     let size_max = size_max(request, client, limits);
-    let builder = Builder::new(response, request, Case::Ignored, size_max, limits.udp_size);
+    let opt = opt(request, client, limits);
+    let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
         served,
         qtype: request.question.qtype,

@@ -4,8 +4,9 @@
 //! same serial has the same content at every peer.
 
 use super::query::put_soa;
-use super::{Client, Limits, Served, Transport, size_max};
+use super::{Client, Limits, Served, Transport, opt, size_max};
 use crate::message::compress::Case;
+use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
 use crate::message::request::skip_name;
 use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
@@ -60,7 +61,8 @@ pub(super) fn respond_soa(
     response: &mut Vec<u8>,
 ) {
     let size_max = size_max(request, client, limits);
-    let mut builder = Builder::new(response, request, Case::Kept, size_max, limits.udp_size);
+    let opt = opt(request, client, limits);
+    let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
     let soa = shown.version.apex().rrset(Rtype::SOA);
     let put = soa.map_or(Ok(()), |soa| {
@@ -84,6 +86,7 @@ pub(super) fn respond_soa(
 #[must_use]
 pub fn messages<'v>(
     request: &'v [u8],
+    client: &Client,
     served: &'v Served,
     limits: &Limits,
 ) -> Option<Messages<'v>> {
@@ -91,9 +94,9 @@ pub fn messages<'v>(
     let origin = Name::from_wire(request.question.qname).ok()?;
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     Some(Messages {
+        opt: opt(&request, client, limits),
         request,
         shown,
-        own_size: limits.udp_size,
         soa: shown.version.apex().rrset(Rtype::SOA)?,
         walk: shown.version.walk(),
         owner: origin,
@@ -112,7 +115,7 @@ pub struct TooLarge;
 pub struct Messages<'v> {
     request: Request<'v>,
     shown: &'v Shown,
-    own_size: u16,
+    opt: Option<Opt>,
     soa: RrsetRef<'v>,
     walk: Walk<'v>,
     owner: Name,
@@ -206,14 +209,8 @@ impl Iterator for Messages<'_> {
         let request = self.request;
         // RFC 5936 section 2.2.1: the question stands in the first message.
         let mut builder = if self.next == Next::First {
-            let own_size = self.own_size;
-            Builder::new(
-                &mut message,
-                &request,
-                Case::Kept,
-                MESSAGE_SIZE_MAX,
-                own_size,
-            )
+            let opt = self.opt;
+            Builder::new(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX, opt)
         } else {
             Builder::without_question(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX)
         };

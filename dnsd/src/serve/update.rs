@@ -99,13 +99,19 @@ fn authorise(
 
 /// Writes the response to an UPDATE: its header and zone section, and OPT if it has it (RFC 2136
 /// section 3.8 leaves the sections to the server).
-pub fn respond(message: &[u8], rcode: Rcode, limits: &Limits, response: &mut Vec<u8>) {
+pub fn respond(
+    message: &[u8],
+    client: &Client,
+    rcode: Rcode,
+    limits: &Limits,
+    response: &mut Vec<u8>,
+) {
     response.clear();
     let Ok(header) = Header::read(message) else {
         return;
     };
     match Request::read(message, header) {
-        Ok(request) => super::respond_empty(&request, limits, rcode, response),
+        Ok(request) => super::respond_empty(&request, client, limits, rcode, response),
         Err(_) => header_only(response, &header, rcode.0),
     }
 }
@@ -128,6 +134,7 @@ mod tests {
     use crate::message::Opcode;
     use crate::prefix::Policy;
     use crate::state::Remembered;
+    use std::time::Duration;
 
     /// An UPDATE of `example.` without records.
     fn message(id: u8) -> Vec<u8> {
@@ -156,6 +163,7 @@ mod tests {
             let client = Client {
                 address: source(port),
                 transport: Transport::Udp,
+                timeout_idle: Duration::ZERO,
             };
             assert_eq!(
                 admit(&request, &client, &served),

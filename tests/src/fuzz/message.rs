@@ -6,6 +6,7 @@ use crate::question::{Question, RD, UPDATE};
 use dnsd::prefix::Policy;
 use dnsd::serve::{Client, Limits, Outcome, Served, Transport, serve, transfer};
 use std::sync::LazyLock;
+use std::time::Duration;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::{Shown, ZoneState, ZoneTable};
 use zones::{Name, Serial, Update, Version};
@@ -88,6 +89,7 @@ pub fn check(request: &[u8], transport: Transport) {
     let client = Client {
         address: "192.0.2.1:4000".parse().unwrap(),
         transport,
+        timeout_idle: Duration::from_secs(10),
     };
     let limits = Limits::default();
     let mut response = b"left over".to_vec();
@@ -111,7 +113,7 @@ pub fn check(request: &[u8], transport: Transport) {
         }
         Outcome::Transfer => {
             assert_eq!(transport, Transport::Tcp);
-            for message in transfer::messages(request, &SERVED, &limits).unwrap() {
+            for message in transfer::messages(request, &client, &SERVED, &limits).unwrap() {
                 Answer::read(&message.unwrap()).unwrap();
             }
         }
@@ -129,6 +131,7 @@ pub fn samples() -> Vec<Vec<u8>> {
             qclass: Class::IN,
             serial,
             edns,
+            options: Vec::new(),
         };
         question.to_wire()
     };
