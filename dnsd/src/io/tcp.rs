@@ -12,11 +12,9 @@
 
 use super::connections::{Connections, InFlight, Place};
 use super::listeners::Shared;
-use crate::message::Header;
-use crate::message::build::header_only;
 use crate::serve::transfer::{self, TooLarge};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{Client, Count, Counters, Outcome, Served, Tally, Transport, serve};
+use crate::serve::{Client, Count, Counters, Outcome, Served, Tally, Transport, respond, serve};
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -338,7 +336,8 @@ impl Connection {
                 Outcome::Transfer => {
                     let Some(permits) = server.admit_transfer(&transfers) else {
                         server.counters.add(Count::TransfersOverflowed);
-                        place.send(responses.admit(servfail(&message), in_flight).await);
+                        let response = servfail(server, &message, &client);
+                        place.send(responses.admit(response, in_flight).await);
                         continue;
                     };
                     let (server, responses) = (Arc::clone(server), responses.clone());
@@ -430,7 +429,7 @@ async fn send_transfer(
         let (message, is_whole) = match message {
             Ok(message) => (message, true),
             // An error code in the middle tells the client to throw away what it has.
-            Err(TooLarge) => (servfail(request), false),
+            Err(TooLarge) => (servfail(server, request, client), false),
         };
         let response = responses.admit(message, in_flight.clone()).await;
         if responses.queue.send(response).await.is_err() || !is_whole {
@@ -440,10 +439,10 @@ async fn send_transfer(
     server.counters.add(Count::TransfersCompleted);
 }
 
-fn servfail(request: &[u8]) -> Vec<u8> {
+fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
     let mut response = Vec::new();
-    let header = Header::read(request).expect("the request was answered before");
-    header_only(&mut response, &header, Rcode::SERVFAIL.0);
+    let limits = &server.answer_limits;
+    respond(request, client, Rcode::SERVFAIL, limits, &mut response);
     response
 }
 

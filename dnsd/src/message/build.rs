@@ -227,13 +227,17 @@ impl<'b> Builder<'b> {
     }
 }
 
-/// Writes a response of a header alone, for requests whose question cannot be read or is not
-/// there.
-pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16) {
+/// Writes a response without a question, for requests whose question cannot be read or is not
+/// there: a header, and an OPT record if the request has one.
+pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16, opt: Option<Opt>) {
     message.clear();
     message.extend_from_slice(&header.id.to_be_bytes());
     message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());
     message.extend_from_slice(&[0; 8]);
+    if let Some(opt) = opt {
+        message[HEADER_SIZE - 1] = 1;
+        opt.write(message, rcode);
+    }
 }
 
 #[cfg(test)]
@@ -243,12 +247,6 @@ mod tests {
     const REQUEST: &[u8] = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01\
         \x03wWw\x01a\x00\x00\x01\x00\x01\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
 
-    const OPT: Option<Opt> = Some(Opt {
-        size: 1232,
-        dnssec_ok: true,
-        keepalive: None,
-    });
-
     fn request() -> Request<'static> {
         Request::read(REQUEST, Header::read(REQUEST).unwrap()).unwrap()
     }
@@ -257,7 +255,8 @@ mod tests {
     fn a_response_repeats_the_question_and_ends_with_opt() {
         let request = request();
         let mut message = Vec::new();
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, OPT);
+        let opt = Some(Opt::new(1232, true));
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, opt);
         let owner = Owner::Question;
         builder
             .record(Section::Answer, owner, Rtype::A, 60, &[192, 0, 2, 1])
@@ -287,7 +286,8 @@ mod tests {
         let request = request();
         let mut message = Vec::new();
         // Header 12, question 11, OPT 11, two records of 16.
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, OPT);
+        let opt = Some(Opt::new(1232, true));
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, opt);
         let set = |n: u8| (0..n).map(|_| [192, 0, 2, 1]).collect::<Vec<_>>();
         let mut put = |n| {
             let rdatas = set(n);

@@ -41,14 +41,19 @@ const TCP_KEEPALIVE: u16 = 11;
 const OPTION_HEADER_SIZE: usize = 4;
 
 impl Edns {
-    /// Reads the fixed fields and options of an OPT record: its class, TTL and RDATA.
-    pub(super) fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Self, Malformed> {
-        let mut edns = Self {
+    /// Reads the fixed fields of an OPT record: its class and TTL.
+    pub(super) fn fixed(class: u16, ttl: u32) -> Self {
+        Self {
             size: class.max(UDP_SIZE_MIN),
             version: (ttl >> 16) as u8,
             dnssec_ok: ttl & 0x8000 != 0,
             wants_keepalive: false,
-        };
+        }
+    }
+
+    /// Reads the fixed fields and the options, which stand in the RDATA.
+    pub(super) fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Self, Malformed> {
+        let mut edns = Self::fixed(class, ttl);
         let mut at = 0;
         while at < rdata.len() {
             let (code, size) = (read_u16(rdata, at)?, read_u16(rdata, at + 2)?);
@@ -66,6 +71,16 @@ impl Edns {
 }
 
 impl Opt {
+    /// A record without options.
+    #[must_use]
+    pub fn new(size: u16, dnssec_ok: bool) -> Self {
+        Self {
+            size,
+            dnssec_ok,
+            keepalive: None,
+        }
+    }
+
     /// Size of the record.
     pub(super) fn size(&self) -> usize {
         OPT_SIZE + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
@@ -149,16 +164,14 @@ mod tests {
             assert_eq!(message, expected, "{opt:?}");
             assert_eq!(message.len(), opt.size());
         };
+        check(
+            Opt::new(1232, true),
+            16,
+            &[0, 0, 41, 0x04, 0xd0, 1, 0, 0x80, 0, 0, 0],
+        );
         let opt = Opt {
-            size: 1232,
-            dnssec_ok: true,
-            keepalive: None,
-        };
-        check(opt, 16, &[0, 0, 41, 0x04, 0xd0, 1, 0, 0x80, 0, 0, 0]);
-        let opt = Opt {
-            dnssec_ok: false,
             keepalive: Some(0x0102),
-            ..opt
+            ..Opt::new(1232, false)
         };
         let expected = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 6, 0, 11, 0, 2, 1, 2];
         check(opt, 3, &expected);

@@ -21,7 +21,7 @@ pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 use crate::message::build::{Builder, header_only};
 use crate::message::compress::Case;
 use crate::message::edns::{EDNS_VERSION, Opt, UDP_SIZE_MIN};
-use crate::message::request::Signature;
+use crate::message::request::{Signature, find_opt};
 use crate::message::{Header, MESSAGE_SIZE_MAX, Opcode, Request};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -95,11 +95,11 @@ pub fn serve(
     }
     if !matches!(header.opcode(), Opcode::QUERY | Opcode::UPDATE) {
         // What follows the header of an unknown opcode cannot be read.
-        header_only(response, &header, Rcode::NOTIMP.0);
+        respond_unread(request, &header, limits, Rcode::NOTIMP, response);
         return Outcome::Respond(Rcode::NOTIMP);
     }
     let Ok(request) = Request::read(request, header) else {
-        header_only(response, &header, Rcode::FORMERR.0);
+        respond_unread(request, &header, limits, Rcode::FORMERR, response);
         return Outcome::Respond(Rcode::FORMERR);
     };
     let refusal = |rcode: Rcode, response: &mut Vec<u8>| {
@@ -144,6 +144,37 @@ pub fn serve(
     }
 }
 
+/// Writes the response to what is no request as it should be.
+pub(crate) fn respond_unread(
+    request: &[u8],
+    header: &Header,
+    limits: &Limits,
+    rcode: Rcode,
+    response: &mut Vec<u8>,
+) {
+    // RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
+    let opt = find_opt(request, header).map(|edns| Opt::new(limits.udp_size, edns.dnssec_ok));
+    header_only(response, header, rcode.0, opt);
+}
+
+/// Writes a response without records to a request that was read before.
+pub(crate) fn respond(
+    request: &[u8],
+    client: &Client,
+    rcode: Rcode,
+    limits: &Limits,
+    response: &mut Vec<u8>,
+) {
+    response.clear();
+    let Ok(header) = Header::read(request) else {
+        return;
+    };
+    match Request::read(request, header) {
+        Ok(request) => respond_empty(&request, client, limits, rcode, response),
+        Err(_) => respond_unread(request, &header, limits, rcode, response),
+    }
+}
+
 /// Writes a response without records: the question, and OPT if the request has it.
 pub(crate) fn respond_empty(
     request: &Request<'_>,
@@ -164,9 +195,8 @@ pub(crate) fn opt(request: &Request<'_>, client: &Client, limits: &Limits) -> Op
     let keepalive = (edns.wants_keepalive && client.transport == Transport::Tcp)
         .then(|| keepalive_timeout(client.timeout_idle));
     Some(Opt {
-        size: limits.udp_size,
-        dnssec_ok: edns.dnssec_ok,
         keepalive,
+        ..Opt::new(limits.udp_size, edns.dnssec_ok)
     })
 }
 

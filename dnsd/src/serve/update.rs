@@ -1,8 +1,7 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
 use super::{Client, Limits, Served, Transport};
-use crate::message::build::header_only;
-use crate::message::{Header, Request};
+use crate::message::Request;
 use crate::prefix::any_contains;
 use crate::requests::unsigned_digest;
 use bytes::Bytes;
@@ -106,14 +105,7 @@ pub fn respond(
     limits: &Limits,
     response: &mut Vec<u8>,
 ) {
-    response.clear();
-    let Ok(header) = Header::read(message) else {
-        return;
-    };
-    match Request::read(message, header) {
-        Ok(request) => super::respond_empty(&request, client, limits, rcode, response),
-        Err(_) => header_only(response, &header, rcode.0),
-    }
+    super::respond(message, client, rcode, limits, response);
 }
 
 impl fmt::Debug for ReplyTo {
@@ -131,7 +123,7 @@ impl fmt::Debug for UpdateQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Opcode;
+    use crate::message::{Header, Opcode};
     use crate::prefix::Policy;
     use crate::state::Remembered;
     use std::time::Duration;
