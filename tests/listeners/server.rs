@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
-use dnsd::serve::{Count, Limits, Served, UpdateQueue, UpdateRequest};
+use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use zones::{Name, Serial, Version};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// What the server says of itself to those who ask.
+pub(crate) const NSID: &str = "one";
 /// Updates that wait for the test.
 pub(crate) const QUEUE_SIZE: usize = 4;
 
@@ -62,7 +64,10 @@ impl Server {
         let config = Config {
             listen: vec![listen.parse().unwrap()],
             udp_workers: Some(2),
-            limits: Limits::default(),
+            setup: Setup {
+                nsid: Some(NSID.into()),
+                ..Setup::default()
+            },
             tcp: limits,
         };
         let listeners = Bound::new(config)?.start(&Arc::new(shared), runtime.handle())?;

@@ -1,10 +1,14 @@
 //! Datagrams.
 
-use crate::server::{QUEUE_SIZE, Server, question, receive_datagram, udp_client, update};
+use crate::server::{
+    NSID, QUEUE_SIZE, Server, question, receive_answer, receive_datagram, send, udp_client, update,
+};
 use dnsd::io::tcp::Limits;
 use dnsd::serve::{Count, Transport};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use tests::question::Question;
 use zones::Rcode;
+use zones::rtype::Rtype;
 
 #[test]
 fn answers_leave_from_the_asked_address() {
@@ -31,6 +35,22 @@ fn answers_leave_from_the_asked_address() {
     check("0.0.0.0:0", &["127.0.0.1", "127.0.0.2", "127.9.8.7"]);
     check("127.0.0.1:0", &["127.0.0.1"]);
     check("[::]:0", &["::1"]);
+}
+
+#[test]
+fn who_asks_which_server_it_is_is_told_by_udp_and_tcp() {
+    let server = Server::start("127.0.0.1:0");
+    let mut asks = Question::new("www.example.".parse().unwrap(), Rtype::A);
+    asks.edns = Some((1232, 0, 0));
+    asks.options = vec![0, 3, 0, 0];
+    let expected: String = NSID.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let expected = Some(format!("OPT 1232 3={expected}"));
+    let client = udp_client(server.address);
+    client.send_to(&asks.to_wire(), server.address).unwrap();
+    assert_eq!(receive_datagram(&client).0.opt, expected);
+    let mut stream = server.connect();
+    send(&mut stream, &asks.to_wire());
+    assert_eq!(receive_answer(&mut stream).opt, expected);
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Answer {
             self.rcode.0 |= (high >> 8) << 4;
             return Ok(end);
         }
-        if Class(class) != Class::IN {
+        if !matches!(Class(class), Class::IN | Class::CH) {
             return Err(format!("a record of class {class}"));
         }
         let rdata = rdata::from_message(rtype, message, start..end)

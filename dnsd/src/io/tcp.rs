@@ -14,7 +14,9 @@ use super::connections::{Connections, InFlight, Place};
 use super::listeners::Shared;
 use crate::serve::transfer::{self, TooLarge};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{Client, Count, Counters, Outcome, Served, Tally, Transport, respond, serve};
+use crate::serve::{
+    Client, Count, Counters, Outcome, Served, Setup, Tally, Transport, respond, serve,
+};
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -89,7 +91,7 @@ pub(super) struct Listener {
 
 struct Server {
     limits: Limits,
-    answer_limits: crate::serve::Limits,
+    setup: Arc<Setup>,
     shared: Arc<Shared>,
     counters: Counters,
     transfers: Arc<Semaphore>,
@@ -118,13 +120,13 @@ impl Listener {
     /// Listens nowhere yet.
     pub(super) fn new(
         limits: Limits,
-        answer_limits: crate::serve::Limits,
+        setup: Arc<Setup>,
         shared: Arc<Shared>,
         runtime: &Handle,
     ) -> Self {
         let server = Server {
             limits,
-            answer_limits,
+            setup,
             shared,
             counters: Counters::default(),
             transfers: Arc::new(Semaphore::new(limits.transfers_max)),
@@ -321,8 +323,8 @@ impl Connection {
             };
             let mut response = Vec::new();
             let served = server.shared.served.load_full();
-            let limits = &server.answer_limits;
-            let outcome = serve(&message, &client, &served, limits, &mut response);
+            let setup = &*server.setup;
+            let outcome = serve(&message, &client, &served, setup, &mut response);
             let mut tally = Tally::default();
             tally.add_request(Transport::Tcp, &message, outcome, &response);
             server.counters.take(&mut tally);
@@ -366,8 +368,8 @@ impl Connection {
             let message = message.clone();
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                let limits = &server.answer_limits;
-                update::respond(&message, &client, rcode, limits, &mut response);
+                let setup = &*server.setup;
+                update::respond(&message, &client, rcode, setup, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 server.counters.take(&mut tally);
@@ -409,8 +411,8 @@ async fn when_published(
         sleep(PUBLISH_LOOK).await;
         newest = server.shared.served.load_full();
     }
-    let limits = &server.answer_limits;
-    let is_there_still = transfer::messages(request, client, &newest, limits).is_some();
+    let setup = &*server.setup;
+    let is_there_still = transfer::messages(request, client, &newest, setup).is_some();
     if is_there_still { newest } else { asked }
 }
 
@@ -422,7 +424,7 @@ async fn send_transfer(
     responses: &Responses,
     in_flight: InFlight,
 ) {
-    let messages = transfer::messages(request, client, served, &server.answer_limits)
+    let messages = transfer::messages(request, client, served, &server.setup)
         .expect("the request was found to be a zone transfer, in the same state of the zones");
     server.counters.add(Count::TransfersStarted);
     for message in messages {
@@ -441,8 +443,8 @@ async fn send_transfer(
 
 fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
     let mut response = Vec::new();
-    let limits = &server.answer_limits;
-    respond(request, client, Rcode::SERVFAIL, limits, &mut response);
+    let setup = &*server.setup;
+    respond(request, client, Rcode::SERVFAIL, setup, &mut response);
     response
 }
 

@@ -20,7 +20,7 @@ pub struct Builder<'b> {
     knows_question: bool,
     question_size: usize,
     counts: [u16; 4],
-    opt: Option<Opt>,
+    opt: Option<Opt<'b>>,
 }
 
 /// A section that holds records.
@@ -62,7 +62,7 @@ impl<'b> Builder<'b> {
         request: &Request<'_>,
         case: Case,
         size_max: usize,
-        opt: Option<Opt>,
+        opt: Option<Opt<'b>>,
     ) -> Self {
         let question_size = request.question.size();
         message.clear();
@@ -85,7 +85,7 @@ impl<'b> Builder<'b> {
 
     fn over(
         message: &'b mut Vec<u8>,
-        opt: Option<Opt>,
+        opt: Option<Opt<'b>>,
         case: Case,
         size_max: usize,
         counts: [u16; 4],
@@ -102,9 +102,22 @@ impl<'b> Builder<'b> {
         }
     }
 
-    /// Appends one record.
+    /// Appends one record of class IN.
     pub fn record(
         &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: Rtype,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> Result<(), Full> {
+        self.record_of(Class::IN, section, owner, rtype, ttl, rdata)
+    }
+
+    /// Appends one record of any class.
+    pub fn record_of(
+        &mut self,
+        class: Class,
         section: Section,
         owner: Owner<'_>,
         rtype: Rtype,
@@ -122,7 +135,7 @@ impl<'b> Builder<'b> {
             Owner::Name(wire) => self.name(wire),
         }
         self.message.extend_from_slice(&rtype.0.to_be_bytes());
-        self.message.extend_from_slice(&Class::IN.0.to_be_bytes());
+        self.message.extend_from_slice(&class.0.to_be_bytes());
         self.message.extend_from_slice(&ttl.to_be_bytes());
         self.message.extend_from_slice(&[0, 0]);
         let start = self.message.len();
@@ -229,7 +242,7 @@ impl<'b> Builder<'b> {
 
 /// Writes a response without a question, for requests whose question cannot be read or is not
 /// there: a header, and an OPT record if the request has one.
-pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16, opt: Option<Opt>) {
+pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16, opt: Option<Opt<'_>>) {
     message.clear();
     message.extend_from_slice(&header.id.to_be_bytes());
     message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());

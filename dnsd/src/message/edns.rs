@@ -22,19 +22,25 @@ pub struct Edns {
     /// The option edns-tcp-keepalive is there: the requestor asks how long it may keep its
     /// connection (RFC 7828).
     pub wants_keepalive: bool,
+    /// The option NSID is there: the requestor asks which server answers (RFC 5001).
+    pub wants_nsid: bool,
 }
 
 /// What the OPT record of a response says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Opt {
+pub struct Opt<'o> {
     /// Largest UDP message that we take.
     pub size: u16,
     /// The DO bit, repeated (RFC 3225 section 3).
     pub dnssec_ok: bool,
     /// How long the connection may be idle, in units of 100 milliseconds (RFC 7828 section 3.1).
     pub keepalive: Option<u16>,
+    /// Which server this is (RFC 5001).
+    pub nsid: Option<&'o [u8]>,
 }
 
+/// The option NSID (RFC 5001).
+const NSID: u16 = 3;
 /// The option edns-tcp-keepalive (RFC 7828).
 const TCP_KEEPALIVE: u16 = 11;
 /// Size of the code and the length before the data of an option.
@@ -48,6 +54,7 @@ impl Edns {
             version: (ttl >> 16) as u8,
             dnssec_ok: ttl & 0x8000 != 0,
             wants_keepalive: false,
+            wants_nsid: false,
         }
     }
 
@@ -62,15 +69,18 @@ impl Edns {
             // What cannot be read as options is not an OPT record.
             let _data = rdata.get(start..at).ok_or(Malformed)?;
             // RFC 6891 section 6.1.2: options that are not understood are ignored.
-            if code == TCP_KEEPALIVE {
-                edns.wants_keepalive = true;
+            match code {
+                // RFC 5001 section 2.1: data in a request is ignored.
+                NSID => edns.wants_nsid = true,
+                TCP_KEEPALIVE => edns.wants_keepalive = true,
+                _ => {}
             }
         }
         Ok(edns)
     }
 }
 
-impl Opt {
+impl Opt<'_> {
     /// A record without options.
     #[must_use]
     pub fn new(size: u16, dnssec_ok: bool) -> Self {
@@ -78,12 +88,15 @@ impl Opt {
             size,
             dnssec_ok,
             keepalive: None,
+            nsid: None,
         }
     }
 
     /// Size of the record.
     pub(super) fn size(&self) -> usize {
-        OPT_SIZE + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
+        OPT_SIZE
+            + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
+            + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
     }
 
     /// Appends the record, with the high bits of the RCODE.
@@ -105,6 +118,9 @@ impl Opt {
             rdata_high,
             rdata_low,
         ]);
+        if let Some(nsid) = self.nsid {
+            put_option(message, NSID, nsid);
+        }
         if let Some(timeout) = self.keepalive {
             put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
         }
@@ -145,20 +161,23 @@ mod tests {
 
     #[test]
     fn options_that_are_known_are_found_among_others() {
-        let check = |rdata: &[u8], wants_keepalive| {
+        let check = |rdata: &[u8], wants_keepalive, wants_nsid| {
             let edns = Edns::read(1232, 0, rdata).unwrap();
-            assert_eq!(edns.wants_keepalive, wants_keepalive, "{rdata:?}");
+            let wants = (edns.wants_keepalive, edns.wants_nsid);
+            assert_eq!(wants, (wants_keepalive, wants_nsid), "{rdata:?}");
         };
-        check(b"", false);
-        check(b"\x00\x0b\x00\x00", true);
+        check(b"", false, false);
+        check(b"\x00\x0b\x00\x00", true, false);
+        check(b"\x00\x03\x00\x00", false, true);
+        check(b"\x00\x0b\x00\x00\x00\x03\x00\x01x", true, true);
         // A time-out in a request means nothing.
-        check(b"\xff\xff\x00\x01x\x00\x0b\x00\x02\x00\x09", true);
-        check(b"\xff\xff\x00\x04\x00\x0b\x00\x00", false);
+        check(b"\xff\xff\x00\x01x\x00\x0b\x00\x02\x00\x09", true, false);
+        check(b"\xff\xff\x00\x04\x00\x0b\x00\x00", false, false);
     }
 
     #[test]
     fn a_response_repeats_do_splits_the_rcode_and_has_its_options() {
-        let check = |opt: Opt, rcode, expected: &[u8]| {
+        let check = |opt: Opt<'_>, rcode, expected: &[u8]| {
             let mut message = Vec::new();
             opt.write(&mut message, rcode);
             assert_eq!(message, expected, "{opt:?}");
@@ -174,6 +193,14 @@ mod tests {
             ..Opt::new(1232, false)
         };
         let expected = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 6, 0, 11, 0, 2, 1, 2];
+        check(opt, 3, &expected);
+        let opt = Opt {
+            nsid: Some(b"ns"),
+            ..opt
+        };
+        let expected = [
+            0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 12, 0, 3, 0, 2, b'n', b's', 0, 11, 0, 2, 1, 2,
+        ];
         check(opt, 3, &expected);
     }
 }

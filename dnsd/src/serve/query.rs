@@ -4,7 +4,7 @@
 //! Positive answers are minimal: no NS records in the authority section. All data comes from
 //! `now`, only the serial in an SOA is that of the published version.
 
-use super::{Client, Limits, Served, opt, size_max};
+use super::{Client, Served, Setup, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
 use crate::message::{Builder, Full, Owner, Request, Section};
@@ -27,12 +27,12 @@ pub(super) fn answer(
     request: &Request<'_>,
     client: &Client,
     served: &Served,
-    limits: &Limits,
+    setup: &Setup,
     response: &mut Vec<u8>,
 ) -> Rcode {
     let qname = Name::from_wire(request.question.qname).expect("the question was read");
-    let size_max = size_max(request, client, limits);
-    let opt = opt(request, client, limits);
+    let size_max = size_max(request, client, setup);
+    let opt = opt(request, client, setup);
     let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
         served,

@@ -4,7 +4,7 @@
 //! same serial has the same content at every peer.
 
 use super::query::put_soa;
-use super::{Client, Limits, Served, Transport, opt, size_max};
+use super::{Client, Served, Setup, Transport, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
@@ -57,11 +57,11 @@ pub(super) fn respond_soa(
     request: &Request<'_>,
     zone: &ZoneState,
     client: &Client,
-    limits: &Limits,
+    setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    let size_max = size_max(request, client, limits);
-    let opt = opt(request, client, limits);
+    let size_max = size_max(request, client, setup);
+    let opt = opt(request, client, setup);
     let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
     let soa = shown.version.apex().rrset(Rtype::SOA);
@@ -88,13 +88,13 @@ pub fn messages<'v>(
     request: &'v [u8],
     client: &Client,
     served: &'v Served,
-    limits: &Limits,
+    setup: &'v Setup,
 ) -> Option<Messages<'v>> {
     let request = Request::read(request, Header::read(request).ok()?).ok()?;
     let origin = Name::from_wire(request.question.qname).ok()?;
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     Some(Messages {
-        opt: opt(&request, client, limits),
+        opt: opt(&request, client, setup),
         request,
         shown,
         soa: shown.version.apex().rrset(Rtype::SOA)?,
@@ -115,7 +115,7 @@ pub struct TooLarge;
 pub struct Messages<'v> {
     request: Request<'v>,
     shown: &'v Shown,
-    opt: Option<Opt>,
+    opt: Option<Opt<'v>>,
     soa: RrsetRef<'v>,
     walk: Walk<'v>,
     owner: Name,

@@ -1,6 +1,6 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
-use super::{Client, Limits, Served, Transport};
+use super::{Client, Served, Setup, Transport};
 use crate::message::Request;
 use crate::prefix::any_contains;
 use crate::requests::unsigned_digest;
@@ -102,10 +102,10 @@ pub fn respond(
     message: &[u8],
     client: &Client,
     rcode: Rcode,
-    limits: &Limits,
+    setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    super::respond(message, client, rcode, limits, response);
+    super::respond(message, client, rcode, setup, response);
 }
 
 impl fmt::Debug for ReplyTo {

@@ -4,7 +4,7 @@
 use crate::answer::Answer;
 use crate::question::{Question, RD, UPDATE};
 use dnsd::prefix::Policy;
-use dnsd::serve::{Client, Limits, Outcome, Served, Transport, serve, transfer};
+use dnsd::serve::{Client, Outcome, Served, Setup, Transport, serve, transfer};
 use std::sync::LazyLock;
 use std::time::Duration;
 use zones::rtype::{Class, Rtype};
@@ -91,9 +91,9 @@ pub fn check(request: &[u8], transport: Transport) {
         transport,
         timeout_idle: Duration::from_secs(10),
     };
-    let limits = Limits::default();
+    let setup = Setup::default();
     let mut response = b"left over".to_vec();
-    match serve(request, &client, &SERVED, &limits, &mut response) {
+    match serve(request, &client, &SERVED, &setup, &mut response) {
         Outcome::Drop | Outcome::Update => {}
         Outcome::Respond(rcode) => {
             let answer = Answer::read(&response)
@@ -102,7 +102,7 @@ pub fn check(request: &[u8], transport: Transport) {
             assert_eq!(answer.flags & 0x8000, 0x8000);
             assert_eq!(answer.rcode, rcode);
             if transport == Transport::Udp {
-                let size_max = answer.opt.map_or(512, |_| usize::from(limits.udp_size));
+                let size_max = answer.opt.map_or(512, |_| usize::from(setup.udp_size));
                 assert!(
                     response.len() <= size_max.max(request.len() + 11),
                     "{}",
@@ -113,7 +113,7 @@ pub fn check(request: &[u8], transport: Transport) {
         }
         Outcome::Transfer => {
             assert_eq!(transport, Transport::Tcp);
-            for message in transfer::messages(request, &client, &SERVED, &limits).unwrap() {
+            for message in transfer::messages(request, &client, &SERVED, &setup).unwrap() {
                 Answer::read(&message.unwrap()).unwrap();
             }
         }
