@@ -6,7 +6,7 @@ use crate::server::{
 use dnsd::io::tcp::Limits;
 use dnsd::serve::{Count, Transport};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use tests::question::Question;
+use tests::question::{Question, UPDATE};
 use zones::Rcode;
 use zones::rtype::Rtype;
 
@@ -75,11 +75,17 @@ fn bursts_are_answered_and_counted() {
 fn updates_that_nobody_takes_are_answered_servfail() {
     let server = Server::start("127.0.0.1:0");
     let client = udp_client(server.address);
+    let mut update = Question::new("example.".parse().unwrap(), Rtype::SOA);
+    update.flags = UPDATE;
+    update.edns = Some((1232, 0, 0));
     for id in 0..=QUEUE_SIZE as u16 {
-        client.send_to(&update(id), server.address).unwrap();
+        update.id = id;
+        client.send_to(&update.to_wire(), server.address).unwrap();
     }
     let (answer, _) = receive_datagram(&client);
     assert_eq!(answer.rcode, Rcode::SERVFAIL);
+    // RFC 8914: 14, Not Ready.
+    assert_eq!(answer.opt.unwrap(), "OPT 1232 15=000e");
     server.await_count(Count::UpdatesOverflowed, 1);
     server.await_count(Count::UpdatesTaken, QUEUE_SIZE as u64);
 }

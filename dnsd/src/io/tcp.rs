@@ -444,7 +444,13 @@ async fn send_transfer(
 fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
     let mut response = Vec::new();
     let setup = &*server.setup;
-    respond(request, client, Rcode::SERVFAIL, setup, &mut response);
+    respond(
+        request,
+        client,
+        Rcode::SERVFAIL.into(),
+        setup,
+        &mut response,
+    );
     response
 }
 

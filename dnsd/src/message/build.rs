@@ -3,8 +3,9 @@
 //! An RRset goes in whole or not at all (RFC 2181 section 9), and the OPT record has its place
 //! kept from the start, so that it always fits.
 
+use super::ExtendedError;
 use super::compress::{Case, Compressor};
-use super::edns::Opt;
+use super::edns::{EXTENDED_ERROR_SIZE, Opt};
 use super::header::{HEADER_SIZE, Header};
 use super::request::Request;
 use zones::rdata::{self, Part};
@@ -182,6 +183,18 @@ impl<'b> Builder<'b> {
         Ok(())
     }
 
+    /// Adds why there is no better answer, if the request has an OPT record and there is room: it
+    /// never takes the place of anything else.
+    pub fn explain(&mut self, error: ExtendedError) {
+        if let Some(opt) = &mut self.opt
+            && opt.error.is_none()
+            && self.message.len() + EXTENDED_ERROR_SIZE <= self.size_max
+        {
+            opt.error = Some(error);
+            self.size_max -= EXTENDED_ERROR_SIZE;
+        }
+    }
+
     /// Completes the message: flags, counts and, if the request has one, the OPT record. `flags`
     /// are added to those that every response has; `rcode` may have twelve bits if there is an
     /// OPT record.
@@ -292,6 +305,24 @@ mod tests {
             .extend_from_slice(b"\xc0\x10\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x02");
         expected.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00");
         assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_reason_is_given_only_where_there_is_room() {
+        let check = |size_max: usize, opt, expected: usize| {
+            let request = request();
+            let mut message = Vec::new();
+            let mut builder = Builder::new(&mut message, &request, Case::Ignored, size_max, opt);
+            builder.explain(ExtendedError::NOT_READY);
+            builder.explain(ExtendedError::PROHIBITED);
+            builder.finish(&request.header, 0, 2);
+            assert_eq!(message.len(), expected, "{size_max}");
+        };
+        // Header 12, question 11, OPT 11, the reason 6.
+        let opt = Some(Opt::new(1232, false));
+        check(40, opt, 40);
+        check(39, opt, 34);
+        check(40, None, 23);
     }
 
     #[test]

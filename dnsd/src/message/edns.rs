@@ -1,6 +1,6 @@
 //! The OPT record: what a requestor can take, and what a response says back (RFC 6891).
 
-use super::{Malformed, read_u16};
+use super::{ExtendedError, Malformed, read_u16};
 
 /// Size of an OPT record without options.
 pub const OPT_SIZE: usize = 11;
@@ -37,12 +37,18 @@ pub struct Opt<'o> {
     pub keepalive: Option<u16>,
     /// Which server this is (RFC 5001).
     pub nsid: Option<&'o [u8]>,
+    /// What the RCODE does not say (RFC 8914).
+    pub error: Option<ExtendedError>,
 }
 
 /// The option NSID (RFC 5001).
 const NSID: u16 = 3;
 /// The option edns-tcp-keepalive (RFC 7828).
 const TCP_KEEPALIVE: u16 = 11;
+/// The option EDE (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+/// Size of that option without a text.
+pub(super) const EXTENDED_ERROR_SIZE: usize = OPTION_HEADER_SIZE + 2;
 /// Size of the code and the length before the data of an option.
 const OPTION_HEADER_SIZE: usize = 4;
 
@@ -89,6 +95,7 @@ impl Opt<'_> {
             dnssec_ok,
             keepalive: None,
             nsid: None,
+            error: None,
         }
     }
 
@@ -97,6 +104,7 @@ impl Opt<'_> {
         OPT_SIZE
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
             + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
+            + self.error.map_or(0, |_| EXTENDED_ERROR_SIZE)
     }
 
     /// Appends the record, with the high bits of the RCODE.
@@ -123,6 +131,9 @@ impl Opt<'_> {
         }
         if let Some(timeout) = self.keepalive {
             put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
+        }
+        if let Some(error) = self.error {
+            put_option(message, EXTENDED_ERROR, &error.0.to_be_bytes());
         }
     }
 }
@@ -196,10 +207,12 @@ mod tests {
         check(opt, 3, &expected);
         let opt = Opt {
             nsid: Some(b"ns"),
+            error: Some(ExtendedError::NOT_READY),
             ..opt
         };
         let expected = [
-            0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 12, 0, 3, 0, 2, b'n', b's', 0, 11, 0, 2, 1, 2,
+            0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 18, 0, 3, 0, 2, b'n', b's', 0, 11, 0, 2, 1, 2, 0,
+            15, 0, 2, 0, 14,
         ];
         check(opt, 3, &expected);
     }

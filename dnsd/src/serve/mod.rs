@@ -12,12 +12,14 @@
 mod chaos;
 pub mod counters;
 pub mod query;
+mod refusal;
 pub mod served;
 pub mod transfer;
 pub mod update;
 
 pub use chaos::Chaos;
 pub use counters::{Count, Counters, Tally};
+pub(crate) use refusal::Refusal;
 pub use served::Served;
 pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 
@@ -26,7 +28,7 @@ use crate::message::compress::Case;
 use crate::message::edns::{EDNS_VERSION, OPT_SIZE, Opt, UDP_SIZE_MIN};
 use crate::message::header::HEADER_SIZE;
 use crate::message::request::{Signature, find_opt};
-use crate::message::{Header, MESSAGE_SIZE_MAX, Opcode, Request};
+use crate::message::{ExtendedError, Header, MESSAGE_SIZE_MAX, Opcode, Request};
 use std::net::SocketAddr;
 use std::time::Duration;
 use zones::Rcode;
@@ -118,54 +120,56 @@ pub fn serve(
     }
     if !matches!(header.opcode(), Opcode::QUERY | Opcode::UPDATE) {
         // What follows the header of an unknown opcode cannot be read.
-        respond_unread(request, &header, setup, Rcode::NOTIMP, response);
+        let refusal = Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED);
+        respond_unread(request, &header, setup, refusal, response);
         return Outcome::Respond(Rcode::NOTIMP);
     }
     let Ok(request) = Request::read(request, header) else {
-        respond_unread(request, &header, setup, Rcode::FORMERR, response);
+        respond_unread(request, &header, setup, Rcode::FORMERR.into(), response);
         return Outcome::Respond(Rcode::FORMERR);
     };
-    let refusal = |rcode: Rcode, response: &mut Vec<u8>| {
-        respond_empty(&request, client, setup, rcode, response);
-        Outcome::Respond(rcode)
+    let refuse = |refusal: Refusal, response: &mut Vec<u8>| {
+        respond_empty(&request, client, setup, refusal, response);
+        Outcome::Respond(refusal.rcode)
     };
+    let unsupported = |rcode| Refusal::new(rcode, ExtendedError::NOT_SUPPORTED);
     // RFC 6891 section 6.1.3.
     if request.edns.is_some_and(|edns| edns.version > EDNS_VERSION) {
-        return refusal(Rcode::BADVERS, response);
+        return refuse(Rcode::BADVERS.into(), response);
     }
     // RFC 8945 section 5.2: a signature that cannot be verified is answered NOTAUTH.
     if request.signature == Signature::Tsig {
-        return refusal(Rcode::NOTAUTH, response);
+        return refuse(Rcode::NOTAUTH.into(), response);
     }
     if header.opcode() == Opcode::UPDATE {
         return match update::admit(&request, client, served) {
             Ok(()) => Outcome::Update,
-            Err(rcode) => refusal(rcode, response),
+            Err(refusal) => refuse(refusal, response),
         };
     }
     if request.question.qclass == Class::CH && chaos::answer(&request, client, setup, response) {
         return Outcome::Respond(Rcode::NOERROR);
     }
     if request.question.qclass != Class::IN {
-        return refusal(Rcode::REFUSED, response);
+        return refuse(unsupported(Rcode::REFUSED), response);
     }
     match (request.question.qtype, client.transport) {
         // RFC 5936 section 4.2: AXFR over UDP is not defined.
-        (Rtype::AXFR, Transport::Udp) => refusal(Rcode::FORMERR, response),
+        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::FORMERR), response),
         (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(&request, client, served) {
             Ok(zone) if transfer::is_one_soa(&request, zone, transport) => {
                 transfer::respond_soa(&request, zone, client, setup, response);
                 Outcome::Respond(Rcode::NOERROR)
             }
             Ok(_) => Outcome::Transfer,
-            Err(rcode) => refusal(rcode, response),
+            Err(refusal) => refuse(refusal, response),
         },
         (Rtype::ANY, _) => {
             Outcome::Respond(query::answer(&request, client, served, setup, response))
         }
         // Mail agents are not served since RFC 973 in any other way than by MX.
-        (Rtype::MAILA | Rtype::MAILB, _) => refusal(Rcode::NOTIMP, response),
-        (qtype, _) if qtype.is_meta() => refusal(Rcode::FORMERR, response),
+        (Rtype::MAILA | Rtype::MAILB, _) => refuse(unsupported(Rcode::NOTIMP), response),
+        (qtype, _) if qtype.is_meta() => refuse(unsupported(Rcode::FORMERR), response),
         _ => Outcome::Respond(query::answer(&request, client, served, setup, response)),
     }
 }
@@ -175,19 +179,22 @@ pub(crate) fn respond_unread(
     request: &[u8],
     header: &Header,
     setup: &Setup,
-    rcode: Rcode,
+    refusal: Refusal,
     response: &mut Vec<u8>,
 ) {
     // RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
-    let opt = find_opt(request, header).map(|edns| Opt::new(setup.udp_size, edns.dnssec_ok));
-    header_only(response, header, rcode.0, opt);
+    let opt = find_opt(request, header).map(|edns| Opt {
+        error: refusal.error,
+        ..Opt::new(setup.udp_size, edns.dnssec_ok)
+    });
+    header_only(response, header, refusal.rcode.0, opt);
 }
 
 /// Writes a response without records to a request that was read before.
 pub(crate) fn respond(
     request: &[u8],
     client: &Client,
-    rcode: Rcode,
+    refusal: Refusal,
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
@@ -196,8 +203,8 @@ pub(crate) fn respond(
         return;
     };
     match Request::read(request, header) {
-        Ok(request) => respond_empty(&request, client, setup, rcode, response),
-        Err(_) => respond_unread(request, &header, setup, rcode, response),
+        Ok(request) => respond_empty(&request, client, setup, refusal, response),
+        Err(_) => respond_unread(request, &header, setup, refusal, response),
     }
 }
 
@@ -206,12 +213,15 @@ pub(crate) fn respond_empty(
     request: &Request<'_>,
     client: &Client,
     setup: &Setup,
-    rcode: Rcode,
+    refusal: Refusal,
     response: &mut Vec<u8>,
 ) {
     let opt = opt(request, client, setup);
-    let builder = Builder::new(response, request, Case::Ignored, MESSAGE_SIZE_MAX, opt);
-    builder.finish(&request.header, 0, rcode.0);
+    let mut builder = Builder::new(response, request, Case::Ignored, MESSAGE_SIZE_MAX, opt);
+    if let Some(error) = refusal.error {
+        builder.explain(error);
+    }
+    builder.finish(&request.header, 0, refusal.rcode.0);
 }
 
 /// What the OPT record of the response says, if the request has one.

@@ -7,7 +7,7 @@
 use super::{Client, Served, Setup, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
-use crate::message::{Builder, Full, Owner, Request, Section};
+use crate::message::{Builder, ExtendedError, Full, Owner, Request, Section};
 use zones::lookup::Found;
 use zones::name::NAME_SIZE_MAX;
 use zones::rdata;
@@ -42,7 +42,10 @@ pub(super) fn answer(
     };
     let rcode = match answer.zone_of(&qname) {
         // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
-        None => Rcode::REFUSED,
+        None => {
+            answer.builder.explain(ExtendedError::NOT_AUTHORITATIVE);
+            Rcode::REFUSED
+        }
         Some(zone) => answer.fill(zone, qname).unwrap_or_else(|Full| {
             answer.flags |= TC;
             Rcode::NOERROR
@@ -101,6 +104,7 @@ impl<'a> Answer<'a, '_> {
     /// Follows aliases from zone to zone, as far as the zones are ours.
     fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Full> {
         if zone.shown.is_none() {
+            self.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
         }
         let mut followed = match self.step(zone, &qname, Owner::Question)? {

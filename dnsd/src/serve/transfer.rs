@@ -4,7 +4,7 @@
 //! same serial has the same content at every peer.
 
 use super::query::put_soa;
-use super::{Client, Served, Setup, Transport, opt, size_max};
+use super::{Client, Refusal, Served, Setup, Transport, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
@@ -26,18 +26,18 @@ pub(super) fn admit<'a>(
     request: &Request<'_>,
     client: &Client,
     served: &'a Served,
-) -> Result<&'a ZoneState, Rcode> {
+) -> Result<&'a ZoneState, Refusal> {
     let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     // RFC 5936 section 2.2.1.
-    let zone = served.zones.get(&origin).ok_or(Rcode::NOTAUTH)?;
+    let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
     if !any_contains(&served.policy.transfer, client.address.ip()) {
-        return Err(Rcode::REFUSED);
+        return Err(Refusal::PROHIBITED);
     }
     if zone.shown.is_none() {
-        return Err(Rcode::SERVFAIL);
+        return Err(Refusal::NOT_READY);
     }
     if request.question.qtype == Rtype::IXFR && serial_held(request).is_none() {
-        return Err(Rcode::FORMERR);
+        return Err(Rcode::FORMERR.into());
     }
     Ok(zone)
 }

@@ -1,6 +1,6 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
-use super::{Client, Served, Setup, Transport};
+use super::{Client, Refusal, Served, Setup, Transport};
 use crate::message::Request;
 use crate::prefix::any_contains;
 use crate::requests::unsigned_digest;
@@ -63,10 +63,14 @@ impl UpdateQueue {
 }
 
 /// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
-pub(super) fn admit(request: &Request<'_>, client: &Client, served: &Served) -> Result<(), Rcode> {
+pub(super) fn admit(
+    request: &Request<'_>,
+    client: &Client,
+    served: &Served,
+) -> Result<(), Refusal> {
     // RFC 2136 section 3.1.1: the zone section names one zone by its SOA.
     if request.question.qtype != Rtype::SOA {
-        return Err(Rcode::FORMERR);
+        return Err(Rcode::FORMERR.into());
     }
     let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     authorise(request, &zone, client, served).or_else(|refusal| {
@@ -84,14 +88,14 @@ fn authorise(
     zone: &Name,
     client: &Client,
     served: &Served,
-) -> Result<(), Rcode> {
+) -> Result<(), Refusal> {
     // RFC 2136 section 3.1.2.
     if request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
-        return Err(Rcode::NOTAUTH);
+        return Err(Refusal::NOT_HELD);
     }
     // RFC 2136 section 3.3.
     if !any_contains(&served.policy.update, client.address.ip()) {
-        return Err(Rcode::REFUSED);
+        return Err(Refusal::PROHIBITED);
     }
     Ok(())
 }
@@ -105,7 +109,13 @@ pub fn respond(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    super::respond(message, client, rcode, setup, response);
+    let refusal = match rcode {
+        // Too many wait, or nobody is there to settle with.
+        Rcode::SERVFAIL => Refusal::NOT_READY,
+        Rcode::NOTAUTH => Refusal::NOT_HELD,
+        _ => rcode.into(),
+    };
+    super::respond(message, client, refusal, setup, response);
 }
 
 impl fmt::Debug for ReplyTo {
@@ -158,7 +168,7 @@ mod tests {
                 timeout_idle: Duration::ZERO,
             };
             assert_eq!(
-                admit(&request, &client, &served),
+                admit(&request, &client, &served).map_err(|refusal| refusal.rcode),
                 expected,
                 "{id} {port} {prefix}"
             );
