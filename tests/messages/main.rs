@@ -33,7 +33,12 @@ fn any_question() -> impl Strategy<Value = Question> {
     ];
     (
         prop::collection::vec(any_label(), 0..5),
-        prop::sample::select(vec!["example.", "sub.example.", "example.com."]),
+        prop::sample::select(vec![
+            "example.",
+            "sub.example.",
+            "example.com.",
+            "id.server.",
+        ]),
         prop::sample::select(qtypes),
         prop::option::of((
             any::<u16>(),

@@ -76,7 +76,7 @@ impl Edns {
             let _data = rdata.get(start..at).ok_or(Malformed)?;
             // RFC 6891 section 6.1.2: options that are not understood are ignored.
             match code {
-                // RFC 5001 section 2.1: data in a request is ignored.
+                // RFC 5001 section 2.2: data in a request is ignored.
                 NSID => edns.wants_nsid = true,
                 TCP_KEEPALIVE => edns.wants_keepalive = true,
                 _ => {}
