@@ -5,6 +5,7 @@
 //! what comes out: defaults filled in, contradictions refused.
 
 use crate::prefix::Prefix;
+use crate::serve::{Chaos, SELF_TEXT_SIZE_MAX};
 use crate::vip::map::WEIGHT_MAX;
 use overlay::PeerId;
 use overlay::admit::{ADDRESSES_MAX, PEER_NAME_SIZE_MAX};
@@ -55,6 +56,10 @@ pub struct ServeConfig {
     pub metrics: Option<SocketAddr>,
     /// How virtual addresses are held here.
     pub vip: VipSetup,
+    /// What NSID says of this peer; none: nothing.
+    pub nsid: Option<Box<str>>,
+    /// What class CH says of this peer.
+    pub chaos: Chaos,
     /// What to do with a corrupt store.
     pub corrupt_store: CorruptStore,
     /// How a fresh data directory begins.
@@ -167,6 +172,11 @@ impl ServeConfig {
             overlay_profile: settings.overlay.profile.unwrap_or_default(),
             metrics: settings.metrics,
             vip,
+            nsid: settings.nsid.and_then(SelfText::said),
+            chaos: Chaos {
+                id: settings.chaos.id.and_then(SelfText::said),
+                version: settings.chaos.version.and_then(SelfText::said),
+            },
             corrupt_store,
             birth,
         })
@@ -301,6 +311,12 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
     #[serde(deserialize_with = "one")]
     metrics: Option<SocketAddr>,
+    /// Which server this is, for those who ask by the option NSID [default: none]
+    #[arg(long, value_name = "TEXT|none", value_parser = <SelfText as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    nsid: Option<SelfText>,
+    #[command(flatten)]
+    chaos: ChaosSettings,
     /// Move a corrupt store aside and join anew; needs --join
     #[arg(long, num_args = 0, default_missing_value = "true")]
     set_aside_corrupt_store: Option<bool>,
@@ -350,6 +366,20 @@ struct VipSettings {
     #[arg(long = "vip-capacity", value_name = "N", value_parser = <Weight as Setting>::read)]
     #[serde(deserialize_with = "number")]
     capacity: Option<Weight>,
+}
+
+/// The settings of `[chaos]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct ChaosSettings {
+    /// Which server this is: id.server and hostname.bind in class CH [default: none]
+    #[arg(id = "chaos-id", long = "chaos-id", value_name = "TEXT|none", value_parser = <SelfText as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    id: Option<SelfText>,
+    /// What it runs: version.server and version.bind in class CH [default: none]
+    #[arg(id = "chaos-version", long = "chaos-version", value_name = "TEXT|none", value_parser = <SelfText as Setting>::read)]
+    #[serde(deserialize_with = "one")]
+    version: Option<SelfText>,
 }
 
 impl Settings {
@@ -402,6 +432,11 @@ impl Settings {
                 capacity: or(&self.vip.capacity, &file.vip.capacity),
             },
             metrics: or(&self.metrics, &file.metrics),
+            nsid: or(&self.nsid, &file.nsid),
+            chaos: ChaosSettings {
+                id: or(&self.chaos.id, &file.chaos.id),
+                version: or(&self.chaos.version, &file.chaos.version),
+            },
             set_aside_corrupt_store: or(
                 &self.set_aside_corrupt_store,
                 &file.set_aside_corrupt_store,
@@ -509,6 +544,8 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
         ),
         ("vip", old.vip != new.vip, Effect::Restart),
         ("metrics", old.metrics != new.metrics, Effect::Restart),
+        ("nsid", old.nsid != new.nsid, Effect::Restart),
+        ("chaos", old.chaos != new.chaos, Effect::Restart),
         (
             "set-aside-corrupt-store",
             old.corrupt_store != new.corrupt_store,
@@ -588,6 +625,39 @@ impl Setting for Listen {
                 .map(Self::At)
                 .map_err(|_| unexpected::<Self>(text)),
         }
+    }
+}
+
+/// What a server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SelfText {
+    /// Nothing.
+    None,
+    /// This.
+    Said(Box<str>),
+}
+
+impl SelfText {
+    fn said(self) -> Option<Box<str>> {
+        match self {
+            Self::None => None,
+            Self::Said(text) => Some(text),
+        }
+    }
+}
+
+impl Setting for SelfText {
+    const EXPECTED: &'static str = "none, or a text of 1 to 128 printable ASCII characters";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let is_text = (1..=SELF_TEXT_SIZE_MAX).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        is_text
+            .then(|| Self::Said(text.into()))
+            .ok_or_else(|| unexpected::<Self>(text))
     }
 }
 
@@ -969,6 +1039,27 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_says_nothing_of_itself_unless_it_is_told_to() {
+        let check = |flags: &str, nsid: Option<&str>, id: Option<&str>, version: Option<&str>| {
+            let file = "nsid = 'n 1'\n[chaos]\nid = 'c1'\nversion = 'v'";
+            let config = config(flags, file).unwrap();
+            assert_eq!(config.nsid.as_deref(), nsid, "{flags}");
+            assert_eq!(config.chaos.id.as_deref(), id, "{flags}");
+            assert_eq!(config.chaos.version.as_deref(), version, "{flags}");
+        };
+        check("", Some("n 1"), Some("c1"), Some("v"));
+        check("nsid = 'none'", None, Some("c1"), Some("v"));
+        check(
+            "[chaos]\nid = 'none'\nversion = 'w'",
+            Some("n 1"),
+            None,
+            Some("w"),
+        );
+        let silent = config("", "").unwrap();
+        assert_eq!((silent.nsid, silent.chaos), (None, Chaos::default()));
+    }
+
+    #[test]
     fn a_bad_file_is_an_error_with_its_place() {
         let check = |text: &str, line, column, expected: &str| {
             let error = Settings::from_toml(text).unwrap_err();
@@ -1008,6 +1099,10 @@ mod tests {
             8,
             "does not look like a peer's id",
         );
+        check("nsid = ''", 1, 8, "none, or a text of 1 to 128");
+        let long = format!("nsid = '{}'", "x".repeat(129));
+        check(&long, 1, 8, "none, or a text of 1 to 128");
+        check("[chaos]\nid = 'é'", 2, 6, "printable ASCII");
         check("name = 7", 1, 8, "a name of 1 to 64");
         check(
             "set-aside-corrupt-store = 'yes'",

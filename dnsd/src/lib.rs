@@ -7,6 +7,7 @@ pub mod body;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod cookie;
 pub mod demo;
 pub mod disk;
 pub mod durable;

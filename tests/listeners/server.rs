@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
-use dnsd::serve::{Count, Limits, Served, UpdateQueue, UpdateRequest};
+use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use zones::{Name, Serial, Version};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// What the server says of itself to those who ask.
+pub(crate) const NSID: &str = "one";
 /// Updates that wait for the test.
 pub(crate) const QUEUE_SIZE: usize = 4;
 
@@ -62,7 +64,10 @@ impl Server {
         let config = Config {
             listen: vec![listen.parse().unwrap()],
             udp_workers: Some(2),
-            limits: Limits::default(),
+            setup: Setup {
+                nsid: Some(NSID.into()),
+                ..Setup::default()
+            },
             tcp: limits,
         };
         let listeners = Bound::new(config)?.start(&Arc::new(shared), runtime.handle())?;
@@ -78,6 +83,18 @@ impl Server {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A connection from another address of loopback.
+    pub(crate) fn connect_from(&self, ip: &str) -> TcpStream {
+        use socket2::{Domain, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from = SocketAddr::new(ip.parse().unwrap(), 0);
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&self.address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 

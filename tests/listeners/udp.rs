@@ -1,10 +1,14 @@
 //! Datagrams.
 
-use crate::server::{QUEUE_SIZE, Server, question, receive_datagram, udp_client, update};
+use crate::server::{
+    NSID, QUEUE_SIZE, Server, question, receive_answer, receive_datagram, send, udp_client, update,
+};
 use dnsd::io::tcp::Limits;
 use dnsd::serve::{Count, Transport};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use tests::question::{Question, UPDATE};
 use zones::Rcode;
+use zones::rtype::Rtype;
 
 #[test]
 fn answers_leave_from_the_asked_address() {
@@ -34,6 +38,22 @@ fn answers_leave_from_the_asked_address() {
 }
 
 #[test]
+fn who_asks_which_server_it_is_is_told_by_udp_and_tcp() {
+    let server = Server::start("127.0.0.1:0");
+    let mut asks = Question::new("www.example.".parse().unwrap(), Rtype::A);
+    asks.edns = Some((1232, 0, 0));
+    asks.options = vec![0, 3, 0, 0];
+    let expected: String = NSID.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let expected = Some(format!("OPT 1232 3={expected}"));
+    let client = udp_client(server.address);
+    client.send_to(&asks.to_wire(), server.address).unwrap();
+    assert_eq!(receive_datagram(&client).0.opt, expected);
+    let mut stream = server.connect();
+    send(&mut stream, &asks.to_wire());
+    assert_eq!(receive_answer(&mut stream).opt, expected);
+}
+
+#[test]
 fn bursts_are_answered_and_counted() {
     let server = Server::start("127.0.0.1:0");
     let clients: Vec<_> = (0..10).map(|_| udp_client(server.address)).collect();
@@ -55,11 +75,17 @@ fn bursts_are_answered_and_counted() {
 fn updates_that_nobody_takes_are_answered_servfail() {
     let server = Server::start("127.0.0.1:0");
     let client = udp_client(server.address);
+    let mut update = Question::new("example.".parse().unwrap(), Rtype::SOA);
+    update.flags = UPDATE;
+    update.edns = Some((1232, 0, 0));
     for id in 0..=QUEUE_SIZE as u16 {
-        client.send_to(&update(id), server.address).unwrap();
+        update.id = id;
+        client.send_to(&update.to_wire(), server.address).unwrap();
     }
     let (answer, _) = receive_datagram(&client);
     assert_eq!(answer.rcode, Rcode::SERVFAIL);
+    // RFC 8914: 14, Not Ready.
+    assert_eq!(answer.opt.unwrap(), "OPT 1232 15=000e");
     server.await_count(Count::UpdatesOverflowed, 1);
     server.await_count(Count::UpdatesTaken, QUEUE_SIZE as u64);
 }

@@ -15,39 +15,60 @@ fn any_label() -> impl Strategy<Value = &'static str> {
     ])
 }
 
+/// An EDNS option: its code, its length, and data of that length.
+fn any_option() -> impl Strategy<Value = Vec<u8>> {
+    (
+        prop::sample::select(vec![3u16, 10, 11, 65001]),
+        prop::collection::vec(any::<u8>(), 0..42),
+    )
+        .prop_map(|(code, data)| {
+            let size = data.len() as u16;
+            [&code.to_be_bytes()[..], &size.to_be_bytes(), &data].concat()
+        })
+}
+
 fn any_question() -> impl Strategy<Value = Question> {
     let qtypes = vec![
         1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 43, 48, 64, 65, 250, 251, 252, 255, 65280, 0, 41,
     ];
     (
         prop::collection::vec(any_label(), 0..5),
-        prop::sample::select(vec!["example.", "sub.example.", "example.com."]),
+        prop::sample::select(vec![
+            "example.",
+            "sub.example.",
+            "example.com.",
+            "id.server.",
+        ]),
         prop::sample::select(qtypes),
         prop::option::of((
             any::<u16>(),
             0u8..2,
             prop::sample::select(vec![0u16, 0x8000]),
         )),
+        prop::collection::vec(any_option(), 0..4).prop_map(|options| options.concat()),
         prop::option::of(any::<u32>()),
         prop::sample::select(vec![0, RD, UPDATE, 4 << 11]),
         prop::sample::select(vec![Class::IN, Class::IN, Class::IN, Class::CH, Class::ANY]),
     )
-        .prop_map(|(labels, origin, qtype, edns, serial, flags, qclass)| {
-            let qname: Name = labels
-                .iter()
-                .fold(origin.parse().unwrap(), |name: Name, label| {
-                    name.child(label.as_bytes()).unwrap()
-                });
-            Question {
-                id: 0xbeef,
-                flags,
-                qname,
-                qtype: Rtype(qtype),
-                qclass,
-                serial,
-                edns,
-            }
-        })
+        .prop_map(
+            |(labels, origin, qtype, edns, options, serial, flags, qclass)| {
+                let qname: Name = labels
+                    .iter()
+                    .fold(origin.parse().unwrap(), |name: Name, label| {
+                        name.child(label.as_bytes()).unwrap()
+                    });
+                Question {
+                    id: 0xbeef,
+                    flags,
+                    qname,
+                    qtype: Rtype(qtype),
+                    qclass,
+                    serial,
+                    edns,
+                    options,
+                }
+            },
+        )
 }
 
 fn any_transport() -> impl Strategy<Value = Transport> {

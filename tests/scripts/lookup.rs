@@ -2,13 +2,15 @@
 //!
 //! Commands: `zone ORIGIN [serial=N]` with a zone file, `withdraw ORIGIN` (not published),
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
-//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `counts`. Questions take the words `tcp`, `rd`, `do`,
-//! `size`, `question` and the options `edns=SIZE`, `version=N`, `class=CLASS`, `from=ADDRESS`.
+//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`, `counts`. Questions take the words `tcp`, `rd`, `do`,
+//! `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
+//! `class=CLASS`, `from=ADDRESS`.
 
 use dnsd::prefix::Policy;
 use dnsd::serve::counters::COUNTS;
-use dnsd::serve::{Client, Limits, Outcome, Served, Tally, Transport, serve, transfer};
+use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, transfer};
 use std::fmt::Write;
+use std::time::Duration;
 use tests::answer::Answer;
 use tests::question::{Question, RD, UPDATE};
 use tests::script::Command;
@@ -20,6 +22,7 @@ use zones::{Name, Serial, Version};
 #[derive(Default)]
 pub(crate) struct Server {
     served: Served,
+    setup: Setup,
     tally: Tally,
 }
 
@@ -37,6 +40,7 @@ impl Server {
                 self.send(command, &update.to_wire())
             }
             "transfer" => self.transfer(command),
+            "says" => self.says(command),
             "counts" => self.counts(),
             other => panic!("no command is named {other}"),
         }
@@ -85,11 +89,18 @@ impl Server {
         String::new()
     }
 
+    fn says(&mut self, command: &Command) -> String {
+        let text = |key| command.option(key).map(Into::into);
+        self.setup.nsid = text("nsid");
+        self.setup.chaos.id = text("id");
+        self.setup.chaos.version = text("version");
+        String::new()
+    }
+
     fn send(&mut self, command: &Command, request: &[u8]) -> String {
         let client = client(command);
         let mut response = Vec::new();
-        let limits = Limits::default();
-        let outcome = serve(request, &client, &self.served, &limits, &mut response);
+        let outcome = serve(request, &client, &self.served, &self.setup, &mut response);
         self.tally
             .add_request(client.transport, request, outcome, &response);
         if !matches!(outcome, Outcome::Respond(_)) {
@@ -115,13 +126,12 @@ impl Server {
         let request = question(command).to_wire();
         let client = client(command);
         let mut response = Vec::new();
-        let limits = Limits::default();
-        let outcome = serve(&request, &client, &self.served, &limits, &mut response);
+        let outcome = serve(&request, &client, &self.served, &self.setup, &mut response);
         if outcome != Outcome::Transfer {
             return self.send(command, &request);
         }
         let mut output = String::new();
-        let messages = transfer::messages(&request, &self.served, &limits);
+        let messages = transfer::messages(&request, &client, &self.served, &self.setup);
         for message in messages.expect("it was admitted") {
             let message = message.expect("no record is too large");
             let answer = Answer::read(&message).expect("it is well formed");
@@ -162,6 +172,7 @@ fn question(command: &Command) -> Question {
     question.edns = command
         .option("edns")
         .map(|size| (number(size) as u16, version, flags));
+    question.options = command.option("options").map_or_else(Vec::new, bytes_of);
     question
 }
 
@@ -176,6 +187,7 @@ fn client(command: &Command) -> Client {
         } else {
             Transport::Udp
         },
+        timeout_idle: Duration::from_secs(10),
     }
 }
 

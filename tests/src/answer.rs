@@ -18,7 +18,7 @@ pub struct Answer {
     pub question: Option<String>,
     /// Answer, authority and additional section.
     pub sections: [Vec<Record>; 3],
-    /// The OPT record: `OPT 1232 DO`.
+    /// The OPT record, its options by code: `OPT 1232 DO 11=0064`.
     pub opt: Option<String>,
 }
 
@@ -67,11 +67,12 @@ impl Answer {
         }
         if rtype == Rtype::OPT {
             let dnssec_ok = if low & 0x8000 == 0 { "" } else { " DO" };
-            self.opt = Some(format!("OPT {class}{dnssec_ok}"));
+            let options = read_options(&message[start..end])?;
+            self.opt = Some(format!("OPT {class}{dnssec_ok}{options}"));
             self.rcode.0 |= (high >> 8) << 4;
             return Ok(end);
         }
-        if Class(class) != Class::IN {
+        if !matches!(Class(class), Class::IN | Class::CH) {
             return Err(format!("a record of class {class}"));
         }
         let rdata = rdata::from_message(rtype, message, start..end)
@@ -114,6 +115,21 @@ impl fmt::Display for Answer {
         }
         self.opt.iter().try_for_each(|opt| writeln!(f, "{opt}"))
     }
+}
+
+/// EDNS options, each as ` CODE=HEX`.
+fn read_options(rdata: &[u8]) -> Result<String, String> {
+    let mut options = String::new();
+    let mut at = 0;
+    while at < rdata.len() {
+        let (code, size) = (read_u16(rdata, at)?, read_u16(rdata, at + 2)?);
+        let start = at + 4;
+        at = start + usize::from(size);
+        let data = rdata.get(start..at).ok_or("an option is cut short")?;
+        options += &format!(" {code}=");
+        options.extend(data.iter().map(|byte| format!("{byte:02x}")));
+    }
+    Ok(options)
 }
 
 fn read_name(message: &[u8], at: usize) -> Result<(Name, usize), String> {

@@ -20,6 +20,8 @@ pub struct Question {
     pub serial: Option<u32>,
     /// Size, version and flags of an OPT record.
     pub edns: Option<(u16, u8, u16)>,
+    /// The options in it.
+    pub options: Vec<u8>,
 }
 
 /// The flags of an UPDATE.
@@ -39,6 +41,7 @@ impl Question {
             qclass: Class::IN,
             serial: None,
             edns: None,
+            options: Vec::new(),
         }
     }
 
@@ -64,7 +67,8 @@ impl Question {
             message.extend_from_slice(&size.to_be_bytes());
             message.extend_from_slice(&[0, version]);
             message.extend_from_slice(&flags.to_be_bytes());
-            message.extend_from_slice(&[0, 0]);
+            message.extend_from_slice(&(self.options.len() as u16).to_be_bytes());
+            message.extend_from_slice(&self.options);
         }
         message
     }

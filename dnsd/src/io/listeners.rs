@@ -1,7 +1,7 @@
 //! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener.
 
 use super::{tcp, udp};
-use crate::serve::{Counters, Limits, Served, Tally, UpdateQueue};
+use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ pub struct Config {
     /// UDP workers per address; none for one per core.
     pub udp_workers: Option<usize>,
     /// About answers.
-    pub limits: Limits,
+    pub setup: Setup,
     /// About connections.
     pub tcp: tcp::Limits,
 }
@@ -73,7 +73,9 @@ impl Bound {
     /// Starts to answer. TCP runs on `runtime`.
     pub fn start(self, shared: &Arc<Shared>, runtime: &Handle) -> Result<Listeners, ListenError> {
         let Self { config, sockets } = self;
-        let tcp = tcp::Listener::new(config.tcp, config.limits, Arc::clone(shared), runtime);
+        let setup = Arc::new(config.setup);
+        let (setup_tcp, shared_tcp) = (Arc::clone(&setup), Arc::clone(shared));
+        let tcp = tcp::Listener::new(config.tcp, setup_tcp, shared_tcp, runtime);
         let mut listeners = Listeners {
             addresses: Vec::new(),
             workers: Vec::new(),
@@ -89,7 +91,8 @@ impl Bound {
             };
             listeners.addresses.push(address);
             for (nth, socket) in udp_sockets.into_iter().enumerate() {
-                let worker = udp::Worker::start(socket, nth, config.limits, Arc::clone(shared));
+                let (setup, shared) = (Arc::clone(&setup), Arc::clone(shared));
+                let worker = udp::Worker::start(socket, nth, setup, shared);
                 listeners.workers.push(worker.map_err(error("UDP"))?);
             }
             listeners.tcp.listen(tcp_socket).map_err(error("TCP"))?;

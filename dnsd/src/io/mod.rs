@@ -11,6 +11,7 @@ pub mod admin_client;
 pub mod budget;
 pub mod clock;
 pub mod commands;
+mod connections;
 mod datagrams;
 pub mod demo;
 pub mod disk;

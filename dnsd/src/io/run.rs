@@ -20,7 +20,7 @@ use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
 use crate::report::Life;
-use crate::serve::{Limits, Served, UpdateQueue};
+use crate::serve::{Served, Setup, UpdateQueue};
 use crate::sponsor::Signer;
 use crate::status::Addresses;
 use crate::vip::failover::VipConfig;
@@ -240,7 +240,11 @@ impl Doors {
         let dns = Bound::new(listeners::Config {
             listen: config.listen.clone(),
             udp_workers: None,
-            limits: Limits::default(),
+            setup: Setup {
+                nsid: config.nsid.clone(),
+                chaos: config.chaos.clone(),
+                ..Setup::default()
+            },
             tcp: super::tcp::Limits::default(),
         })
         .map_err(ServeError::Listen)?;

@@ -8,19 +8,20 @@
 //! ```
 //! The queue of responses is the one bound of a connection, in number and bytes: a place in it is
 //! taken before a request is served, so a client that does not read is not read from either.
+//! Which connections there may be is said in `connections.rs`.
 
+use super::connections::{Connections, InFlight, Place};
 use super::listeners::Shared;
-use crate::message::Header;
-use crate::message::build::header_only;
 use crate::serve::transfer::{self, TooLarge};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{Client, Count, Counters, Outcome, Served, Tally, Transport, serve};
+use crate::serve::{
+    Client, Count, Counters, Outcome, Served, Setup, Tally, Transport, respond, serve,
+};
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -33,9 +34,9 @@ use zones::Rcode;
 /// What an operator may set about connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in all; one more takes the place of the one that is idle for longest.
     pub connections_max: usize,
-    /// Connections from one address.
+    /// Connections from one address, or from one /64 of IPv6.
     pub connections_per_address_max: usize,
     /// Zone transfers under way at the same time.
     pub transfers_max: usize,
@@ -90,11 +91,11 @@ pub(super) struct Listener {
 
 struct Server {
     limits: Limits,
-    answer_limits: crate::serve::Limits,
+    setup: Arc<Setup>,
     shared: Arc<Shared>,
     counters: Counters,
     transfers: Arc<Semaphore>,
-    open: Mutex<BTreeMap<IpAddr, usize>>,
+    connections: Arc<Connections>,
 }
 
 /// Binds the socket of one address.
@@ -119,17 +120,20 @@ impl Listener {
     /// Listens nowhere yet.
     pub(super) fn new(
         limits: Limits,
-        answer_limits: crate::serve::Limits,
+        setup: Arc<Setup>,
         shared: Arc<Shared>,
         runtime: &Handle,
     ) -> Self {
         let server = Server {
             limits,
-            answer_limits,
+            setup,
             shared,
             counters: Counters::default(),
             transfers: Arc::new(Semaphore::new(limits.transfers_max)),
-            open: Mutex::default(),
+            connections: Arc::new(Connections::new(
+                limits.connections_max,
+                limits.connections_per_address_max,
+            )),
         };
         Self {
             server: Arc::new(server),
@@ -155,7 +159,7 @@ impl Listener {
 
     /// How many connections are open.
     pub(super) fn connections(&self) -> usize {
-        self.server.open().values().sum()
+        self.server.connections.count()
     }
 
     /// Takes no more connections and reads no more requests.
@@ -165,26 +169,14 @@ impl Listener {
 }
 
 impl Server {
-    fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<IpAddr, usize>> {
-        // The map is whole after every statement that changes it.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for a connection from this address; none if it would be one too many.
-    fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Count> {
-        let mut open = self.open();
-        if open.values().sum::<usize>() >= self.limits.connections_max {
-            return Err(Count::TcpRefusedTotal);
+    /// What clients are told of how long they may keep a connection idle (RFC 7828 section 3.4:
+    /// zero asks them to close it soon).
+    fn timeout_told(&self) -> Duration {
+        if self.connections.is_nearly_full() {
+            Duration::ZERO
+        } else {
+            self.limits.timeout_idle
         }
-        let count = open.entry(ip).or_default();
-        if *count >= self.limits.connections_per_address_max {
-            return Err(Count::TcpRefusedAddress);
-        }
-        *count += 1;
-        Ok(Place {
-            server: Arc::clone(self),
-            ip,
-        })
     }
 
     /// Leave for one more zone transfer, on this connection and in all.
@@ -195,24 +187,6 @@ impl Server {
         let one = Arc::clone(on_connection).try_acquire_owned().ok()?;
         let other = Arc::clone(&self.transfers).try_acquire_owned().ok()?;
         Some((one, other))
-    }
-}
-
-/// A connection's place among the open ones.
-struct Place {
-    server: Arc<Server>,
-    ip: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.server.open();
-        match open.get_mut(&self.ip) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                open.remove(&self.ip);
-            }
-        }
     }
 }
 
@@ -236,10 +210,14 @@ async fn accept(
                 continue;
             }
         };
-        match server.admit(address.ip().to_canonical()) {
+        match server.connections.admit(address.ip()) {
             Ok(place) => {
                 server.counters.add(Count::TcpAccepted);
-                let connection = Connection { place, address };
+                let connection = Connection {
+                    server: Arc::clone(&server),
+                    place,
+                    address,
+                };
                 tokio::spawn(connection.run(stream, stop.clone()));
             }
             // The stream is closed; what the client asks next, it asks anew.
@@ -249,6 +227,7 @@ async fn accept(
 }
 
 struct Connection {
+    server: Arc<Server>,
     place: Place,
     address: SocketAddr,
 }
@@ -263,7 +242,9 @@ struct Responses {
 struct Response {
     message: Vec<u8>,
     /// Its share of the bytes that may wait; the answers to updates are small and have none.
-    _room: Option<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
+    /// The request, until this is written.
+    in_flight: InFlight,
 }
 
 impl Responses {
@@ -277,18 +258,14 @@ impl Responses {
     }
 
     /// Waits until the message may wait.
-    async fn admit(&self, message: Vec<u8>) -> Response {
+    async fn admit(&self, message: Vec<u8>, in_flight: InFlight) -> Response {
         let size = u32::try_from(message.len()).expect("responses are bounded");
         let room = Arc::clone(&self.room).acquire_many_owned(size).await;
         Response {
             message,
-            _room: Some(room.expect("the semaphore is never closed")),
+            room: Some(room.expect("the semaphore is never closed")),
+            in_flight,
         }
-    }
-
-    /// True if a client waits for something.
-    fn is_under_way(&self) -> bool {
-        self.queue.capacity() < self.queue.max_capacity()
     }
 }
 
@@ -300,11 +277,12 @@ impl Connection {
         }
         let (read, write) = stream.into_split();
         let (responses, queue) = Responses::new();
-        let server = &*self.place.server;
+        let server = &*self.server;
         let writing = write_responses(server, write, queue);
         let reading = async {
             tokio::select! {
                 () = self.read_requests(read, responses) => {}
+                () = self.place.give_way() => server.counters.add(Count::TcpGaveWay),
                 _ = stop.wait_for(|stopped| *stopped) => {}
             }
         };
@@ -317,7 +295,7 @@ impl Connection {
     }
 
     async fn read_requests(&self, mut read: OwnedReadHalf, responses: Responses) {
-        let server = &self.place.server;
+        let server = &self.server;
         let transfers = Arc::new(Semaphore::new(TRANSFERS_PER_CONNECTION_MAX));
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
         loop {
@@ -327,47 +305,49 @@ impl Connection {
                 Next::End => return,
                 Next::Idle(partial) => {
                     // While something is under way the client waits for us, not we for it.
-                    let is_waited_for = responses.is_under_way()
-                        || transfers.available_permits() < TRANSFERS_PER_CONNECTION_MAX;
-                    if is_waited_for && partial == Partial::No {
+                    if !self.place.is_idle() && partial == Partial::No {
                         continue;
                     }
                     server.counters.add(Count::TcpIdle);
                     return;
                 }
             };
+            let in_flight = self.place.begin();
             let Ok(place) = responses.queue.clone().reserve_owned().await else {
                 return;
             };
             let client = Client {
                 address: self.address,
                 transport: Transport::Tcp,
+                timeout_idle: server.timeout_told(),
             };
             let mut response = Vec::new();
             let served = server.shared.served.load_full();
-            let limits = &server.answer_limits;
-            let outcome = serve(&message, &client, &served, limits, &mut response);
+            let setup = &*server.setup;
+            let outcome = serve(&message, &client, &served, setup, &mut response);
             let mut tally = Tally::default();
             tally.add_request(Transport::Tcp, &message, outcome, &response);
             server.counters.take(&mut tally);
             match outcome {
                 Outcome::Respond(_) => {
-                    place.send(responses.admit(response).await);
+                    place.send(responses.admit(response, in_flight).await);
                 }
                 // Who sends what is no request does not get a second try.
                 Outcome::Drop => return,
-                Outcome::Update => self.hand_on(message, place),
+                Outcome::Update => self.hand_on(message, client, place, in_flight),
                 Outcome::Transfer => {
                     let Some(permits) = server.admit_transfer(&transfers) else {
                         server.counters.add(Count::TransfersOverflowed);
-                        place.send(responses.admit(servfail(&message)).await);
+                        let response = servfail(server, &message, &client);
+                        place.send(responses.admit(response, in_flight).await);
                         continue;
                     };
                     let (server, responses) = (Arc::clone(server), responses.clone());
                     tokio::spawn(async move {
                         let _permits = permits;
-                        let served = when_published(&server, &message, served).await;
-                        send_transfer(&server, &message, &served, &responses).await;
+                        let served = when_published(&server, &message, &client, served).await;
+                        let request = (&message[..], &client);
+                        send_transfer(&server, request, &served, &responses, in_flight).await;
                     });
                 }
             }
@@ -376,19 +356,27 @@ impl Connection {
 
     /// Gives an update to the peer, or says that too many wait. The answer has its place in the
     /// queue, so whoever gives it does not wait.
-    fn hand_on(&self, message: Bytes, place: mpsc::OwnedPermit<Response>) {
-        let server = Arc::clone(&self.place.server);
+    fn hand_on(
+        &self,
+        message: Bytes,
+        client: Client,
+        place: mpsc::OwnedPermit<Response>,
+        in_flight: InFlight,
+    ) {
+        let server = Arc::clone(&self.server);
         let reply = {
             let message = message.clone();
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                update::respond(&message, rcode, &server.answer_limits, &mut response);
+                let setup = &*server.setup;
+                update::respond(&message, &client, rcode, setup, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 server.counters.take(&mut tally);
                 place.send(Response {
                     message: response,
-                    _room: None,
+                    room: None,
+                    in_flight,
                 });
             })
         };
@@ -398,7 +386,7 @@ impl Connection {
             transport: Transport::Tcp,
             reply,
         };
-        let server = &self.place.server;
+        let server = &self.server;
         match server.shared.updates.try_push(request) {
             Ok(()) => server.counters.add(Count::UpdatesTaken),
             Err(request) => {
@@ -411,29 +399,41 @@ impl Connection {
 
 /// Replication protocol section 10: a transfer waits for what was settled when it was asked for.
 /// Who reads by AXFR what he has just written finds it.
-async fn when_published(server: &Server, request: &Bytes, asked: Arc<Served>) -> Arc<Served> {
+async fn when_published(
+    server: &Server,
+    request: &[u8],
+    client: &Client,
+    asked: Arc<Served>,
+) -> Arc<Served> {
     let deadline = Instant::now() + PUBLISH_WAIT;
     let mut newest = Arc::clone(&asked);
     while newest.shown < asked.begun && Instant::now() < deadline {
         sleep(PUBLISH_LOOK).await;
         newest = server.shared.served.load_full();
     }
-    let is_there_still = transfer::messages(request, &newest, &server.answer_limits).is_some();
+    let setup = &*server.setup;
+    let is_there_still = transfer::messages(request, client, &newest, setup).is_some();
     if is_there_still { newest } else { asked }
 }
 
 /// Sends a zone message by message, as fast as the client takes them.
-async fn send_transfer(server: &Server, request: &Bytes, served: &Served, responses: &Responses) {
-    let messages = transfer::messages(request, served, &server.answer_limits)
+async fn send_transfer(
+    server: &Server,
+    (request, client): (&[u8], &Client),
+    served: &Served,
+    responses: &Responses,
+    in_flight: InFlight,
+) {
+    let messages = transfer::messages(request, client, served, &server.setup)
         .expect("the request was found to be a zone transfer, in the same state of the zones");
     server.counters.add(Count::TransfersStarted);
     for message in messages {
         let (message, is_whole) = match message {
             Ok(message) => (message, true),
             // An error code in the middle tells the client to throw away what it has.
-            Err(TooLarge) => (servfail(request), false),
+            Err(TooLarge) => (servfail(server, request, client), false),
         };
-        let response = responses.admit(message).await;
+        let response = responses.admit(message, in_flight.clone()).await;
         if responses.queue.send(response).await.is_err() || !is_whole {
             return;
         }
@@ -441,10 +441,16 @@ async fn send_transfer(server: &Server, request: &Bytes, served: &Served, respon
     server.counters.add(Count::TransfersCompleted);
 }
 
-fn servfail(request: &[u8]) -> Vec<u8> {
+fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
     let mut response = Vec::new();
-    let header = Header::read(request).expect("the request was answered before");
-    header_only(&mut response, &header, Rcode::SERVFAIL.0);
+    let setup = &*server.setup;
+    respond(
+        request,
+        client,
+        Rcode::SERVFAIL.into(),
+        setup,
+        &mut response,
+    );
     response
 }
 
@@ -501,7 +507,9 @@ async fn write_responses(
     let mut bytes = Vec::new();
     while let Some(response) = queue.recv().await {
         frame(&response.message, &mut bytes);
-        drop(response);
+        drop(response.room);
+        // One that is kept is enough to say that something is not written yet.
+        let in_flight = response.in_flight;
         while bytes.len() < WRITE_SIZE
             && let Ok(response) = queue.try_recv()
         {
@@ -509,6 +517,7 @@ async fn write_responses(
         }
         match timeout(server.limits.timeout_write, write.write_all(&bytes)).await {
             Ok(Ok(())) => {
+                drop(in_flight);
                 bytes.clear();
                 bytes.shrink_to(WRITE_SIZE);
             }

@@ -9,7 +9,7 @@ use super::datagrams::{
 };
 use super::listeners::Shared;
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{Client, Count, Counters, Limits, Outcome, Tally, Transport, serve};
+use crate::serve::{Client, Count, Counters, Outcome, Setup, Tally, Transport, serve};
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -81,7 +81,7 @@ impl Worker {
     pub(super) fn start(
         socket: UdpSocket,
         nth: usize,
-        limits: Limits,
+        setup: Arc<Setup>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
         let socket = Arc::new(socket);
@@ -91,7 +91,7 @@ impl Worker {
             socket: Arc::clone(&socket),
             counters: Arc::clone(&counters),
             stopping: Arc::clone(&stopping),
-            limits,
+            setup,
             shared,
         };
         let thread = std::thread::Builder::new()
@@ -143,13 +143,13 @@ struct Work {
     socket: Arc<UdpSocket>,
     counters: Arc<Counters>,
     stopping: Arc<AtomicBool>,
-    limits: Limits,
+    setup: Arc<Setup>,
     shared: Arc<Shared>,
 }
 
 impl Work {
     fn run(&self) {
-        let mut batch = Batch::new(usize::from(self.limits.udp_size));
+        let mut batch = Batch::new(usize::from(self.setup.udp_size));
         let mut tally = Tally::default();
         while !self.stopping.load(Ordering::Acquire) {
             let count = match batch.receive(&self.socket) {
@@ -178,8 +178,9 @@ impl Work {
             let client = Client {
                 address,
                 transport: Transport::Udp,
+                timeout_idle: Duration::ZERO,
             };
-            let outcome = serve(request, &client, &served, &self.limits, response);
+            let outcome = serve(request, &client, &served, &self.setup, response);
             tally.add_request(Transport::Udp, request, outcome, response);
             match outcome {
                 Outcome::Respond(_) => batch.respond(i),
@@ -187,7 +188,7 @@ impl Work {
                 Outcome::Update => {
                     let message = Bytes::copy_from_slice(request);
                     let path = batch.return_path(i);
-                    self.hand_on(message, address, path, tally);
+                    self.hand_on(message, client, path, tally);
                 }
                 Outcome::Transfer => unreachable!("a zone transfer needs TCP"),
             }
@@ -198,13 +199,13 @@ impl Work {
     }
 
     /// Gives an update to the peer, or says that too many wait.
-    fn hand_on(&self, message: Bytes, source: SocketAddr, path: ReturnPath, tally: &mut Tally) {
+    fn hand_on(&self, message: Bytes, client: Client, path: ReturnPath, tally: &mut Tally) {
         let reply = {
             let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
-            let (message, limits) = (message.clone(), self.limits);
+            let (message, setup) = (message.clone(), Arc::clone(&self.setup));
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                update::respond(&message, rcode, &limits, &mut response);
+                update::respond(&message, &client, rcode, &setup, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 if path.send(&socket, &response).is_err() {
@@ -215,7 +216,7 @@ impl Work {
         };
         let request = UpdateRequest {
             message,
-            source,
+            source: client.address,
             transport: Transport::Udp,
             reply,
         };

@@ -3,8 +3,9 @@
 //! An RRset goes in whole or not at all (RFC 2181 section 9), and the OPT record has its place
 //! kept from the start, so that it always fits.
 
+use super::ExtendedError;
 use super::compress::{Case, Compressor};
-use super::edns::{Edns, OPT_SIZE};
+use super::edns::{EXTENDED_ERROR_SIZE, Opt};
 use super::header::{HEADER_SIZE, Header};
 use super::request::Request;
 use zones::rdata::{self, Part};
@@ -20,7 +21,7 @@ pub struct Builder<'b> {
     knows_question: bool,
     question_size: usize,
     counts: [u16; 4],
-    opt: Option<(Edns, u16)>,
+    opt: Option<Opt<'b>>,
 }
 
 /// A section that holds records.
@@ -55,27 +56,19 @@ pub struct Mark {
 }
 
 impl<'b> Builder<'b> {
-    /// Starts the response to `request`, which may become `size_max` bytes long. `own_size` is
-    /// the UDP size that our OPT record states, if the request has one.
+    /// Starts the response to `request`, which may become `size_max` bytes long; `opt` if it
+    /// has an OPT record.
     pub fn new(
         message: &'b mut Vec<u8>,
         request: &Request<'_>,
         case: Case,
         size_max: usize,
-        own_size: u16,
+        opt: Option<Opt<'b>>,
     ) -> Self {
         let question_size = request.question.size();
         message.clear();
         message.extend_from_slice(&request.message[..HEADER_SIZE + question_size]);
-        Self::over(
-            message,
-            request.edns,
-            case,
-            size_max,
-            own_size,
-            [1, 0, 0, 0],
-            question_size,
-        )
+        Self::over(message, opt, case, size_max, [1, 0, 0, 0], question_size)
     }
 
     /// Starts a message of a zone transfer after the first, which may be without a question
@@ -88,22 +81,20 @@ impl<'b> Builder<'b> {
     ) -> Self {
         message.clear();
         message.extend_from_slice(&request.message[..HEADER_SIZE]);
-        Self::over(message, None, case, size_max, 0, [0; 4], 0)
+        Self::over(message, None, case, size_max, [0; 4], 0)
     }
 
     fn over(
         message: &'b mut Vec<u8>,
-        edns: Option<Edns>,
+        opt: Option<Opt<'b>>,
         case: Case,
         size_max: usize,
-        own_size: u16,
         counts: [u16; 4],
         question_size: usize,
     ) -> Self {
-        let opt = edns.map(|edns| (edns, own_size));
         Self {
             message,
-            size_max: size_max - if opt.is_some() { OPT_SIZE } else { 0 },
+            size_max: size_max - opt.map_or(0, |opt| opt.size()),
             names: Compressor::new(case),
             knows_question: false,
             question_size,
@@ -112,9 +103,22 @@ impl<'b> Builder<'b> {
         }
     }
 
-    /// Appends one record.
+    /// Appends one record of class IN.
     pub fn record(
         &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rtype: Rtype,
+        ttl: u32,
+        rdata: &[u8],
+    ) -> Result<(), Full> {
+        self.record_of(Class::IN, section, owner, rtype, ttl, rdata)
+    }
+
+    /// Appends one record of any class.
+    pub fn record_of(
+        &mut self,
+        class: Class,
         section: Section,
         owner: Owner<'_>,
         rtype: Rtype,
@@ -132,7 +136,7 @@ impl<'b> Builder<'b> {
             Owner::Name(wire) => self.name(wire),
         }
         self.message.extend_from_slice(&rtype.0.to_be_bytes());
-        self.message.extend_from_slice(&Class::IN.0.to_be_bytes());
+        self.message.extend_from_slice(&class.0.to_be_bytes());
         self.message.extend_from_slice(&ttl.to_be_bytes());
         self.message.extend_from_slice(&[0, 0]);
         let start = self.message.len();
@@ -179,14 +183,25 @@ impl<'b> Builder<'b> {
         Ok(())
     }
 
+    /// Adds why there is no better answer, if the request has an OPT record and there is room: it
+    /// never takes the place of anything else.
+    pub fn explain(&mut self, error: ExtendedError) {
+        if let Some(opt) = &mut self.opt
+            && opt.error.is_none()
+            && self.message.len() + EXTENDED_ERROR_SIZE <= self.size_max
+        {
+            opt.error = Some(error);
+            self.size_max -= EXTENDED_ERROR_SIZE;
+        }
+    }
+
     /// Completes the message: flags, counts and, if the request has one, the OPT record. `flags`
     /// are added to those that every response has; `rcode` may have twelve bits if there is an
     /// OPT record.
     pub fn finish(self, header: &Header, flags: u16, rcode: u16) {
         let mut counts = self.counts;
-        if let Some((edns, own_size)) = self.opt {
-            self.message
-                .extend_from_slice(&edns.response(own_size, rcode));
+        if let Some(opt) = self.opt {
+            opt.write(self.message, rcode);
             counts[3] += 1;
         }
         let flags = header.response_flags() | flags | rcode & 15;
@@ -238,13 +253,17 @@ impl<'b> Builder<'b> {
     }
 }
 
-/// Writes a response of a header alone, for requests whose question cannot be read or is not
-/// there.
-pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16) {
+/// Writes a response without a question, for requests whose question cannot be read or is not
+/// there: a header, and an OPT record if the request has one.
+pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16, opt: Option<Opt<'_>>) {
     message.clear();
     message.extend_from_slice(&header.id.to_be_bytes());
     message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());
     message.extend_from_slice(&[0; 8]);
+    if let Some(opt) = opt {
+        message[HEADER_SIZE - 1] = 1;
+        opt.write(message, rcode);
+    }
 }
 
 #[cfg(test)]
@@ -262,7 +281,8 @@ mod tests {
     fn a_response_repeats_the_question_and_ends_with_opt() {
         let request = request();
         let mut message = Vec::new();
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, 1232);
+        let opt = Some(Opt::new(1232, true));
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, opt);
         let owner = Owner::Question;
         builder
             .record(Section::Answer, owner, Rtype::A, 60, &[192, 0, 2, 1])
@@ -288,11 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_is_given_only_where_there_is_room() {
+        let check = |size_max: usize, opt, expected: usize| {
+            let request = request();
+            let mut message = Vec::new();
+            let mut builder = Builder::new(&mut message, &request, Case::Ignored, size_max, opt);
+            builder.explain(ExtendedError::NOT_READY);
+            builder.explain(ExtendedError::PROHIBITED);
+            builder.finish(&request.header, 0, 2);
+            assert_eq!(message.len(), expected, "{size_max}");
+        };
+        // Header 12, question 11, OPT 11, the reason 6.
+        let opt = Some(Opt::new(1232, false));
+        check(40, opt, 40);
+        check(39, opt, 34);
+        check(40, None, 23);
+    }
+
+    #[test]
     fn an_rrset_goes_in_whole_or_not_at_all() {
         let request = request();
         let mut message = Vec::new();
         // Header 12, question 11, OPT 11, two records of 16.
-        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, 1232);
+        let opt = Some(Opt::new(1232, true));
+        let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, opt);
         let set = |n: u8| (0..n).map(|_| [192, 0, 2, 1]).collect::<Vec<_>>();
         let mut put = |n| {
             let rdatas = set(n);

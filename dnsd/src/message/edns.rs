@@ -1,6 +1,6 @@
 //! The OPT record: what a requestor can take, and what a response says back (RFC 6891).
 
-use super::{Malformed, read_u16};
+use super::{ExtendedError, Malformed, read_u16};
 
 /// Size of an OPT record without options.
 pub const OPT_SIZE: usize = 11;
@@ -19,39 +19,129 @@ pub struct Edns {
     pub version: u8,
     /// The DO bit: DNSSEC records are wanted (RFC 3225).
     pub dnssec_ok: bool,
+    /// The option edns-tcp-keepalive is there: the requestor asks how long it may keep its
+    /// connection (RFC 7828).
+    pub wants_keepalive: bool,
+    /// The option NSID is there: the requestor asks which server answers (RFC 5001).
+    pub wants_nsid: bool,
 }
 
+/// What the OPT record of a response says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opt<'o> {
+    /// Largest UDP message that we take.
+    pub size: u16,
+    /// The DO bit, repeated (RFC 3225 section 3).
+    pub dnssec_ok: bool,
+    /// How long the connection may be idle, in units of 100 milliseconds (RFC 7828 section 3.1).
+    pub keepalive: Option<u16>,
+    /// Which server this is (RFC 5001).
+    pub nsid: Option<&'o [u8]>,
+    /// What the RCODE does not say (RFC 8914).
+    pub error: Option<ExtendedError>,
+}
+
+/// The option NSID (RFC 5001).
+const NSID: u16 = 3;
+/// The option edns-tcp-keepalive (RFC 7828).
+const TCP_KEEPALIVE: u16 = 11;
+/// The option EDE (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+/// Size of that option without a text.
+pub(super) const EXTENDED_ERROR_SIZE: usize = OPTION_HEADER_SIZE + 2;
+/// Size of the code and the length before the data of an option.
+const OPTION_HEADER_SIZE: usize = 4;
+
 impl Edns {
-    /// Reads the fixed fields and options of an OPT record: its class, TTL and RDATA.
-    pub(super) fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Self, Malformed> {
-        let mut at = 0;
-        while at < rdata.len() {
-            // RFC 6891 section 6.1.2: options that are not understood are ignored; what cannot
-            // be read as options is not an OPT record.
-            at += 4 + usize::from(read_u16(rdata, at + 2)?);
-        }
-        if at != rdata.len() {
-            return Err(Malformed);
-        }
-        Ok(Self {
+    /// Reads the fixed fields of an OPT record: its class and TTL.
+    pub(super) fn fixed(class: u16, ttl: u32) -> Self {
+        Self {
             size: class.max(UDP_SIZE_MIN),
             version: (ttl >> 16) as u8,
             dnssec_ok: ttl & 0x8000 != 0,
-        })
+            wants_keepalive: false,
+            wants_nsid: false,
+        }
     }
 
-    /// The OPT record of a response: our own size, the high bits of the RCODE, the DO bit
-    /// repeated (RFC 3225 section 3).
+    /// Reads the fixed fields and the options, which stand in the RDATA.
+    pub(super) fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Self, Malformed> {
+        let mut edns = Self::fixed(class, ttl);
+        let mut at = 0;
+        while at < rdata.len() {
+            let (code, size) = (read_u16(rdata, at)?, read_u16(rdata, at + 2)?);
+            let start = at + OPTION_HEADER_SIZE;
+            at = start + usize::from(size);
+            // What cannot be read as options is not an OPT record.
+            let _data = rdata.get(start..at).ok_or(Malformed)?;
+            // RFC 6891 section 6.1.2: options that are not understood are ignored.
+            match code {
+                // RFC 5001 section 2.2: data in a request is ignored.
+                NSID => edns.wants_nsid = true,
+                TCP_KEEPALIVE => edns.wants_keepalive = true,
+                _ => {}
+            }
+        }
+        Ok(edns)
+    }
+}
+
+impl Opt<'_> {
+    /// A record without options.
     #[must_use]
-    pub(super) fn response(self, size: u16, rcode: u16) -> [u8; OPT_SIZE] {
-        let [size_high, size_low] = size.to_be_bytes();
+    pub fn new(size: u16, dnssec_ok: bool) -> Self {
+        Self {
+            size,
+            dnssec_ok,
+            keepalive: None,
+            nsid: None,
+            error: None,
+        }
+    }
+
+    /// Size of the record.
+    pub(super) fn size(&self) -> usize {
+        OPT_SIZE
+            + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
+            + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
+            + self.error.map_or(0, |_| EXTENDED_ERROR_SIZE)
+    }
+
+    /// Appends the record, with the high bits of the RCODE.
+    pub(super) fn write(&self, message: &mut Vec<u8>, rcode: u16) {
+        let [size_high, size_low] = self.size.to_be_bytes();
         let dnssec_ok = if self.dnssec_ok { 0x80 } else { 0 };
         let rcode_high = (rcode >> 4) as u8;
-        let version = EDNS_VERSION;
-        [
-            0, 0, 41, size_high, size_low, rcode_high, version, dnssec_ok, 0, 0, 0,
-        ]
+        let [rdata_high, rdata_low] = ((self.size() - OPT_SIZE) as u16).to_be_bytes();
+        message.extend_from_slice(&[
+            0,
+            0,
+            41,
+            size_high,
+            size_low,
+            rcode_high,
+            EDNS_VERSION,
+            dnssec_ok,
+            0,
+            rdata_high,
+            rdata_low,
+        ]);
+        if let Some(nsid) = self.nsid {
+            put_option(message, NSID, nsid);
+        }
+        if let Some(timeout) = self.keepalive {
+            put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
+        }
+        if let Some(error) = self.error {
+            put_option(message, EXTENDED_ERROR, &error.0.to_be_bytes());
+        }
     }
+}
+
+fn put_option(message: &mut Vec<u8>, code: u16, data: &[u8]) {
+    message.extend_from_slice(&code.to_be_bytes());
+    message.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    message.extend_from_slice(data);
 }
 
 #[cfg(test)]
@@ -81,13 +171,49 @@ mod tests {
     }
 
     #[test]
-    fn a_response_repeats_do_and_splits_the_rcode() {
-        let edns = Edns {
-            size: 4096,
-            version: 1,
-            dnssec_ok: true,
+    fn options_that_are_known_are_found_among_others() {
+        let check = |rdata: &[u8], wants_keepalive, wants_nsid| {
+            let edns = Edns::read(1232, 0, rdata).unwrap();
+            let wants = (edns.wants_keepalive, edns.wants_nsid);
+            assert_eq!(wants, (wants_keepalive, wants_nsid), "{rdata:?}");
         };
-        let expected = [0, 0, 41, 0x04, 0xd0, 1, 0, 0x80, 0, 0, 0];
-        assert_eq!(edns.response(1232, 16), expected);
+        check(b"", false, false);
+        check(b"\x00\x0b\x00\x00", true, false);
+        check(b"\x00\x03\x00\x00", false, true);
+        check(b"\x00\x0b\x00\x00\x00\x03\x00\x01x", true, true);
+        // A time-out in a request means nothing.
+        check(b"\xff\xff\x00\x01x\x00\x0b\x00\x02\x00\x09", true, false);
+        check(b"\xff\xff\x00\x04\x00\x0b\x00\x00", false, false);
+    }
+
+    #[test]
+    fn a_response_repeats_do_splits_the_rcode_and_has_its_options() {
+        let check = |opt: Opt<'_>, rcode, expected: &[u8]| {
+            let mut message = Vec::new();
+            opt.write(&mut message, rcode);
+            assert_eq!(message, expected, "{opt:?}");
+            assert_eq!(message.len(), opt.size());
+        };
+        check(
+            Opt::new(1232, true),
+            16,
+            &[0, 0, 41, 0x04, 0xd0, 1, 0, 0x80, 0, 0, 0],
+        );
+        let opt = Opt {
+            keepalive: Some(0x0102),
+            ..Opt::new(1232, false)
+        };
+        let expected = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 6, 0, 11, 0, 2, 1, 2];
+        check(opt, 3, &expected);
+        let opt = Opt {
+            nsid: Some(b"ns"),
+            error: Some(ExtendedError::NOT_READY),
+            ..opt
+        };
+        let expected = [
+            0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 18, 0, 3, 0, 2, b'n', b's', 0, 11, 0, 2, 1, 2, 0,
+            15, 0, 2, 0, 14,
+        ];
+        check(opt, 3, &expected);
     }
 }

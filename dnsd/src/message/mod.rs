@@ -5,12 +5,14 @@
 pub mod build;
 pub mod compress;
 pub mod edns;
+pub mod extended_error;
 pub mod header;
 pub mod question;
 pub mod request;
 
 pub use build::{Builder, Full, Owner, Section};
 pub use edns::Edns;
+pub use extended_error::ExtendedError;
 pub use header::{Header, Opcode};
 pub use question::Question;
 pub use request::Request;

@@ -128,6 +128,27 @@ impl<'m> RawRecord<'m> {
     }
 }
 
+/// The OPT record of a message that is no request as it should be, as far as one can be found. Its
+/// options are not read.
+pub(crate) fn find_opt(message: &[u8], header: &Header) -> Option<Edns> {
+    let [questions, answers, authorities, additionals] = header.counts;
+    let mut at = HEADER_SIZE;
+    for _ in 0..questions {
+        at = skip_name(message, at).ok()? + 4;
+    }
+    for _ in 0..u32::from(answers) + u32::from(authorities) {
+        (_, at) = RawRecord::read(message, at).ok()?;
+    }
+    for _ in 0..additionals {
+        let (record, end) = RawRecord::read(message, at).ok()?;
+        if record.rtype == Rtype::OPT && message[record.owner_at] == 0 {
+            return Some(Edns::fixed(record.class, record.ttl));
+        }
+        at = end;
+    }
+    None
+}
+
 /// The offset of what follows the name at `at`, which may be compressed.
 pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Result<usize, Malformed> {
     loop {
@@ -175,6 +196,31 @@ mod tests {
             &[QUESTION, RECORD, RECORD, OPT, TSIG],
             Ok((true, Signature::Tsig)),
         );
+    }
+
+    #[test]
+    fn an_opt_record_is_found_where_all_before_it_can_be_skipped() {
+        let check = |counts: [u8; 4], parts: &[&[u8]], expected| {
+            let mut message = vec![0, 1, 0, 0];
+            counts.iter().for_each(|count| message.extend([0, *count]));
+            message.extend(parts.concat());
+            let header = Header::read(&message).unwrap();
+            let found = find_opt(&message, &header);
+            assert_eq!(found.map(|edns| edns.dnssec_ok), expected, "{message:?}");
+        };
+        check([0, 0, 0, 1], &[OPT], Some(true));
+        check(
+            [2, 1, 0, 2],
+            &[QUESTION, QUESTION, RECORD, OPT, b"x"],
+            Some(true),
+        );
+        check([1, 0, 0, 1], &[QUESTION, TSIG, OPT], None);
+        check([1, 0, 0, 1], &[OPT], None);
+        check([0, 0, 0, 1], &[b"\x01a", OPT], None);
+        // Options that cannot be read.
+        let opt = [&OPT[..10], b"\x01x"].concat();
+        check([0, 0, 0, 1], &[&opt], Some(true));
+        check([0, 0, 0, 1], &[&OPT[..10]], None);
     }
 
     #[test]

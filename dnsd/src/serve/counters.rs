@@ -35,14 +35,16 @@ pub enum Count {
     UdpReceiveFailed,
     /// TCP connections taken.
     TcpAccepted,
-    /// TCP connections closed at once: too many in all.
+    /// TCP connections closed at once: too many in all, and none of them idle.
     TcpRefusedTotal,
-    /// TCP connections closed at once: too many from one address.
+    /// TCP connections closed at once: too many from one address or IPv6 /64.
     TcpRefusedAddress,
     /// TCP connections closed because nothing was asked for a while.
     TcpIdle,
     /// TCP connections closed because the client does not read.
     TcpSlow,
+    /// Idle TCP connections closed to make room for another.
+    TcpGaveWay,
 }
 
 /// All [`Count`]s, in order, with the names under which metrics show them.
@@ -64,9 +66,10 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::TcpRefusedAddress, "tcp_refused_address"),
     (Count::TcpIdle, "tcp_closed_idle"),
     (Count::TcpSlow, "tcp_closed_slow"),
+    (Count::TcpGaveWay, "tcp_closed_for_another"),
 ];
 
-const COUNT_OF_COUNTS: usize = Count::TcpSlow as usize + 1;
+const COUNT_OF_COUNTS: usize = Count::TcpGaveWay as usize + 1;
 /// Opcodes have four bits.
 const OPCODES: usize = 16;
 /// RCODEs up to BADCOOKIE (23); no other is ever sent.

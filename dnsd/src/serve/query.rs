@@ -4,10 +4,10 @@
 //! Positive answers are minimal: no NS records in the authority section. All data comes from
 //! `now`, only the serial in an SOA is that of the published version.
 
-use super::{Client, Limits, Served, size_max};
+use super::{Client, Served, Setup, opt, size_max};
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
-use crate::message::{Builder, Full, Owner, Request, Section};
+use crate::message::{Builder, ExtendedError, Full, Owner, Request, Section};
 use zones::lookup::Found;
 use zones::name::NAME_SIZE_MAX;
 use zones::rdata;
@@ -27,12 +27,13 @@ pub(super) fn answer(
     request: &Request<'_>,
     client: &Client,
     served: &Served,
-    limits: &Limits,
+    setup: &Setup,
     response: &mut Vec<u8>,
 ) -> Rcode {
     let qname = Name::from_wire(request.question.qname).expect("the question was read");
-    let size_max = size_max(request, client, limits);
-    let builder = Builder::new(response, request, Case::Ignored, size_max, limits.udp_size);
+    let size_max = size_max(request, client, setup);
+    let opt = opt(request, client, setup);
+    let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
         served,
         qtype: request.question.qtype,
@@ -41,7 +42,10 @@ pub(super) fn answer(
     };
     let rcode = match answer.zone_of(&qname) {
         // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
-        None => Rcode::REFUSED,
+        None => {
+            answer.builder.explain(ExtendedError::NOT_AUTHORITATIVE);
+            Rcode::REFUSED
+        }
         Some(zone) => answer.fill(zone, qname).unwrap_or_else(|Full| {
             answer.flags |= TC;
             Rcode::NOERROR
@@ -100,6 +104,7 @@ impl<'a> Answer<'a, '_> {
     /// Follows aliases from zone to zone, as far as the zones are ours.
     fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Full> {
         if zone.shown.is_none() {
+            self.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
         }
         let mut followed = match self.step(zone, &qname, Owner::Question)? {

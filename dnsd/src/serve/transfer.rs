@@ -4,8 +4,9 @@
 //! same serial has the same content at every peer.
 
 use super::query::put_soa;
-use super::{Client, Limits, Served, Transport, size_max};
+use super::{Client, Refusal, Served, Setup, Transport, opt, size_max};
 use crate::message::compress::Case;
+use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
 use crate::message::request::skip_name;
 use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
@@ -25,18 +26,18 @@ pub(super) fn admit<'a>(
     request: &Request<'_>,
     client: &Client,
     served: &'a Served,
-) -> Result<&'a ZoneState, Rcode> {
+) -> Result<&'a ZoneState, Refusal> {
     let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     // RFC 5936 section 2.2.1.
-    let zone = served.zones.get(&origin).ok_or(Rcode::NOTAUTH)?;
+    let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
     if !any_contains(&served.policy.transfer, client.address.ip()) {
-        return Err(Rcode::REFUSED);
+        return Err(Refusal::PROHIBITED);
     }
     if zone.shown.is_none() {
-        return Err(Rcode::SERVFAIL);
+        return Err(Refusal::NOT_READY);
     }
     if request.question.qtype == Rtype::IXFR && serial_held(request).is_none() {
-        return Err(Rcode::FORMERR);
+        return Err(Rcode::FORMERR.into());
     }
     Ok(zone)
 }
@@ -56,11 +57,12 @@ pub(super) fn respond_soa(
     request: &Request<'_>,
     zone: &ZoneState,
     client: &Client,
-    limits: &Limits,
+    setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    let size_max = size_max(request, client, limits);
-    let mut builder = Builder::new(response, request, Case::Kept, size_max, limits.udp_size);
+    let size_max = size_max(request, client, setup);
+    let opt = opt(request, client, setup);
+    let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
     let soa = shown.version.apex().rrset(Rtype::SOA);
     let put = soa.map_or(Ok(()), |soa| {
@@ -84,16 +86,17 @@ pub(super) fn respond_soa(
 #[must_use]
 pub fn messages<'v>(
     request: &'v [u8],
+    client: &Client,
     served: &'v Served,
-    limits: &Limits,
+    setup: &'v Setup,
 ) -> Option<Messages<'v>> {
     let request = Request::read(request, Header::read(request).ok()?).ok()?;
     let origin = Name::from_wire(request.question.qname).ok()?;
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     Some(Messages {
+        opt: opt(&request, client, setup),
         request,
         shown,
-        own_size: limits.udp_size,
         soa: shown.version.apex().rrset(Rtype::SOA)?,
         walk: shown.version.walk(),
         owner: origin,
@@ -112,7 +115,7 @@ pub struct TooLarge;
 pub struct Messages<'v> {
     request: Request<'v>,
     shown: &'v Shown,
-    own_size: u16,
+    opt: Option<Opt<'v>>,
     soa: RrsetRef<'v>,
     walk: Walk<'v>,
     owner: Name,
@@ -206,14 +209,8 @@ impl Iterator for Messages<'_> {
         let request = self.request;
         // RFC 5936 section 2.2.1: the question stands in the first message.
         let mut builder = if self.next == Next::First {
-            let own_size = self.own_size;
-            Builder::new(
-                &mut message,
-                &request,
-                Case::Kept,
-                MESSAGE_SIZE_MAX,
-                own_size,
-            )
+            let opt = self.opt;
+            Builder::new(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX, opt)
         } else {
             Builder::without_question(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX)
         };

@@ -1,8 +1,7 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
-use super::{Client, Limits, Served, Transport};
-use crate::message::build::header_only;
-use crate::message::{Header, Request};
+use super::{Client, Refusal, Served, Setup, Transport};
+use crate::message::Request;
 use crate::prefix::any_contains;
 use crate::requests::unsigned_digest;
 use bytes::Bytes;
@@ -64,10 +63,14 @@ impl UpdateQueue {
 }
 
 /// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
-pub(super) fn admit(request: &Request<'_>, client: &Client, served: &Served) -> Result<(), Rcode> {
+pub(super) fn admit(
+    request: &Request<'_>,
+    client: &Client,
+    served: &Served,
+) -> Result<(), Refusal> {
     // RFC 2136 section 3.1.1: the zone section names one zone by its SOA.
     if request.question.qtype != Rtype::SOA {
-        return Err(Rcode::FORMERR);
+        return Err(Rcode::FORMERR.into());
     }
     let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     authorise(request, &zone, client, served).or_else(|refusal| {
@@ -85,29 +88,34 @@ fn authorise(
     zone: &Name,
     client: &Client,
     served: &Served,
-) -> Result<(), Rcode> {
+) -> Result<(), Refusal> {
     // RFC 2136 section 3.1.2.
     if request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
-        return Err(Rcode::NOTAUTH);
+        return Err(Refusal::NOT_HELD);
     }
     // RFC 2136 section 3.3.
     if !any_contains(&served.policy.update, client.address.ip()) {
-        return Err(Rcode::REFUSED);
+        return Err(Refusal::PROHIBITED);
     }
     Ok(())
 }
 
 /// Writes the response to an UPDATE: its header and zone section, and OPT if it has it (RFC 2136
 /// section 3.8 leaves the sections to the server).
-pub fn respond(message: &[u8], rcode: Rcode, limits: &Limits, response: &mut Vec<u8>) {
-    response.clear();
-    let Ok(header) = Header::read(message) else {
-        return;
+pub fn respond(
+    message: &[u8],
+    client: &Client,
+    rcode: Rcode,
+    setup: &Setup,
+    response: &mut Vec<u8>,
+) {
+    let refusal = match rcode {
+        // Too many wait, or nobody is there to settle with.
+        Rcode::SERVFAIL => Refusal::NOT_READY,
+        Rcode::NOTAUTH => Refusal::NOT_HELD,
+        _ => rcode.into(),
     };
-    match Request::read(message, header) {
-        Ok(request) => super::respond_empty(&request, limits, rcode, response),
-        Err(_) => header_only(response, &header, rcode.0),
-    }
+    super::respond(message, client, refusal, setup, response);
 }
 
 impl fmt::Debug for ReplyTo {
@@ -125,9 +133,10 @@ impl fmt::Debug for UpdateQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Opcode;
+    use crate::message::{Header, Opcode};
     use crate::prefix::Policy;
     use crate::state::Remembered;
+    use std::time::Duration;
 
     /// An UPDATE of `example.` without records.
     fn message(id: u8) -> Vec<u8> {
@@ -156,9 +165,10 @@ mod tests {
             let client = Client {
                 address: source(port),
                 transport: Transport::Udp,
+                timeout_idle: Duration::ZERO,
             };
             assert_eq!(
-                admit(&request, &client, &served),
+                admit(&request, &client, &served).map_err(|refusal| refusal.rcode),
                 expected,
                 "{id} {port} {prefix}"
             );

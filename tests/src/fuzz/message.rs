@@ -4,8 +4,11 @@
 use crate::answer::Answer;
 use crate::question::{Question, RD, UPDATE};
 use dnsd::prefix::Policy;
-use dnsd::serve::{Client, Limits, Outcome, Served, Transport, serve, transfer};
+use dnsd::serve::{
+    Chaos, Client, Outcome, SELF_TEXT_SIZE_MAX, Served, Setup, Transport, serve, transfer,
+};
 use std::sync::LazyLock;
+use std::time::Duration;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::{Shown, ZoneState, ZoneTable};
 use zones::{Name, Serial, Update, Version};
@@ -63,6 +66,19 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     }
 });
 
+/// A server that says of itself what it can, at full length.
+static SETUP: LazyLock<Setup> = LazyLock::new(|| {
+    let text = Some("x".repeat(SELF_TEXT_SIZE_MAX).into_boxed_str());
+    Setup {
+        nsid: text.clone(),
+        chaos: Chaos {
+            id: text.clone(),
+            version: text,
+        },
+        ..Setup::default()
+    }
+});
+
 /// Answers a request by both transports, and applies it if it is an UPDATE.
 pub fn run(request: &[u8]) {
     check(request, Transport::Udp);
@@ -88,10 +104,10 @@ pub fn check(request: &[u8], transport: Transport) {
     let client = Client {
         address: "192.0.2.1:4000".parse().unwrap(),
         transport,
+        timeout_idle: Duration::from_secs(10),
     };
-    let limits = Limits::default();
     let mut response = b"left over".to_vec();
-    match serve(request, &client, &SERVED, &limits, &mut response) {
+    match serve(request, &client, &SERVED, &SETUP, &mut response) {
         Outcome::Drop | Outcome::Update => {}
         Outcome::Respond(rcode) => {
             let answer = Answer::read(&response)
@@ -100,7 +116,7 @@ pub fn check(request: &[u8], transport: Transport) {
             assert_eq!(answer.flags & 0x8000, 0x8000);
             assert_eq!(answer.rcode, rcode);
             if transport == Transport::Udp {
-                let size_max = answer.opt.map_or(512, |_| usize::from(limits.udp_size));
+                let size_max = answer.opt.map_or(512, |_| usize::from(SETUP.udp_size));
                 assert!(
                     response.len() <= size_max.max(request.len() + 11),
                     "{}",
@@ -111,7 +127,7 @@ pub fn check(request: &[u8], transport: Transport) {
         }
         Outcome::Transfer => {
             assert_eq!(transport, Transport::Tcp);
-            for message in transfer::messages(request, &SERVED, &limits).unwrap() {
+            for message in transfer::messages(request, &client, &SERVED, &SETUP).unwrap() {
                 Answer::read(&message.unwrap()).unwrap();
             }
         }
@@ -129,6 +145,7 @@ pub fn samples() -> Vec<Vec<u8>> {
             qclass: Class::IN,
             serial,
             edns,
+            options: Vec::new(),
         };
         question.to_wire()
     };
@@ -143,6 +160,13 @@ pub fn samples() -> Vec<Vec<u8>> {
         question("example.", 251, 0, None, Some(5)),
         question("sub.example.", 43, 0, edns, None),
     ];
+    let mut asks_all = Question::new("id.server.".parse().unwrap(), Rtype::TXT);
+    asks_all.edns = edns;
+    // NSID, COOKIE, edns-tcp-keepalive.
+    asks_all.options = b"\0\x03\0\0\0\x0a\0\x08clientco\0\x0b\0\0".to_vec();
+    samples.push(asks_all.to_wire());
+    asks_all.qclass = Class::CH;
+    samples.push(asks_all.to_wire());
     let rr = |name: &[u8], rtype: u16, class: u16, ttl: u32, rdata: &[u8]| {
         let mut rr = [name, b"\xc0\x0c"].concat();
         rr.extend(rtype.to_be_bytes());
