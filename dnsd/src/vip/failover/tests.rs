@@ -1,6 +1,7 @@
 //! One peer whose neighbors are words alone, and whose driver does at once what it is asked for.
 
 use super::*;
+use bytes::Bytes;
 use crate::vip::kernel::Report;
 use crate::vip::map::MapChange;
 use crate::vip::timing::VipTiming;
