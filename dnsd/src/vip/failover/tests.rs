@@ -1,10 +1,10 @@
 //! One peer whose neighbors are words alone, and whose driver does at once what it is asked for.
 
 use super::*;
-use bytes::Bytes;
 use crate::vip::kernel::Report;
 use crate::vip::map::MapChange;
 use crate::vip::timing::VipTiming;
+use bytes::Bytes;
 use overlay::Profile;
 use replication::{Hybrid, Stamp};
 
