@@ -20,9 +20,9 @@ pub fn dnsd() -> &'static Path {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap();
         let mut build = Command::new(env!("CARGO"));
-        // All of the workspace, as `tests/run` builds it: with dnsd alone other features of the
+        // Just as `tests/run` has built it before: for the program alone other features of the
         // packages would be chosen, and all would be built a second time.
-        build.args(["build", "--quiet", "--workspace", "--bin", "dnsd"]);
+        build.args(["build", "--quiet", "--workspace"]);
         build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
         if profile.ends_with("release") {
             build.arg("--release");

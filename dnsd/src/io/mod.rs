@@ -21,6 +21,7 @@ pub mod http;
 pub mod joining;
 pub mod listeners;
 pub mod log;
+mod open_files;
 pub mod run;
 pub mod self_check;
 pub mod signals;

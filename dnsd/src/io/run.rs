@@ -10,6 +10,7 @@ use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
 use super::joining::{self, JoinError};
 use super::listeners::{self, Bound, ListenError};
+use super::open_files;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use super::vip;
@@ -135,6 +136,7 @@ impl From<LoadError> for ServeError {
 /// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
 pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
     let signals = Signals::start(reload).map_err(ServeError::Runtime)?;
+    open_files::raise_limit();
     let mut known = Incarnation::default();
     let mut last_start = None;
     loop {

@@ -101,6 +101,11 @@ pub(super) fn run(seed: u64, breaks: Breaks, faults: VipFaults) -> Result<Run, S
     };
     let mut world = World::new(setting, random.fork(), start());
     world.timing.asks = asks;
+    if asks == Asks::No {
+        // As in every profile in which nobody asks.
+        let hold_max = profile.timing().hold_max;
+        world.timing.convalescence = world.timing.convalescence.max(hold_max * 2);
+    }
     // Who restarts often and is held by its neighbors for 2 s matures alone: then it must ask.
     if random.u32(0..4) > 0 && asks == Asks::Yes {
         world.timing.maturity = MS * 1_500;
