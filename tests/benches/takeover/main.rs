@@ -18,8 +18,8 @@
 //! of the VIPs that the host held, and then of those that moved; *others* is the longest outage of
 //! any other VIP. Two holders of which none lets go are two until the half ends.
 //!
-//! Where other work is on the machine, `chrt --rr 1` before the command puts all of the bench before
-//! it; not with `--false-takeovers`, where the load has to be the servers' equal.
+//! Run it on a quiet machine, or give other work `chrt --idle 0` and switch autogroups off. Not the
+//! bench `chrt --rr`: a daemon that starts then holds its core for 100 ms, and its peers oversleep.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
