@@ -241,16 +241,12 @@ impl Netlink {
             places: places.iter().cloned().collect(),
             run: None,
         };
-        let guard = self.guard.as_mut().ok_or("there is no guard")?;
-        let told = guard.hold(vip, holding);
-        if told.is_err() {
-            guard.give_up();
-        }
+        let told = self.guard.hold(vip, holding);
         let others = self.held.iter().filter(|(other, _)| **other != vip);
         let others = others.flat_map(|(_, held)| &held.places);
         self.record.places = others.cloned().chain(places).collect();
         self.write_record()?;
-        told.map_err(|error| format!("the guard of virtual addresses takes no word: {error}"))
+        told
     }
 
     fn write_record(&self) -> Result<(), String> {
@@ -300,8 +296,7 @@ impl Netlink {
                 self.record.settings.push(KernelSetting { path, value });
                 self.write_record()?;
                 let settings = self.record.settings.clone();
-                let guard = self.guard.as_mut().ok_or("there is no guard")?;
-                guard.restore(settings).map_err(cannot)?;
+                self.guard.restore(settings)?;
             }
             fs::write(&path, value).map_err(cannot)?;
         }
@@ -324,10 +319,8 @@ impl Netlink {
                 Ok(()) => {}
             }
         }
-        if let Some(guard) = &mut self.guard
-            && let Err(error) = guard.restore(Vec::new())
-        {
-            warn!(%error, "the guard of virtual addresses takes no word");
+        if let Err(error) = self.guard.restore(Vec::new()) {
+            warn!(error, "settings are left to the guard to restore once more");
         }
     }
 }

@@ -16,7 +16,7 @@
 //! one runs waits for its end, and of several changes that wait only the last one is made.
 
 use super::backoff::Backoff;
-use super::guard::GuardState;
+use super::guarded::Guarded;
 use super::program::execute;
 use super::told::{Holding, Run, Say};
 use super::{Cleaned, Guard, Orders, ReportTo, Settings};
@@ -52,7 +52,7 @@ pub(super) async fn run(
     mut orders: Orders,
     cleaned: Cleaned,
 ) {
-    let (says_in, mut says) = unbounded_channel();
+    let (guard, mut says) = Guarded::new(guard);
     let (ended_in, mut ended) = unbounded_channel();
     let mut exec = Exec {
         program,
@@ -64,20 +64,17 @@ pub(super) async fn run(
         courses: BTreeMap::new(),
         can: None,
         guard_releases: false,
-        guard_at: None,
         let_go_for: None,
         places: Arc::new(Semaphore::new(PROGRAMS_MAX)),
         ended: ended_in,
-        says: says_in,
     };
-    exec.listen_to_guard();
     // Nobody waits if the daemon stops at once.
     drop(cleaned.send(Ok(())));
     loop {
         let next = exec.next_timer();
         tokio::select! {
             biased;
-            Some(say) = says.recv() => exec.handle_guard(say),
+            Some(say) = says.recv() => exec.handle_guard(say.as_ref()),
             Some((vip, result)) = ended.recv() => exec.handle_ended(vip, result),
             order = orders.recv() => match order {
                 Some((given, order)) => exec.handle_order(given, order),
@@ -95,7 +92,7 @@ struct Exec {
     program: PathBuf,
     timeout: Duration,
     lease: Duration,
-    guard: Option<Guard>,
+    guard: Guarded,
     report: ReportTo,
     vips: BTreeMap<VipId, BTreeSet<VipAddress>>,
     /// What becomes of each VIP; also of one that is no more, until it is absent.
@@ -103,12 +100,10 @@ struct Exec {
     can: Option<BTreeMap<VipId, Result<(), Unfit>>>,
     /// The guard runs programs: none of this driver may make it other than those do.
     guard_releases: bool,
-    guard_at: Option<Instant>,
     /// The time without a guard for which all was released.
     let_go_for: Option<Instant>,
     places: Arc<Semaphore>,
     ended: UnboundedSender<(VipId, Result<(), String>)>,
-    says: UnboundedSender<Option<Say>>,
 }
 
 /// One VIP.
@@ -234,7 +229,7 @@ impl Exec {
     fn next_timer(&self) -> Instant {
         let waiting = self.courses.values().filter(|course| course.runs.is_none());
         let again = waiting.filter_map(|course| course.left.as_ref()?.again);
-        let others = self.guard_at.into_iter().chain(self.unguarded_until());
+        let others = self.guard.next().into_iter().chain(self.unguarded_until());
         again
             .chain(others)
             .min()
@@ -463,53 +458,23 @@ impl Exec {
     }
 
     fn tell_guard(&mut self, vip: VipId, run: Option<Run>) -> Result<(), String> {
-        let guard = self.guard.as_mut().ok_or("there is no guard")?;
         let places = Vec::new();
-        guard.hold(vip, Holding { places, run }).map_err(|error| {
-            guard.give_up();
-            format!("the guard of virtual addresses takes no word: {error}")
-        })
+        self.guard.hold(vip, Holding { places, run })
     }
 
-    fn handle_guard(&mut self, say: Option<Say>) {
-        let Some(guard) = &mut self.guard else {
-            return;
-        };
-        match say {
-            Some(say) => {
-                guard.heard(&say);
-                match say {
-                    Say::Removing => self.handle_removing(),
-                    Say::Removed(failed) => self.handle_removed(&failed),
-                    Say::Stands(_) | Say::Waits => {}
-                }
-            }
-            None => {
-                if *guard.state() == GuardState::Stands {
-                    warn!("the guard of virtual addresses ended: another one is started");
-                }
-                self.guard_releases = false;
-                self.guard_at = Some(clock::now() + guard.ended());
-            }
-        }
-    }
-
-    fn start_guard(&mut self) {
-        self.guard_at = None;
-        match self.guard.as_mut().map(Guard::start_again) {
-            Some(Err(error)) => {
-                debug!(%error, "cannot start the guard of virtual addresses");
-                let pause = self.guard.as_mut().map(Guard::ended);
-                self.guard_at = pause.map(|pause| clock::now() + pause);
-            }
-            Some(Ok(())) => self.listen_to_guard(),
-            None => {}
+    fn handle_guard(&mut self, said: Option<&Say>) {
+        self.guard.hear(said);
+        match said {
+            Some(Say::Removing) => self.handle_removing(),
+            Some(Say::Removed(failed)) => self.handle_removed(failed),
+            Some(Say::Stands(_) | Say::Waits) => {}
+            None => self.guard_releases = false,
         }
     }
 
     /// When what is held has been unguarded for as long as a machine may hang.
     fn unguarded_until(&self) -> Option<Instant> {
-        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        let since = self.guard.unguarded()?;
         let mut held = self.courses.values();
         let is_held = held.any(|course| course.is != Kernel::Absent && course.runs.is_none());
         (is_held && self.let_go_for != Some(since)).then(|| since + self.lease)
@@ -518,7 +483,7 @@ impl Exec {
     /// The machine lets go of its own when it hears that there is no guard; now it may hang too.
     fn let_go_of_all(&mut self) {
         warn!("no guard of virtual addresses stands: the VIPs are released");
-        self.let_go_for = self.guard.as_ref().and_then(Guard::unguarded);
+        self.let_go_for = self.guard.unguarded();
         let vips: Vec<VipId> = self.courses.keys().copied().collect();
         for vip in vips {
             let course = self.course(vip);
@@ -537,9 +502,7 @@ impl Exec {
     /// Does what has come due.
     fn turn(&mut self) {
         let now = clock::now();
-        if self.guard_at.is_some_and(|at| at <= now) {
-            self.start_guard();
-        }
+        self.guard.turn(now);
         if self.unguarded_until().is_some_and(|until| until <= now) {
             self.let_go_of_all();
         }
@@ -549,7 +512,6 @@ impl Exec {
     /// The guard runs programs too. If one of this driver runs meanwhile, or had ended when this
     /// thread was stopped, nobody knows which of the two was the later one.
     fn handle_removing(&mut self) {
-        warn!("the threads of this peer stood still for a lease: the guard releases the VIPs");
         self.guard_releases = true;
         for course in self.courses.values_mut() {
             let gains = match &course.runs {
@@ -587,34 +549,21 @@ impl Exec {
         }
     }
 
-    fn listen_to_guard(&mut self) {
-        let says = self.says.clone();
-        // The driver outlives its inputs.
-        let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &mut self.guard
-            && let Err(error) = guard.listen(pass)
-        {
-            warn!(%error, "cannot hear the guard of virtual addresses");
-            self.guard_at = Some(clock::now() + guard.ended());
-        }
-    }
-
     /// Tells which VIPs can be held, if that has changed.
     fn tell_can(&mut self) {
-        let guard = match self.guard.as_ref().map(Guard::state) {
-            Some(GuardState::Stands) => self.guard_releases.then(|| GUARD_RELEASES.to_owned()),
-            Some(GuardState::Unfit(why)) => Some(why.clone()),
-            None => Some("no guard of virtual addresses was started".to_owned()),
+        let guard = match self.guard.stands() {
+            Ok(()) => self.guard_releases.then_some(GUARD_RELEASES),
+            Err(why) => Some(why),
         };
         let can = self.vips.keys().filter_map(|vip| {
             let left = self.courses.get(vip)?.left.as_ref();
-            let why = match (&guard, left) {
+            let why = match (guard, left) {
                 (Some(why), _) => Some(why),
                 // Whether its program works is not known yet.
-                (None, Some(left)) => Some(left.why.as_ref()?),
+                (None, Some(left)) => Some(left.why.as_deref()?),
                 (None, None) => None,
             };
-            let can = why.map_or(Ok(()), |why| Err(Unfit::Driver(why.clone())));
+            let can = why.map_or(Ok(()), |why| Err(Unfit::Driver(why.to_owned())));
             Some((*vip, can))
         });
         let can: BTreeMap<VipId, Result<(), Unfit>> = can.collect();

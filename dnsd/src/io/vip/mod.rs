@@ -13,6 +13,7 @@ mod change;
 mod exec;
 mod guard;
 mod guard_process;
+mod guarded;
 mod hearing;
 mod lock;
 mod log;

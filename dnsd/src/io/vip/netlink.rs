@@ -11,7 +11,7 @@
 //! and come late, what is read holds.
 
 use super::asks::Ask;
-use super::guard::GuardState;
+use super::guarded::Guarded;
 use super::hearing::Hearing;
 use super::record::{Record, can_hush};
 use super::rights;
@@ -28,8 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tracing::{debug, info, warn};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tracing::{info, warn};
 
 /// News in a storm of them are gathered for so long; the first is acted on at once.
 const REFRESH_PERIOD: Duration = Duration::from_millis(2);
@@ -41,7 +41,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// The driver.
 pub(super) struct Netlink {
     pub(super) settings: Settings,
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Guarded,
     pub(super) report: ReportTo,
     pub(super) tables: Tables,
     pub(super) ground: Ground,
@@ -68,9 +68,7 @@ pub(super) struct Netlink {
     /// When the tables are to be read.
     refresh_at: Option<Instant>,
     refreshed: Option<Instant>,
-    guard_at: Option<Instant>,
     frames: mpsc::Sender<(u32, Seen)>,
-    says: UnboundedSender<Option<Say>>,
 }
 
 /// What the kernel does for a VIP.
@@ -112,7 +110,7 @@ pub(super) async fn run(
                 Some((given, order)) => driver.handle_order(given, order).await,
                 None => break,
             },
-            Some(say) = inputs.says.recv() => driver.handle_guard(say).await,
+            Some(say) = inputs.says.recv() => driver.handle_guard(say.as_ref()).await,
             () = inputs.news.wait() => driver.refresh_soon(),
             Some((index, seen)) = inputs.frames.recv() => driver.handle_frame(index, seen),
             () = tokio::time::sleep_until(next.into()) => {}
@@ -132,7 +130,7 @@ impl Netlink {
         let ground = tables.ground().await?;
         let record = Record::read(&settings.record)?;
         let (frames_in, frames) = mpsc::channel(FRAMES_MAX);
-        let (says_in, says) = mpsc::unbounded_channel();
+        let (guard, says) = Guarded::new(guard);
         let mut driver = Self {
             settings,
             guard,
@@ -156,11 +154,8 @@ impl Netlink {
             own_macs: BTreeSet::new(),
             refresh_at: None,
             refreshed: None,
-            guard_at: None,
             frames: frames_in,
-            says: says_in,
         };
-        driver.listen_to_guard();
         driver.clean().await;
         Ok((driver, Inputs { news, frames, says }))
     }
@@ -182,61 +177,15 @@ impl Netlink {
         }
     }
 
-    async fn handle_guard(&mut self, say: Option<Say>) {
-        let Some(guard) = &mut self.guard else {
-            return;
-        };
-        match say {
-            Some(say) => {
-                guard.heard(&say);
-                match say {
-                    Say::Removed(_) => {
-                        warn!("no beat came for a lease: the guard has removed the VIPs");
-                    }
-                    // There are no programs to be run.
-                    Say::Removing => {}
-                    Say::Stands(_) | Say::Waits => info!(guard = ?guard.state(), "guard of VIPs"),
-                }
-                self.clean().await;
-            }
-            None => {
-                if *guard.state() == GuardState::Stands {
-                    warn!("the guard of virtual addresses ended: another one is started");
-                }
-                self.guard_at = Some(clock::now() + guard.ended());
-            }
-        }
+    async fn handle_guard(&mut self, said: Option<&Say>) {
+        self.guard.hear(said);
+        self.clean().await;
         self.tell_can();
-    }
-
-    fn start_guard(&mut self) {
-        self.guard_at = None;
-        match self.guard.as_mut().map(Guard::start_again) {
-            Some(Err(error)) => {
-                debug!(%error, "cannot start the guard of virtual addresses");
-                let pause = self.guard.as_mut().map(Guard::ended);
-                self.guard_at = pause.map(|pause| clock::now() + pause);
-            }
-            Some(Ok(())) => self.listen_to_guard(),
-            None => {}
-        }
-    }
-
-    fn listen_to_guard(&mut self) {
-        let says = self.says.clone();
-        // The driver outlives its inputs.
-        let pass = move |say| drop(says.send(say));
-        if let Some(guard) = &mut self.guard
-            && let Err(error) = guard.listen(pass)
-        {
-            warn!(%error, "cannot hear the guard of virtual addresses");
-            self.guard_at = Some(clock::now() + guard.ended());
-        }
     }
 
     /// When what is held has been unguarded for as long as a machine may hang.
     fn unguarded_until(&self) -> Option<Instant> {
-        let since = self.guard.as_ref().and_then(Guard::unguarded)?;
+        let since = self.guard.unguarded()?;
         (!self.held.is_empty()).then(|| since + self.settings.lease)
     }
 
@@ -251,11 +200,7 @@ impl Netlink {
     /// Removes what an earlier run left, once a guard stands: until then it may be what another
     /// daemon holds.
     async fn clean(&mut self) {
-        let stands = self
-            .guard
-            .as_ref()
-            .is_some_and(|guard| *guard.state() == GuardState::Stands);
-        if self.has_cleaned || !stands || self.lacking.is_some() {
+        if self.has_cleaned || self.guard.stands().is_err() || self.lacking.is_some() {
             return;
         }
         self.has_cleaned = true;
@@ -386,14 +331,8 @@ impl Netlink {
         if let Some(lacking) = &self.lacking {
             return Err(Unfit::Driver(lacking.clone()));
         }
-        match self.guard.as_ref().map(Guard::state) {
-            Some(GuardState::Stands) => {}
-            Some(GuardState::Unfit(why)) => return Err(Unfit::Driver(why.clone())),
-            None => {
-                let why = "no guard of virtual addresses was started";
-                return Err(Unfit::Driver(why.to_owned()));
-            }
-        }
+        let stands = self.guard.stands();
+        stands.map_err(|why| Unfit::Driver(why.to_owned()))?;
         for vip in group {
             let index = self.ground.fit(vip, ours)?;
             let name = self.ground.name(index);
@@ -426,7 +365,7 @@ impl Netlink {
         let announcing = self.announcing.values().map(Announcing::next);
         let asks = self.asks.iter().map(Ask::next);
         let hearing = self.hearing.values().map(Hearing::next);
-        let others = self.refresh_at.into_iter().chain(self.guard_at);
+        let others = self.refresh_at.into_iter().chain(self.guard.next());
         let others = others.chain(self.unguarded_until());
         let directed = (!self.directed.is_empty()).then(clock::now);
         let others = others.chain(directed);
@@ -440,8 +379,8 @@ impl Netlink {
         if self.refresh_at.is_some_and(|at| at <= now) {
             self.refresh().await;
         }
-        if self.guard_at.is_some_and(|at| at <= now) {
-            self.start_guard();
+        if self.guard.next().is_some_and(|at| at <= now) {
+            self.guard.turn(now);
             self.tell_can();
         }
         if self.unguarded_until().is_some_and(|until| until <= now) {
