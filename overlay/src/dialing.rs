@@ -11,6 +11,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A link that was up lately comes back soon.
 const BACKOFF_KNOWN_MAX: Duration = Duration::from_millis(500);
 const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+/// After so many turns without an answer a member is passed over.
+const TURNS_MAX: u32 = 4;
 /// Dials to one address that may be under way: the transport gives each up after some seconds,
 /// and a path that has healed must not wait for that.
 const PENDING_MAX: usize = 4;
@@ -26,6 +28,8 @@ struct Attempt {
     due: Option<Instant>,
     backoff: Duration,
     last_up: Option<Instant>,
+    /// Turns since it was up or wanted for the first time.
+    turns: u32,
 }
 
 /// What a dial is for.
@@ -56,6 +60,7 @@ impl Dialing {
                 due: Some(now),
                 backoff: BACKOFF_MIN,
                 last_up: None,
+                turns: 0,
             });
         }
     }
@@ -73,6 +78,7 @@ impl Dialing {
                     BACKOFF_MAX
                 };
                 attempt.backoff = (attempt.backoff * 2).min(most);
+                attempt.turns = attempt.turns.saturating_add(1);
                 due.push(*peer);
             }
         }
@@ -84,7 +90,14 @@ impl Dialing {
             attempt.due = None;
             attempt.backoff = BACKOFF_MIN;
             attempt.last_up = Some(now);
+            attempt.turns = 0;
         }
+    }
+
+    /// True if this one is dialed in vain: others take its part.
+    pub(crate) fn is_in_vain(&self, peer: PeerId) -> bool {
+        let attempt = self.attempts.get(&peer);
+        attempt.is_some_and(|attempt| attempt.turns >= TURNS_MAX)
     }
 
     pub(crate) fn went_down(&mut self, peer: PeerId, now: Instant) {
@@ -183,6 +196,24 @@ mod tests {
             }
             assert!((least..=most).contains(&dials), "{dials}");
         }
+    }
+
+    #[test]
+    fn who_does_not_answer_four_dials_is_passed_over_until_it_is_up() {
+        let now = crate::testing::start();
+        let mut random = fastrand::Rng::with_seed(1);
+        let peer = PeerId([1; 8]);
+        let mut dialing = Dialing::new();
+        dialing.want(&BTreeSet::from([peer]), now);
+        for turn in 0..TURNS_MAX {
+            assert!(!dialing.is_in_vain(peer), "{turn}");
+            let due = dialing.poll_timeout().unwrap();
+            assert_eq!(dialing.take_due(due, &mut random), [peer]);
+        }
+        assert!(dialing.is_in_vain(peer));
+        dialing.went_up(peer, now);
+        dialing.went_down(peer, now);
+        assert!(!dialing.is_in_vain(peer));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum Why {
     NoPong,
     /// Its connection has ended.
     Closed,
+    /// One of the two needs no link between them: the cluster is a ring.
+    NotWanted,
     /// It lives anew.
     Restarted,
     /// It said that it stops.
@@ -60,6 +62,7 @@ impl fmt::Display for Why {
             Self::Unacknowledged => "does not acknowledge",
             Self::NoPong => "does not answer a probe",
             Self::Closed => "connection closed",
+            Self::NotWanted => "not needed: there are other ways",
             Self::Restarted => "restarted",
             Self::Stopping => "stopping",
         })

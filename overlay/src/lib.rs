@@ -37,6 +37,7 @@ mod stream;
 mod testing;
 pub mod timing;
 pub mod token;
+mod topology;
 pub mod view;
 
 pub use admit::{Admit, ClusterId};

@@ -16,6 +16,7 @@ mod companions;
 mod connect;
 mod hello;
 mod joins;
+mod wanted;
 
 use crate::admit::ADDRESSES_MAX;
 use crate::config::{Config, Faults};
@@ -55,6 +56,8 @@ pub struct Router {
     signer: Signer,
     members: Members,
     dialing: Dialing,
+    /// Whose links were closed as surplus: if one comes back, somebody needs it.
+    asked_back: BTreeSet<PeerId>,
     connections: BTreeMap<LinkId, Connection>,
     links: BTreeMap<PeerId, Link>,
     states: States,
@@ -111,6 +114,7 @@ impl Router {
             timing,
             signer,
             dialing: Dialing::new(),
+            asked_back: BTreeSet::new(),
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -127,7 +131,7 @@ impl Router {
             outputs: VecDeque::new(),
             faults: Faults::None,
         };
-        router.dialing.want(&router.wanted(), now);
+        router.want_links(now);
         router.restate(Issue::Always, now);
         router.settle(now);
         router
@@ -198,7 +202,8 @@ impl Router {
             self.drop_peer(peer, now);
         }
         self.close_unfit();
-        self.dialing.want(&self.wanted(), now);
+        self.asked_back.clear();
+        self.want_links(now);
         self.restate(Issue::IfDue, now);
         self.called = Some(now);
     }
@@ -269,6 +274,7 @@ impl Router {
         let has_expired = self.states.expire(now);
         let has_complained = self.judge_members(now);
         if has_complained || now >= self.refresh_next {
+            self.close_surplus(now);
             self.restate(Issue::Always, now);
         } else if has_expired {
             self.restate(Issue::IfDue, now);

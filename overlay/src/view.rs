@@ -207,6 +207,11 @@ impl Agreement {
             .collect()
     }
 
+    /// Since when the set of members that can be reached has not changed.
+    pub(crate) fn set_since(&self) -> Instant {
+        self.set_since
+    }
+
     pub(crate) fn view(&self) -> &View {
         self.view
             .as_ref()

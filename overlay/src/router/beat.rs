@@ -168,6 +168,7 @@ impl Router {
                 link.close_push();
                 self.push_summary(peer);
                 self.dialing.went_up(peer, now);
+                self.want_links(now);
                 self.event(Event::NeighborUp(peer));
             }
             Change::WentDown(why) => {

@@ -14,7 +14,7 @@ use crate::members::KeyClass;
 use crate::peer_id::{PeerId, PublicKey};
 use crate::status::LinkStage;
 use crate::stream::{KIND_FETCH, KIND_HELLO, STREAM_FRAME_SIZE_MAX, StreamReader};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -150,7 +150,11 @@ impl Router {
 
     /// Dials wanted links that are down, and what is absent beside those that are up.
     pub(super) fn dial_due(&mut self, now: Instant) {
-        for peer in self.dialing.take_due(now, &mut self.random) {
+        let due = self.dialing.take_due(now, &mut self.random);
+        if !due.is_empty() {
+            self.want_links(now);
+        }
+        for peer in due {
             let is_alive = self.links.get(&peer).is_some_and(|link| {
                 link.connection.is_some() && link.neighbor.stage() != LinkStage::Down
             });
@@ -187,12 +191,6 @@ impl Router {
             ConnectionStage::Known => None,
         });
         ends.min()
-    }
-
-    /// The neighbors that this peer links to: all members, or those of its configuration.
-    pub(super) fn wanted(&self) -> BTreeSet<PeerId> {
-        let peers = self.members.peers();
-        peers.filter(|peer| self.may_link(*peer)).collect()
     }
 
     /// The peer is no member any more. Its eviction may prove void, and then the key works again:
@@ -427,7 +425,9 @@ impl Router {
                     self.close_triple(&triple, CloseCode::Superseded);
                 }
                 // The other end keeps another connection of this pair: its heartbeats decide.
-                if code != Some(CloseCode::Superseded as u32) {
+                if code == Some(CloseCode::NotWanted as u32) {
+                    self.take_down(peer, Why::NotWanted, now);
+                } else if code != Some(CloseCode::Superseded as u32) {
                     self.take_down(peer, Why::Closed, now);
                 }
             }

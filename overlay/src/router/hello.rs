@@ -66,7 +66,7 @@ impl Router {
             if shown != Some(Shown::Accepted) {
                 return self.close(id, CloseCode::Unknown);
             }
-            self.dialing.want(&self.wanted(), now);
+            self.want_links(now);
         }
         if !self.may_link(peer) {
             return self.close(id, CloseCode::NotWanted);

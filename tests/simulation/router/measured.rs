@@ -7,6 +7,7 @@ use super::world::World;
 use crate::fabric::Network;
 use bytes::Buf;
 use overlay::event::{Class, Event, StateKind};
+use overlay::status::LinkStage;
 use overlay::{Faults, Incarnation};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,6 +85,61 @@ pub(super) fn lossy_link(seed: u64, faults: Faults) -> Lossy {
         }
     }
     found
+}
+
+/// Twelve peers that choose their links: a mesh at first, as all start at once. Surplus links go one
+/// by one, which no view tells of. Three hosts fall silent at one moment. How long until all others
+/// agree without them.
+pub(super) fn ring(seed: u64) -> Duration {
+    const COUNT: usize = 12;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let network = even(&mut random, Duration::from_micros(200));
+    let mut world = World::new(
+        vec![Vec::new(); COUNT],
+        COUNT,
+        network,
+        Faults::None,
+        start(),
+    );
+    (0..COUNT).for_each(|number| world.start_peer(number, &mut random));
+    run_until(&mut world, Duration::from_secs(3), |_, _, _| {});
+    let until = Duration::from_secs(40);
+    run_until(&mut world, until, |_, number, event| {
+        assert!(
+            !matches!(event, Event::ViewChanged(_)),
+            "{number}: {event:?}"
+        );
+    });
+    let now = world.instant();
+    for peer in &world.peers {
+        let status = peer.router.as_ref().unwrap().status(now);
+        let up = status
+            .neighbors
+            .iter()
+            .filter(|link| link.state == LinkStage::Up);
+        assert_eq!((up.count(), status.view.members.len()), (4, COUNT));
+    }
+    let lost = random.usize(0..COUNT);
+    for silent in (0..3).map(|n| (lost + n * 2) % COUNT) {
+        for other in 0..COUNT {
+            world.fabric.network.cut(silent, other);
+            world.fabric.network.cut(other, silent);
+        }
+    }
+    let mut agreed = BTreeMap::new();
+    run_until(
+        &mut world,
+        until + Duration::from_secs(20),
+        |now, number, event| {
+            if let Event::ViewChanged(view) = event {
+                agreed.insert(number, (now, view.members.len()));
+            }
+        },
+    );
+    agreed.retain(|_, (_, size)| *size == COUNT - 3);
+    assert_eq!(agreed.len(), COUNT - 3);
+    let last = agreed.values().map(|(now, _)| *now).max();
+    last.unwrap_or_default() - until
 }
 
 /// Three peers in a mesh; one is killed soon after. How long until the others agree without it.

@@ -22,6 +22,8 @@ const FAULT_SEEDS_MAX: u64 = 60;
 const HOLE_VIEWS_MAX: usize = 2;
 /// Issue 4: a killed process is noticed by the end of its canary. A probe, and two floods.
 const KILL_NOTICED: Duration = Duration::from_millis(12);
+/// The deadline of profile lan, a heartbeat, and floods over some hops.
+const SILENCE_NOTICED: Duration = Duration::from_millis(190);
 
 #[test]
 fn views_agree_and_messages_arrive_once_or_their_gap_is_told() {
@@ -74,6 +76,12 @@ fn late_bound(loss: u32) -> u64 {
 fn a_killed_peer_is_noticed_by_its_canary() {
     let slowest = seeds::seeds(QUIET_SEEDS).map(measured::killed_peer).max();
     assert!(slowest <= Some(KILL_NOTICED), "{slowest:?}");
+}
+
+#[test]
+fn twelve_become_a_ring_and_lose_three_without_another_view() {
+    let slowest = seeds::seeds(2).map(measured::ring).max();
+    assert!(slowest <= Some(SILENCE_NOTICED), "{slowest:?}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ enum Happening {
 }
 
 impl World {
-    /// `links` names each peer's only neighbors. The first `members` peers are members from the
+    /// `links` names each peer's only neighbors; if none are named, the routers choose. The first `members` peers are members from the
     /// start, the others join later.
     pub(super) fn new(
         links: Vec<Vec<usize>>,
@@ -124,12 +124,10 @@ impl World {
             name: name(number),
             addresses: vec![address(number)],
             profile: Profile::Lan,
-            links: Some(
-                peer.links
-                    .iter()
-                    .map(|n| NeighborSpec::Name(name(*n)))
-                    .collect(),
-            ),
+            links: (!peer.links.is_empty()).then(|| {
+                let names = peer.links.iter().map(|n| NeighborSpec::Name(name(*n)));
+                names.collect()
+            }),
             extra_addresses: Vec::new(),
             admit: peer.admit.clone(),
         };
