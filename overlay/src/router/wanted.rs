@@ -9,10 +9,11 @@ use crate::peer_id::PeerId;
 use crate::status::LinkStage;
 use crate::topology::neighbors;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// A link is surplus only when it and the view have stood for so long: good news waits.
-const SURPLUS_AFTER: Duration = Duration::from_secs(10);
+/// A link is surplus only when it and the view have stood for so many times that in which link
+/// states are said again: good news waits.
+const SURPLUS_AFTER: u32 = 3;
 
 impl Router {
     /// Dials the links that are wanted as things stand, and no others.
@@ -45,8 +46,9 @@ impl Router {
     /// cluster grows beyond one, and those around a peer that was away. Members of one view see
     /// the same one, and the lower id of a pair acts. One in a turn: others see each fall.
     pub(super) fn close_surplus(&mut self, now: Instant) {
-        let stands = now.saturating_duration_since(self.agreement.set_since());
-        if self.config.links.is_some() || stands < SURPLUS_AFTER {
+        let stands_since =
+            |since| now.saturating_duration_since(since) >= self.timing.refresh * SURPLUS_AFTER;
+        if self.config.links.is_some() || !stands_since(self.agreement.set_since()) {
             return;
         }
         let (me, members) = (self.signer.me(), self.all_members());
@@ -55,10 +57,9 @@ impl Router {
         let mut wanted = self.wanted();
         wanted.extend(neighbors(me, &members, is_away));
         let surplus = self.links.iter().find(|(peer, link)| {
-            let since = link.neighbor.since();
             me < **peer
                 && link.neighbor.stage() == LinkStage::Up
-                && now.saturating_duration_since(since) >= SURPLUS_AFTER
+                && stands_since(link.neighbor.since())
                 && !wanted.contains(peer)
                 && !self.asked_back.contains(peer)
                 && !neighbors(**peer, &members, is_away).contains(&me)

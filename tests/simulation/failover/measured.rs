@@ -84,6 +84,7 @@ struct Watch {
     at: Duration,
 }
 
+/// The costs of one event in a cluster of three.
 pub(super) fn measure(
     seed: u64,
     event: Event,
@@ -91,7 +92,19 @@ pub(super) fn measure(
     asks: Asks,
     faults: VipFaults,
 ) -> Result<Figures, String> {
-    let mut trial = Trial::at_rest(seed, 3, profile, asks, faults)?;
+    measure_of(3, seed, event, profile, asks, faults)
+}
+
+/// The same in a cluster of so many.
+pub(super) fn measure_of(
+    peers: usize,
+    seed: u64,
+    event: Event,
+    profile: Profile,
+    asks: Asks,
+    faults: VipFaults,
+) -> Result<Figures, String> {
+    let mut trial = Trial::at_rest(seed, peers, profile, asks, faults)?;
     let count = trial.world.peers.len();
     let victim = trial.world.random.usize(0..count);
     let pause = MS * trial.world.random.u32(0..100);

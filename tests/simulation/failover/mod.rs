@@ -24,6 +24,8 @@ const SEEDS: u64 = 16;
 const CALM_SEEDS: u64 = 10;
 /// Trials of one event.
 const TRIALS: u64 = 2;
+/// Trials of each event in each size of cluster.
+const SIZE_TRIALS: u64 = 2;
 /// Deaths and returns.
 const RETURN_SEEDS: u64 = 6;
 /// A planted fault must show within so many.
@@ -118,6 +120,41 @@ const FAST: Costs = [
     (Event::Filtered, 0.0, 0.0),
     (Event::FilteredOneWay, 180.0, 0.0),
 ];
+
+/// The model's costs hold for any size of cluster: these are of three sizes, each with what its
+/// longer ways add.
+#[test]
+fn what_an_event_costs_does_not_grow_with_the_cluster() {
+    let events = [
+        (Event::Silent, 170.0, 0.0),
+        (Event::Kill, 20.0, 0.0),
+        (Event::Stop, 0.0, 0.0),
+        (Event::Drain, 0.0, 0.0),
+        (Event::Merge, 0.0, 140.0),
+    ];
+    for (peers, (event, unserved_max, double_max)) in [2, 8, 12]
+        .into_iter()
+        .flat_map(|peers| events.map(|row| (peers, row)))
+    {
+        let run = |seed| {
+            let faults = VipFaults::None;
+            let measured =
+                measured::measure_of(peers, seed, event, Profile::Lan, Asks::Yes, faults);
+            measured.unwrap_or_else(|why| panic!("{peers} {event:?} seed {seed}: {why}"))
+        };
+        let figures: Vec<Figures> = seeds::seeds(SIZE_TRIALS).map(run).collect();
+        let unserved = sorted(figures.iter().map(|f| f.unserved));
+        let double = sorted(figures.iter().map(|f| f.double));
+        eprintln!(
+            "{peers} peers, {event:?}: unserved {}, double {}",
+            percentiles(&unserved),
+            percentiles(&double)
+        );
+        let is_bounded =
+            unserved.last() <= Some(&unserved_max) && double.last() <= Some(&double_max);
+        assert!(is_bounded, "{peers} {event:?}: {figures:?}");
+    }
+}
 
 fn sorted(values: impl Iterator<Item = Duration>) -> Vec<f64> {
     let mut values: Vec<f64> = values.map(|value| value.as_secs_f64() * 1_000.0).collect();
