@@ -4,9 +4,14 @@
 //! (`--overlay-profile` is `profile` in `[overlay]`). Flags win over the file. [`ServeConfig`] is
 //! what comes out: defaults filled in, contradictions refused.
 
+mod encrypted;
+
+pub use encrypted::EncryptedSetup;
+
 use crate::prefix::Prefix;
 use crate::serve::{Chaos, SELF_TEXT_SIZE_MAX};
 use crate::vip::map::WEIGHT_MAX;
+use encrypted::TlsSettings;
 use overlay::PeerId;
 use overlay::admit::{ADDRESSES_MAX, PEER_NAME_SIZE_MAX};
 use overlay::timing::Profile;
@@ -41,6 +46,8 @@ pub struct ServeConfig {
     pub log_level: LogLevel,
     /// Where DNS is served; empty: nowhere.
     pub listen: Vec<SocketAddr>,
+    /// Where it is served encrypted.
+    pub encrypted: EncryptedSetup,
     /// Where links of other peers come in; none: 127.0.0.1 and the port that is in the data
     /// directory, or a free one that is kept there.
     pub peer_listen: Option<SocketAddr>,
@@ -156,6 +163,7 @@ impl ServeConfig {
         if peer_advertise.len() > ADDRESSES_MAX {
             return Err(Contradiction::TooManyAdvertised);
         }
+        let encrypted = EncryptedSetup::new(settings.tls)?;
         let vip = VipSetup::new(settings.vip)?;
         let data_dir = settings.data_dir.unwrap_or_else(|| DATA_DIR.into());
         Ok(Self {
@@ -165,6 +173,7 @@ impl ServeConfig {
             log_format: settings.log_format.unwrap_or_default(),
             log_level: settings.log_level.unwrap_or_default(),
             listen,
+            encrypted,
             peer_listen: settings.peer_listen,
             peer_advertise,
             peers: settings.peer.unwrap_or_default(),
@@ -225,6 +234,10 @@ pub enum Contradiction {
     CommandWithoutExec,
     /// A `vip.command` that depends on where a process stands.
     RelativeCommand,
+    /// A certificate without its key, or the other way round.
+    HalfACertificate,
+    /// A certificate, and nothing that is served by it.
+    CertificateForNothing,
 }
 
 impl fmt::Display for Contradiction {
@@ -251,6 +264,12 @@ impl fmt::Display for Contradiction {
             Self::CommandWithoutExec => {
                 f.write_str("a VIP command is only run by the driver exec: --vip-driver exec")
             }
+            Self::HalfACertificate => {
+                f.write_str("tls-certificate and tls-key need each other: one of them is missing")
+            }
+            Self::CertificateForNothing => f.write_str(
+                "there is a certificate, and nothing that is served by it: --tls-listen ADDR:853",
+            ),
             Self::RelativeCommand => {
                 f.write_str("the VIP command needs its whole path: the guard runs it from /")
             }
@@ -303,6 +322,8 @@ pub struct Settings {
     #[arg(long, value_name = "PEER", value_parser = <PeerRef as Setting>::read)]
     #[serde(deserialize_with = "many")]
     link: Option<Vec<PeerRef>>,
+    #[command(flatten)]
+    tls: TlsSettings,
     #[command(flatten)]
     overlay: OverlaySettings,
     #[command(flatten)]
@@ -423,6 +444,7 @@ impl Settings {
             peer_advertise: or(&self.peer_advertise, &file.peer_advertise),
             peer: or(&self.peer, &file.peer),
             link: or(&self.link, &file.link),
+            tls: self.tls.over(&file.tls),
             overlay: OverlaySettings {
                 profile: or(&self.overlay.profile, &file.overlay.profile),
             },
@@ -525,6 +547,7 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
         ("admin", old.admin != new.admin, Effect::Restart),
         ("name", old.name != new.name, Effect::Restart),
         ("listen", old.listen != new.listen, Effect::Restart),
+        ("tls", old.encrypted != new.encrypted, Effect::Restart),
         (
             "peer-listen",
             old.peer_listen != new.peer_listen,

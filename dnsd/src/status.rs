@@ -52,6 +52,9 @@ pub struct Status {
 pub struct Addresses {
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    #[serde(default)]
+    pub tls: Vec<SocketAddr>,
     /// Links to other peers.
     pub peer: Option<SocketAddr>,
     /// What other peers are told to dial.

@@ -9,6 +9,7 @@
 mod bad_input;
 mod cluster;
 mod demo;
+mod encrypted;
 mod metrics;
 mod one_peer;
 mod rebase;

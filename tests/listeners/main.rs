@@ -8,5 +8,6 @@
 
 mod server;
 mod tcp;
+mod tls;
 mod transfer;
 mod udp;

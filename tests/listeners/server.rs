@@ -1,7 +1,7 @@
 //! Listeners with a zone behind them, and a test in the place of the peer.
 
 use arc_swap::ArcSwap;
-use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
+use dnsd::io::listeners::{Bound, Config, Encrypted, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
 use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
@@ -39,11 +39,25 @@ impl Server {
         Self::try_start("127.0.0.1:0", limits, "").unwrap()
     }
 
+    /// It listens for encrypted DNS too.
+    pub(crate) fn encrypted(limits: tcp::Limits, encrypted: Encrypted) -> Self {
+        Self::start_all("127.0.0.1:0", limits, "", Some(encrypted)).unwrap()
+    }
+
     /// `records` are added to those of the zone `example.`
     pub(crate) fn try_start(
         listen: &str,
         limits: tcp::Limits,
         records: &str,
+    ) -> Result<Self, ListenError> {
+        Self::start_all(listen, limits, records, None)
+    }
+
+    fn start_all(
+        listen: &str,
+        limits: tcp::Limits,
+        records: &str,
+        encrypted: Option<Encrypted>,
     ) -> Result<Self, ListenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -69,6 +83,7 @@ impl Server {
                 ..Setup::default()
             },
             tcp: limits,
+            encrypted,
         };
         let listeners = Bound::new(config)?.start(&Arc::new(shared), runtime.handle())?;
         Ok(Self {
@@ -152,7 +167,7 @@ pub(crate) fn update(id: u16) -> Vec<u8> {
     update.to_wire()
 }
 
-pub(crate) fn send(stream: &mut TcpStream, message: &[u8]) {
+pub(crate) fn send(stream: &mut impl Write, message: &[u8]) {
     let size = u16::try_from(message.len()).unwrap();
     stream
         .write_all(&[&size.to_be_bytes(), message].concat())
@@ -160,7 +175,7 @@ pub(crate) fn send(stream: &mut TcpStream, message: &[u8]) {
 }
 
 /// The next message of a connection; none at its end.
-pub(crate) fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn receive(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut size = [0; 2];
     stream.read_exact(&mut size).ok()?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(size))];
@@ -168,7 +183,7 @@ pub(crate) fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(message)
 }
 
-pub(crate) fn receive_answer(stream: &mut TcpStream) -> Answer {
+pub(crate) fn receive_answer(stream: &mut impl Read) -> Answer {
     Answer::read(&receive(stream).expect("the connection is open")).unwrap()
 }
 

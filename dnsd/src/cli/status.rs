@@ -63,6 +63,9 @@ fn text(status: &Status) -> String {
         "DNS",
         &list(&status.addresses.dns, "none: this peer only holds the log"),
     );
+    if !status.addresses.tls.is_empty() {
+        line("DNS over TLS", &list(&status.addresses.tls, ""));
+    }
     if let Some(address) = status.addresses.peer {
         let advertised = &status.addresses.advertised;
         let as_others = if advertised.is_empty() || advertised[..] == [address] {

@@ -19,20 +19,23 @@ impl std::fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
+impl FileError {
+    pub(super) fn new(path: &Path, cause: io::Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
 /// Reads a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(|cause| FileError {
-        path: path.to_owned(),
-        cause,
-    })
+    fs::read(path).map_err(|cause| FileError::new(path, cause))
 }
 
 /// Reads a file of text.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(|cause| FileError {
-        path: path.to_owned(),
-        cause,
-    })
+    fs::read_to_string(path).map_err(|cause| FileError::new(path, cause))
 }
 
 /// A file that takes its name when it is complete: who reads it meanwhile sees the old one, and a

@@ -1,5 +1,7 @@
-//! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener.
+//! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener, and
+//! TCP listeners for TLS.
 
+use super::certificate::Certificate;
 use super::{tcp, udp};
 use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
 use arc_swap::ArcSwap;
@@ -8,7 +10,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
 
+/// The name of DNS over TLS in ALPN, and of zone transfers by it (RFC 9103 section 7.1).
+const ALPN_DOT: &[u8] = b"dot";
 /// Tries to find a port that is free for UDP and TCP, if the system is to choose it.
 const PORT_TRIES: usize = 16;
 
@@ -23,6 +28,17 @@ pub struct Config {
     pub setup: Setup,
     /// About connections.
     pub tcp: tcp::Limits,
+    /// Where else, encrypted.
+    pub encrypted: Option<Encrypted>,
+}
+
+/// Listeners for encrypted DNS.
+#[derive(Clone, Debug)]
+pub struct Encrypted {
+    /// Who this server is.
+    pub certificate: Arc<Certificate>,
+    /// Where to listen for DNS over TLS (RFC 7858).
+    pub tls: Vec<SocketAddr>,
 }
 
 /// What all listeners share with the rest of the daemon.
@@ -37,11 +53,13 @@ pub struct Shared {
 pub struct Bound {
     config: Config,
     sockets: Vec<(SocketAddr, Vec<UdpSocket>, TcpListener)>,
+    tls: Vec<(SocketAddr, TcpListener)>,
 }
 
 /// The listeners, running.
 pub struct Listeners {
     addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
     workers: Vec<udp::Worker>,
     tcp: tcp::Listener,
 }
@@ -51,7 +69,7 @@ pub struct Listeners {
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: &'static str,
     /// Why.
     pub cause: io::Error,
@@ -64,20 +82,28 @@ impl Bound {
         let workers_each = config.udp_workers.unwrap_or_else(cores);
         let addresses = config.listen.iter();
         let sockets = addresses.map(|address| bind(*address, workers_each));
+        let tls = config.encrypted.iter().flat_map(|encrypted| &encrypted.tls);
+        let tls = tls.map(|address| bind_tls(*address));
         Ok(Self {
             sockets: sockets.collect::<Result<_, _>>()?,
+            tls: tls.collect::<Result<_, _>>()?,
             config,
         })
     }
 
     /// Starts to answer. TCP runs on `runtime`.
     pub fn start(self, shared: &Arc<Shared>, runtime: &Handle) -> Result<Listeners, ListenError> {
-        let Self { config, sockets } = self;
+        let Self {
+            config,
+            sockets,
+            tls,
+        } = self;
         let setup = Arc::new(config.setup);
         let (setup_tcp, shared_tcp) = (Arc::clone(&setup), Arc::clone(shared));
         let tcp = tcp::Listener::new(config.tcp, setup_tcp, shared_tcp, runtime);
         let mut listeners = Listeners {
             addresses: Vec::new(),
+            tls_addresses: Vec::new(),
             workers: Vec::new(),
             tcp,
         };
@@ -95,7 +121,21 @@ impl Bound {
                 let worker = udp::Worker::start(socket, nth, setup, shared);
                 listeners.workers.push(worker.map_err(error("UDP"))?);
             }
-            listeners.tcp.listen(tcp_socket).map_err(error("TCP"))?;
+            let plain = listeners.tcp.listen(tcp_socket, None);
+            plain.map_err(error("TCP"))?;
+        }
+        if let Some(encrypted) = config.encrypted {
+            let acceptor = TlsAcceptor::from(encrypted.certificate.server_config(ALPN_DOT));
+            for (address, socket) in tls {
+                listeners.tls_addresses.push(address);
+                let listening = listeners.tcp.listen(socket, Some(acceptor.clone()));
+                listening.map_err(|cause| ListenError {
+                    address,
+                    transport: "TLS",
+                    cause,
+                })?;
+            }
+            runtime.spawn(encrypted.certificate.watch());
         }
         Ok(listeners)
     }
@@ -106,6 +146,12 @@ impl Listeners {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses for DNS over TLS.
+    #[must_use]
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// The sum of what all listeners counted.
@@ -164,6 +210,15 @@ fn bind(
             Err(cause) => return Err(error("TCP")(cause)),
         }
     }
+}
+
+fn bind_tls(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenError> {
+    let bound = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    bound.map_err(|cause| ListenError {
+        address,
+        transport: "TLS",
+        cause,
+    })
 }
 
 impl fmt::Display for ListenError {

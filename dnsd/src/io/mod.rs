@@ -9,6 +9,7 @@ pub mod address_driver;
 pub mod admin;
 pub mod admin_client;
 pub mod budget;
+pub mod certificate;
 pub mod clock;
 pub mod commands;
 mod connections;

@@ -3,19 +3,20 @@
 use super::address_driver::AddressDriver;
 use super::admin::AdminSocket;
 use super::budget::Budget;
+use super::certificate::{Certificate, CertificateError, CertificateFiles};
 use super::clock;
 use super::commands::{Commands, Seeds, Snapshot};
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
 use super::joining::{self, JoinError};
-use super::listeners::{self, Bound, ListenError};
+use super::listeners::{self, Bound, Encrypted, ListenError};
 use super::open_files;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use super::vip;
 use crate::blobs::Blobs;
-use crate::config::{Birth, CorruptStore, PeerRef, ServeConfig, VipDriver, ZoneFile};
+use crate::config::{Birth, CorruptStore, PeerName, PeerRef, ServeConfig, VipDriver, ZoneFile};
 use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
@@ -73,6 +74,8 @@ pub enum ServeError {
     Join(JoinError),
     /// An address for DNS.
     Listen(ListenError),
+    /// The certificate for encrypted DNS.
+    Certificate(CertificateError),
     /// The address for links.
     Links(LinkError),
     /// The admin socket, or the address for metrics.
@@ -112,6 +115,7 @@ impl fmt::Display for ServeError {
             ),
             Self::Join(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
+            Self::Certificate(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
             Self::Random => f.write_str("the system gives no randomness"),
@@ -248,6 +252,7 @@ impl Doors {
                 ..Setup::default()
             },
             tcp: super::tcp::Limits::default(),
+            encrypted: encrypted(config)?,
         })
         .map_err(ServeError::Listen)?;
         let _guard = runtime.enter();
@@ -264,6 +269,35 @@ impl Doors {
             metrics: metrics.transpose()?,
         })
     }
+}
+
+/// What encrypted DNS is served by, if any is.
+fn encrypted(config: &ServeConfig) -> Result<Option<Encrypted>, ServeError> {
+    let setup = &config.encrypted;
+    if setup.is_empty() {
+        return Ok(None);
+    }
+    let files = match setup.certificate.clone() {
+        Some((chain, key)) => CertificateFiles { chain, key },
+        None => {
+            let made = CertificateFiles::made(&config.data_dir, own_names(config));
+            made.map_err(ServeError::Certificate)?
+        }
+    };
+    let certificate = Certificate::open(files).map_err(ServeError::Certificate)?;
+    Ok(Some(Encrypted {
+        certificate,
+        tls: setup.tls.clone(),
+    }))
+}
+
+/// What a certificate that this peer makes says it is.
+fn own_names(config: &ServeConfig) -> Vec<String> {
+    let listens = config.encrypted.tls.iter().map(SocketAddr::ip);
+    let known = listens.filter(|ip| !ip.is_unspecified());
+    let name = config.name.iter().map(PeerName::as_str);
+    let name = name.filter(|name| name.is_ascii()).map(str::to_owned);
+    name.chain(known.map(|ip| ip.to_string())).collect()
 }
 
 struct Parts<'c> {
@@ -357,6 +391,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         cluster: admit.cluster,
         addresses: Addresses {
             dns: dns.addresses().to_vec(),
+            tls: dns.tls_addresses().to_vec(),
             peer: Some(peer_listeners.address()),
             advertised: advertised.clone(),
             metrics: config.metrics,

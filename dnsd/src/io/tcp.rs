@@ -1,5 +1,5 @@
-//! The TCP listener (RFC 7766): requests of a connection are read ahead and answered as their
-//! answers come, each with its length in front.
+//! The TCP listener (RFC 7766), plain or under TLS (RFC 7858): requests of a connection are read
+//! ahead and answered as their answers come, each with its length in front.
 //!
 //! ```text
 //! read_requests ─ place in the queue, then serve ─→ response ──────────┐
@@ -23,12 +23,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use zones::Rcode;
 
 /// What an operator may set about connections.
@@ -79,6 +79,8 @@ const WRITE_SIZE: usize = 64 * 1024;
 const READ_SIZE: usize = 4 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
+/// A client that takes longer for its TLS handshake is let go.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wait after an accept that fails for lack of file descriptors or memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -142,13 +144,13 @@ impl Listener {
         }
     }
 
-    /// Takes connections on one more socket.
-    pub(super) fn listen(&self, socket: TcpListener) -> io::Result<()> {
+    /// Takes connections on one more socket; under TLS, if there is something to do that with.
+    pub(super) fn listen(&self, socket: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
         let _runtime = self.runtime.enter();
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let server = Arc::clone(&self.server);
         self.runtime
-            .spawn(accept(server, socket, self.stop.subscribe()));
+            .spawn(accept(server, socket, tls, self.stop.subscribe()));
         Ok(())
     }
 
@@ -193,6 +195,7 @@ impl Server {
 async fn accept(
     server: Arc<Server>,
     socket: tokio::net::TcpListener,
+    tls: Option<TlsAcceptor>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -217,8 +220,12 @@ async fn accept(
                     server: Arc::clone(&server),
                     place,
                     address,
+                    transport: match tls {
+                        Some(_) => Transport::Tls,
+                        None => Transport::Tcp,
+                    },
                 };
-                tokio::spawn(connection.run(stream, stop.clone()));
+                tokio::spawn(connection.run(stream, tls.clone(), stop.clone()));
             }
             // The stream is closed; what the client asks next, it asks anew.
             Err(count) => server.counters.add(count),
@@ -230,6 +237,7 @@ struct Connection {
     server: Arc<Server>,
     place: Place,
     address: SocketAddr,
+    transport: Transport,
 }
 
 /// Where responses of one connection wait to be written.
@@ -270,12 +278,40 @@ impl Responses {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+    async fn run(
+        self,
+        stream: TcpStream,
+        tls: Option<TlsAcceptor>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         // A response must not wait for the acknowledgement of the one before it.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let (read, write) = stream.into_split();
+        let Some(tls) = tls else {
+            let (read, write) = stream.into_split();
+            return self.talk(read, write, stop).await;
+        };
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
+            () = self.place.give_way() => return self.server.counters.add(Count::TcpGaveWay),
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let (read, write) = tokio::io::split(stream);
+                self.talk(read, write, stop).await;
+            }
+            Ok(Err(_)) | Err(_) => self.server.counters.add(Count::TlsFailed),
+        }
+    }
+
+    async fn talk(
+        self,
+        read: impl AsyncRead + Unpin,
+        write: impl AsyncWrite + Unpin,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let (responses, queue) = Responses::new();
         let server = &*self.server;
         let writing = write_responses(server, write, queue);
@@ -294,7 +330,7 @@ impl Connection {
         }
     }
 
-    async fn read_requests(&self, mut read: OwnedReadHalf, responses: Responses) {
+    async fn read_requests(&self, mut read: impl AsyncRead + Unpin, responses: Responses) {
         let server = &self.server;
         let transfers = Arc::new(Semaphore::new(TRANSFERS_PER_CONNECTION_MAX));
         let mut buffer = BytesMut::with_capacity(READ_SIZE);
@@ -318,7 +354,7 @@ impl Connection {
             };
             let client = Client {
                 address: self.address,
-                transport: Transport::Tcp,
+                transport: self.transport,
                 timeout_idle: server.timeout_told(),
             };
             let mut response = Vec::new();
@@ -326,7 +362,7 @@ impl Connection {
             let setup = &*server.setup;
             let outcome = serve(&message, &client, &served, setup, &mut response);
             let mut tally = Tally::default();
-            tally.add_request(Transport::Tcp, &message, outcome, &response);
+            tally.add_request(self.transport, &message, outcome, &response);
             server.counters.take(&mut tally);
             match outcome {
                 Outcome::Respond(_) => {
@@ -383,7 +419,7 @@ impl Connection {
         let request = UpdateRequest {
             message,
             source: self.address,
-            transport: Transport::Tcp,
+            transport: self.transport,
             reply,
         };
         let server = &self.server;
@@ -470,7 +506,11 @@ enum Partial {
     No,
 }
 
-async fn next_message(read: &mut OwnedReadHalf, buffer: &mut BytesMut, idle: Duration) -> Next {
+async fn next_message(
+    read: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+    idle: Duration,
+) -> Next {
     let deadline = Instant::now() + idle;
     loop {
         if let Some(message) = take_message(buffer) {
@@ -501,7 +541,7 @@ fn take_message(buffer: &mut BytesMut) -> Option<Bytes> {
 
 async fn write_responses(
     server: &Server,
-    mut write: OwnedWriteHalf,
+    mut write: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Response>,
 ) {
     let mut bytes = Vec::new();
@@ -515,7 +555,12 @@ async fn write_responses(
         {
             frame(&response.message, &mut bytes);
         }
-        match timeout(server.limits.timeout_write, write.write_all(&bytes)).await {
+        let writing = async {
+            write.write_all(&bytes).await?;
+            // Under TLS what is written may wait for more.
+            write.flush().await
+        };
+        match timeout(server.limits.timeout_write, writing).await {
             Ok(Ok(())) => {
                 drop(in_flight);
                 bytes.clear();
@@ -528,6 +573,8 @@ async fn write_responses(
             }
         }
     }
+    // RFC 8446 section 6.1: under TLS the client is told that nothing was cut off.
+    drop(timeout(server.limits.timeout_write, write.shutdown()).await);
 }
 
 /// Appends a message with its length in front (RFC 1035 section 4.2.2).

@@ -1,6 +1,6 @@
 //! The OPT record: what a requestor can take, and what a response says back (RFC 6891).
 
-use super::{ExtendedError, Malformed, read_u16};
+use super::{ExtendedError, MESSAGE_SIZE_MAX, Malformed, read_u16};
 
 /// Size of an OPT record without options.
 pub const OPT_SIZE: usize = 11;
@@ -24,6 +24,8 @@ pub struct Edns {
     pub wants_keepalive: bool,
     /// The option NSID is there: the requestor asks which server answers (RFC 5001).
     pub wants_nsid: bool,
+    /// The option Padding is there: the response may be padded (RFC 7830 section 4).
+    pub wants_padding: bool,
 }
 
 /// What the OPT record of a response says.
@@ -39,12 +41,18 @@ pub struct Opt<'o> {
     pub nsid: Option<&'o [u8]>,
     /// What the RCODE does not say (RFC 8914).
     pub error: Option<ExtendedError>,
+    /// Whether the message is filled up, so that its size says little (RFC 7830).
+    pub is_padded: bool,
 }
 
 /// The option NSID (RFC 5001).
 const NSID: u16 = 3;
 /// The option edns-tcp-keepalive (RFC 7828).
 const TCP_KEEPALIVE: u16 = 11;
+/// The option Padding (RFC 7830).
+const PADDING: u16 = 12;
+/// RFC 8467 section 4.1: responses are filled up to a multiple of this.
+const PADDING_BLOCK: usize = 468;
 /// The option EDE (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
 /// Size of that option without a text.
@@ -61,6 +69,7 @@ impl Edns {
             dnssec_ok: ttl & 0x8000 != 0,
             wants_keepalive: false,
             wants_nsid: false,
+            wants_padding: false,
         }
     }
 
@@ -79,6 +88,7 @@ impl Edns {
                 // RFC 5001 section 2.2: data in a request is ignored.
                 NSID => edns.wants_nsid = true,
                 TCP_KEEPALIVE => edns.wants_keepalive = true,
+                PADDING => edns.wants_padding = true,
                 _ => {}
             }
         }
@@ -96,23 +106,43 @@ impl Opt<'_> {
             keepalive: None,
             nsid: None,
             error: None,
+            is_padded: false,
         }
     }
 
-    /// Size of the record.
+    /// Size of the record, less the padding itself.
     pub(super) fn size(&self) -> usize {
         OPT_SIZE
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
             + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
             + self.error.map_or(0, |_| EXTENDED_ERROR_SIZE)
+            + if self.is_padded {
+                OPTION_HEADER_SIZE
+            } else {
+                0
+            }
     }
 
-    /// Appends the record, with the high bits of the RCODE.
+    /// The padding of a message that without it is so long.
+    fn padding(&self, message_size: usize) -> &'static [u8] {
+        static ZEROES: [u8; PADDING_BLOCK] = [0; PADDING_BLOCK];
+        let missing = message_size.next_multiple_of(PADDING_BLOCK) - message_size;
+        let room = MESSAGE_SIZE_MAX.saturating_sub(message_size);
+        if self.is_padded {
+            &ZEROES[..missing.min(room)]
+        } else {
+            &[]
+        }
+    }
+
+    /// Appends the record, with the high bits of the RCODE. It is the last of the message.
     pub(super) fn write(&self, message: &mut Vec<u8>, rcode: u16) {
+        let padding = self.padding(message.len() + self.size());
         let [size_high, size_low] = self.size.to_be_bytes();
         let dnssec_ok = if self.dnssec_ok { 0x80 } else { 0 };
         let rcode_high = (rcode >> 4) as u8;
-        let [rdata_high, rdata_low] = ((self.size() - OPT_SIZE) as u16).to_be_bytes();
+        let rdata_size = self.size() + padding.len() - OPT_SIZE;
+        let [rdata_high, rdata_low] = (rdata_size as u16).to_be_bytes();
         message.extend_from_slice(&[
             0,
             0,
@@ -134,6 +164,9 @@ impl Opt<'_> {
         }
         if let Some(error) = self.error {
             put_option(message, EXTENDED_ERROR, &error.0.to_be_bytes());
+        }
+        if self.is_padded {
+            put_option(message, PADDING, padding);
         }
     }
 }
@@ -184,6 +217,32 @@ mod tests {
         // A time-out in a request means nothing.
         check(b"\xff\xff\x00\x01x\x00\x0b\x00\x02\x00\x09", true, false);
         check(b"\xff\xff\x00\x04\x00\x0b\x00\x00", false, false);
+    }
+
+    #[test]
+    fn a_padded_message_ends_at_a_multiple_of_its_block_unless_that_is_too_long() {
+        let check = |size: usize, is_padded, expected: usize| {
+            let mut message = vec![0; size];
+            let opt = Opt {
+                is_padded,
+                ..Opt::new(1232, false)
+            };
+            opt.write(&mut message, 0);
+            assert_eq!(message.len(), expected, "{size}");
+            let rdata = &message[size + OPT_SIZE..];
+            let length = read_u16(&message, size + OPT_SIZE - 2).unwrap();
+            assert_eq!(usize::from(length), rdata.len());
+            assert_eq!(Edns::read(1232, 0, rdata).unwrap().wants_padding, is_padded);
+        };
+        check(40, false, 40 + OPT_SIZE);
+        check(40, true, PADDING_BLOCK);
+        check(
+            PADDING_BLOCK - OPT_SIZE - OPTION_HEADER_SIZE,
+            true,
+            PADDING_BLOCK,
+        );
+        check(PADDING_BLOCK - OPT_SIZE, true, 2 * PADDING_BLOCK);
+        check(MESSAGE_SIZE_MAX - 20, true, MESSAGE_SIZE_MAX);
     }
 
     #[test]

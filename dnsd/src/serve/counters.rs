@@ -13,6 +13,8 @@ pub enum Count {
     RequestsUdp,
     /// Requests by TCP.
     RequestsTcp,
+    /// Requests by TLS.
+    RequestsTls,
     /// Responses with TC set.
     Truncated,
     /// Requests without a response: shorter than a header, or responses themselves.
@@ -33,7 +35,7 @@ pub enum Count {
     UdpSendFailed,
     /// UDP sockets that failed to receive.
     UdpReceiveFailed,
-    /// TCP connections taken.
+    /// TCP connections taken, those for TLS too; so below.
     TcpAccepted,
     /// TCP connections closed at once: too many in all, and none of them idle.
     TcpRefusedTotal,
@@ -45,12 +47,15 @@ pub enum Count {
     TcpSlow,
     /// Idle TCP connections closed to make room for another.
     TcpGaveWay,
+    /// TLS handshakes that failed or took too long.
+    TlsFailed,
 }
 
 /// All [`Count`]s, in order, with the names under which metrics show them.
 pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::RequestsUdp, "requests_udp"),
     (Count::RequestsTcp, "requests_tcp"),
+    (Count::RequestsTls, "requests_tls"),
     (Count::Truncated, "responses_truncated"),
     (Count::Dropped, "requests_dropped"),
     (Count::Malformed, "requests_malformed"),
@@ -67,9 +72,10 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::TcpIdle, "tcp_closed_idle"),
     (Count::TcpSlow, "tcp_closed_slow"),
     (Count::TcpGaveWay, "tcp_closed_for_another"),
+    (Count::TlsFailed, "tls_handshakes_failed"),
 ];
 
-const COUNT_OF_COUNTS: usize = Count::TcpGaveWay as usize + 1;
+const COUNT_OF_COUNTS: usize = Count::TlsFailed as usize + 1;
 /// Opcodes have four bits.
 const OPCODES: usize = 16;
 /// RCODEs up to BADCOOKIE (23); no other is ever sent.
@@ -104,6 +110,7 @@ impl Tally {
         self.add(match transport {
             Transport::Udp => Count::RequestsUdp,
             Transport::Tcp => Count::RequestsTcp,
+            Transport::Tls => Count::RequestsTls,
         });
         if let Ok(header) = Header::read(request) {
             self.0[COUNT_OF_COUNTS + usize::from(header.opcode().0)] += 1;

@@ -42,6 +42,22 @@ pub enum Transport {
     Udp,
     /// A connection.
     Tcp,
+    /// A connection under TLS (RFC 7858).
+    Tls,
+}
+
+impl Transport {
+    /// True if a response has no bound but that of all messages.
+    #[must_use]
+    pub fn is_connection(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// True if nobody on the way can read it, and its size is all that there is to be learned.
+    #[must_use]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls)
+    }
 }
 
 /// Who asks.
@@ -228,10 +244,12 @@ pub(crate) fn respond_empty(
 pub(crate) fn opt<'s>(request: &Request<'_>, client: &Client, setup: &'s Setup) -> Option<Opt<'s>> {
     let edns = request.edns?;
     // RFC 7828 section 3.3.1: over UDP the option is ignored.
-    let keepalive = (edns.wants_keepalive && client.transport == Transport::Tcp)
+    let keepalive = (edns.wants_keepalive && client.transport.is_connection())
         .then(|| keepalive_timeout(client.timeout_idle));
     Some(Opt {
         keepalive,
+        // RFC 7830 section 6: padding without encryption hides nothing.
+        is_padded: edns.wants_padding && client.transport.is_encrypted(),
         nsid: match &setup.nsid {
             Some(nsid) if edns.wants_nsid => Some(nsid.as_bytes()),
             _ => None,
@@ -248,7 +266,7 @@ fn keepalive_timeout(timeout: Duration) -> u16 {
 /// How long the response may be.
 pub(crate) fn size_max(request: &Request<'_>, client: &Client, setup: &Setup) -> usize {
     match client.transport {
-        Transport::Tcp => MESSAGE_SIZE_MAX,
+        Transport::Tcp | Transport::Tls => MESSAGE_SIZE_MAX,
         // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server sends.
         Transport::Udp => match request.edns {
             Some(edns) => usize::from(edns.size.min(setup.udp_size).max(UDP_SIZE_MIN)),

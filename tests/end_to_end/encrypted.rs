@@ -1,0 +1,62 @@
+//! Encrypted DNS as real clients speak it.
+
+use crate::zone_argument;
+use std::path::Path;
+use std::process::Command;
+use tests::daemon::{Daemon, free_port};
+
+fn kdig(port: u16, args: &[&str]) -> String {
+    let port = port.to_string();
+    let mut command = Command::new("kdig");
+    command.args(["@127.0.0.1", "-p", &port, "+timeout=10"]);
+    let output = command.args(args).output().expect("kdig runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn start(data_dir: &Path, zone: &str, args: &[&str]) -> (Daemon, u16) {
+    let port = free_port();
+    let tls = format!("127.0.0.1:{port}");
+    let common = [
+        "--zone",
+        zone,
+        "--allow-transfer",
+        "127.0.0.0/8",
+        "--tls-listen",
+        &tls,
+    ];
+    (Daemon::start(data_dir, &[&common, args].concat()), port)
+}
+
+#[test]
+fn dns_over_tls_is_spoken_by_a_certificate_that_is_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
+    let data_dir = folder.path().join("a");
+    let (mut daemon, port) = start(&data_dir, &zone, &["--name", "ns1.example.test"]);
+    let certificate = format!("+tls-ca={}", data_dir.join("tls.crt").display());
+    let proven = ["+tls", &certificate, "+tls-hostname=ns1.example.test"];
+    let ask = |question: &[&str]| kdig(port, &[&proven, question].concat());
+    let answer = ask(&["www.example.test", "A"]);
+    assert!(
+        answer.contains("192.0.2.80") && answer.contains("TLS1.3"),
+        "{answer}"
+    );
+    // RFC 8467 section 4.1: kdig pads under TLS, and so does the answer.
+    assert!(answer.contains("Received 468 B"), "{answer}");
+    let whole = ask(&["example.test", "AXFR"]);
+    assert_eq!(whole.matches("\tSOA\t").count(), 2, "{whole}");
+    let status = daemon.ask(&["status"]);
+    assert!(status.contains(&format!("127.0.0.1:{port}")), "{status}");
+    daemon.stop();
+    daemon.restart();
+    assert!(ask(&["www.example.test", "A"]).contains("192.0.2.80"));
+    let other = [
+        &proven[..2],
+        &["+tls-hostname=ns2.example.test", "www.example.test"],
+    ]
+    .concat();
+    assert!(
+        !kdig(port, &other).contains("192.0.2.80"),
+        "it is another's name"
+    );
+}
