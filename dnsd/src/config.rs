@@ -9,6 +9,7 @@ mod encrypted;
 pub use encrypted::EncryptedSetup;
 
 use crate::prefix::Prefix;
+use crate::proxy::Proxies;
 use crate::serve::{Chaos, SELF_TEXT_SIZE_MAX};
 use crate::vip::map::WEIGHT_MAX;
 use encrypted::TlsSettings;
@@ -46,6 +47,8 @@ pub struct ServeConfig {
     pub log_level: LogLevel,
     /// Where DNS is served; empty: nowhere.
     pub listen: Vec<SocketAddr>,
+    /// Who may say that it asks for another.
+    pub proxies: Proxies,
     /// Where it is served encrypted.
     pub encrypted: EncryptedSetup,
     /// Where links of other peers come in; none: 127.0.0.1 and the port that is in the data
@@ -173,6 +176,7 @@ impl ServeConfig {
             log_format: settings.log_format.unwrap_or_default(),
             log_level: settings.log_level.unwrap_or_default(),
             listen,
+            proxies: Proxies(settings.proxy_from.unwrap_or_default()),
             encrypted,
             peer_listen: settings.peer_listen,
             peer_advertise,
@@ -322,6 +326,11 @@ pub struct Settings {
     #[arg(long, value_name = "PEER", value_parser = <PeerRef as Setting>::read)]
     #[serde(deserialize_with = "many")]
     link: Option<Vec<PeerRef>>,
+    /// Proxies, such as dnsdist: what comes from here may begin with a PROXY protocol header, version 2,
+    /// that says who asks; may be repeated [default: none]
+    #[arg(long, value_name = "PREFIX", value_parser = <Prefix as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    proxy_from: Option<Vec<Prefix>>,
     #[command(flatten)]
     tls: TlsSettings,
     #[command(flatten)]
@@ -444,6 +453,7 @@ impl Settings {
             peer_advertise: or(&self.peer_advertise, &file.peer_advertise),
             peer: or(&self.peer, &file.peer),
             link: or(&self.link, &file.link),
+            proxy_from: or(&self.proxy_from, &file.proxy_from),
             tls: self.tls.over(&file.tls),
             overlay: OverlaySettings {
                 profile: or(&self.overlay.profile, &file.overlay.profile),
@@ -547,6 +557,7 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
         ("admin", old.admin != new.admin, Effect::Restart),
         ("name", old.name != new.name, Effect::Restart),
         ("listen", old.listen != new.listen, Effect::Restart),
+        ("proxy-from", old.proxies != new.proxies, Effect::Restart),
         ("tls", old.encrypted != new.encrypted, Effect::Restart),
         (
             "peer-listen",

@@ -20,6 +20,7 @@ pub mod message;
 pub mod metrics;
 pub mod peer;
 pub mod prefix;
+pub mod proxy;
 pub mod publish;
 pub mod rebase;
 pub mod report;

@@ -6,6 +6,7 @@
     reason = "tests, at the other end of the sockets"
 )]
 
+mod proxy;
 mod server;
 mod tcp;
 mod tls;

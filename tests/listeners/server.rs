@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use dnsd::io::listeners::{Bound, Config, Encrypted, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
+use dnsd::proxy::Proxies;
 use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -20,6 +21,8 @@ use zones::{Name, Serial, Version};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// What the server says of itself to those who ask.
 pub(crate) const NSID: &str = "one";
+/// Whose word on clients counts.
+pub(crate) const PROXY: &str = "127.0.0.77";
 /// Updates that wait for the test.
 pub(crate) const QUEUE_SIZE: usize = 4;
 
@@ -83,6 +86,7 @@ impl Server {
                 ..Setup::default()
             },
             tcp: limits,
+            proxies: Proxies(vec![format!("{PROXY}/32").parse().unwrap()]),
             encrypted,
         };
         let listeners = Bound::new(config)?.start(&Arc::new(shared), runtime.handle())?;

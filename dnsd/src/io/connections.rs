@@ -47,6 +47,15 @@ struct Activity {
     give_way: Notify,
 }
 
+/// Whose connection it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum From {
+    /// That of whoever asks.
+    Client,
+    /// That of a proxy, which asks for others.
+    Proxy,
+}
+
 /// A connection's place among the open ones, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -71,12 +80,13 @@ impl Connections {
         }
     }
 
-    /// A place for a connection from this address; none if it would be one too many.
-    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Result<Place, Count> {
+    /// A place for a connection from this address; none if it would be one too many. One of a
+    /// proxy is for any client.
+    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr, from: From) -> Result<Place, Count> {
         let network = network_of(ip);
         let mut open = self.open();
         let of_network = open.networks.get(&network).copied().unwrap_or(0);
-        if of_network >= self.per_network_max {
+        if from == From::Client && of_network >= self.per_network_max {
             return Err(Count::TcpRefusedAddress);
         }
         if open.places.len() >= self.total_max {
@@ -236,26 +246,43 @@ mod tests {
     #[test]
     fn addresses_of_one_64_count_together() {
         let connections = Arc::new(Connections::new(10, 2));
-        let first = connections.admit(ip("2001:db8::1")).unwrap();
-        let _second = connections.admit(ip("2001:db8::2")).unwrap();
-        let refused = |ip| connections.admit(ip).map(|_| ()).unwrap_err();
+        let first = connections.admit(ip("2001:db8::1"), From::Client).unwrap();
+        let _second = connections.admit(ip("2001:db8::2"), From::Client).unwrap();
+        let refused = |ip| connections.admit(ip, From::Client).map(|_| ()).unwrap_err();
         assert_eq!(refused(ip("2001:db8::3")), Count::TcpRefusedAddress);
-        assert!(connections.admit(ip("2001:db8:0:1::3")).is_ok());
+        assert!(
+            connections
+                .admit(ip("2001:db8:0:1::3"), From::Client)
+                .is_ok()
+        );
         drop(first);
-        assert!(connections.admit(ip("2001:db8::3")).is_ok());
+        assert!(connections.admit(ip("2001:db8::3"), From::Client).is_ok());
         assert_eq!(connections.count(), 1);
+    }
+
+    #[test]
+    fn the_clients_of_a_proxy_do_not_count_together() {
+        let connections = Arc::new(Connections::new(4, 1));
+        let admit = |from| connections.admit(ip("192.0.2.1"), from);
+        let places: Vec<_> = (0..3).map(|_| admit(From::Proxy).unwrap()).collect();
+        assert_eq!(
+            admit(From::Client).map(|_| ()),
+            Err(Count::TcpRefusedAddress)
+        );
+        drop(places);
+        assert!(admit(From::Client).is_ok());
     }
 
     #[test]
     fn the_one_idle_for_longest_gives_way() {
         let connections = Arc::new(Connections::new(2, 2));
-        let first = connections.admit(ip("192.0.2.1")).unwrap();
+        let first = connections.admit(ip("192.0.2.1"), From::Client).unwrap();
         wait_a_microsecond();
-        let second = connections.admit(ip("192.0.2.2")).unwrap();
+        let second = connections.admit(ip("192.0.2.2"), From::Client).unwrap();
         wait_a_microsecond();
         // The first has asked since the second came.
         drop(first.begin());
-        let third = connections.admit(ip("192.0.2.3")).unwrap();
+        let third = connections.admit(ip("192.0.2.3"), From::Client).unwrap();
         let gone = |place: &Place| !connections.open().places.contains_key(&place.id);
         assert!(!gone(&first) && gone(&second));
         assert_eq!(connections.count(), 2);
@@ -266,10 +293,13 @@ mod tests {
         let (one, other) = (first.begin(), third.begin());
         let another = other.clone();
         drop(other);
-        let refused = connections.admit(ip("192.0.2.4")).map(|_| ()).unwrap_err();
+        let refused = connections
+            .admit(ip("192.0.2.4"), From::Client)
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refused, Count::TcpRefusedTotal);
         drop(another);
-        let fourth = connections.admit(ip("192.0.2.4")).unwrap();
+        let fourth = connections.admit(ip("192.0.2.4"), From::Client).unwrap();
         assert!(gone(&third) && !gone(&first) && !gone(&fourth));
         drop((one, first, third, fourth));
         assert_eq!(connections.count(), 0);
@@ -282,7 +312,7 @@ mod tests {
         let places: Vec<_> = (0..7)
             .map(|_| {
                 assert!(!connections.is_nearly_full());
-                connections.admit(ip("192.0.2.1")).unwrap()
+                connections.admit(ip("192.0.2.1"), From::Client).unwrap()
             })
             .collect();
         assert!(connections.is_nearly_full());

@@ -3,6 +3,7 @@
 
 use super::certificate::Certificate;
 use super::{tcp, udp};
+use crate::proxy::Proxies;
 use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
 use arc_swap::ArcSwap;
 use std::fmt;
@@ -28,6 +29,8 @@ pub struct Config {
     pub setup: Setup,
     /// About connections.
     pub tcp: tcp::Limits,
+    /// Who may say that it asks for another.
+    pub proxies: Proxies,
     /// Where else, encrypted.
     pub encrypted: Option<Encrypted>,
 }
@@ -99,8 +102,11 @@ impl Bound {
             tls,
         } = self;
         let setup = Arc::new(config.setup);
-        let (setup_tcp, shared_tcp) = (Arc::clone(&setup), Arc::clone(shared));
-        let tcp = tcp::Listener::new(config.tcp, setup_tcp, shared_tcp, runtime);
+        let proxies = Arc::new(config.proxies);
+        let tcp = {
+            let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
+            tcp::Listener::new(config.tcp, setup, proxies, Arc::clone(shared), runtime)
+        };
         let mut listeners = Listeners {
             addresses: Vec::new(),
             tls_addresses: Vec::new(),
@@ -117,8 +123,8 @@ impl Bound {
             };
             listeners.addresses.push(address);
             for (nth, socket) in udp_sockets.into_iter().enumerate() {
-                let (setup, shared) = (Arc::clone(&setup), Arc::clone(shared));
-                let worker = udp::Worker::start(socket, nth, setup, shared);
+                let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
+                let worker = udp::Worker::start(socket, nth, setup, proxies, Arc::clone(shared));
                 listeners.workers.push(worker.map_err(error("UDP"))?);
             }
             let plain = listeners.tcp.listen(tcp_socket, None);

@@ -252,6 +252,7 @@ impl Doors {
                 ..Setup::default()
             },
             tcp: super::tcp::Limits::default(),
+            proxies: config.proxies.clone(),
             encrypted: encrypted(config)?,
         })
         .map_err(ServeError::Listen)?;

@@ -10,8 +10,9 @@
 //! taken before a request is served, so a client that does not read is not read from either.
 //! Which connections there may be is said in `connections.rs`.
 
-use super::connections::{Connections, InFlight, Place};
+use super::connections::{Connections, From, InFlight, Place};
 use super::listeners::Shared;
+use crate::proxy::{self, Proxies};
 use crate::serve::transfer::{self, TooLarge};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{
@@ -29,6 +30,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use zones::Rcode;
 
 /// What an operator may set about connections.
@@ -81,6 +83,8 @@ const READ_SIZE: usize = 4 * 1024;
 const BACKLOG: i32 = 1_024;
 /// A client that takes longer for its TLS handshake is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often one looks for the rest of a header of which a part has come.
+const PROXY_LOOK: Duration = Duration::from_millis(1);
 /// Wait after an accept that fails for lack of file descriptors or memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -94,6 +98,7 @@ pub(super) struct Listener {
 struct Server {
     limits: Limits,
     setup: Arc<Setup>,
+    proxies: Arc<Proxies>,
     shared: Arc<Shared>,
     counters: Counters,
     transfers: Arc<Semaphore>,
@@ -123,12 +128,14 @@ impl Listener {
     pub(super) fn new(
         limits: Limits,
         setup: Arc<Setup>,
+        proxies: Arc<Proxies>,
         shared: Arc<Shared>,
         runtime: &Handle,
     ) -> Self {
         let server = Server {
             limits,
             setup,
+            proxies,
             shared,
             counters: Counters::default(),
             transfers: Arc::new(Semaphore::new(limits.transfers_max)),
@@ -213,12 +220,18 @@ async fn accept(
                 continue;
             }
         };
-        match server.connections.admit(address.ip()) {
+        let from = if server.proxies.contain(address.ip()) {
+            From::Proxy
+        } else {
+            From::Client
+        };
+        match server.connections.admit(address.ip(), from) {
             Ok(place) => {
                 server.counters.add(Count::TcpAccepted);
                 let connection = Connection {
                     server: Arc::clone(&server),
                     place,
+                    from,
                     address,
                     transport: match tls {
                         Some(_) => Transport::Tls,
@@ -236,8 +249,40 @@ async fn accept(
 struct Connection {
     server: Arc<Server>,
     place: Place,
+    from: From,
+    /// The client's; a proxy says it.
     address: SocketAddr,
     transport: Transport,
+}
+
+/// What a connection is once it has begun.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Reads what a proxy says before anything else, if it says something: none of it is taken from a
+/// message.
+async fn read_proxy_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut fixed = [0; proxy::FIXED_SIZE];
+    // No request is so short, so one comes whole or not at all; and TLS begins with another byte.
+    loop {
+        let seen = stream.peek(&mut fixed).await?;
+        let signature = &proxy::SIGNATURE[..seen.min(proxy::SIGNATURE.len())];
+        if seen == 0 || !fixed.starts_with(signature) {
+            return Ok(None);
+        }
+        if seen == fixed.len() {
+            break;
+        }
+        sleep(PROXY_LOOK).await;
+    }
+    let malformed = |_| io::Error::from(io::ErrorKind::InvalidData);
+    stream.read_exact(&mut fixed).await?;
+    let fixed = proxy::Fixed::read(&fixed).map_err(malformed)?;
+    let mut rest = vec![0; fixed.rest_size];
+    stream.read_exact(&mut rest).await?;
+    fixed.client(&rest).map_err(malformed)
 }
 
 /// Where responses of one connection wait to be written.
@@ -279,8 +324,8 @@ impl Responses {
 
 impl Connection {
     async fn run(
-        self,
-        stream: TcpStream,
+        mut self,
+        mut stream: TcpStream,
         tls: Option<TlsAcceptor>,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -288,21 +333,45 @@ impl Connection {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let Some(tls) = tls else {
-            let (read, write) = stream.into_split();
-            return self.talk(read, write, stop).await;
+        let begun = async {
+            let client = match self.from {
+                From::Client => None,
+                From::Proxy => {
+                    let header = timeout(HANDSHAKE_TIMEOUT, read_proxy_header(&mut stream)).await;
+                    let Ok(Ok(client)) = header else {
+                        self.server.counters.add(Count::Malformed);
+                        return None;
+                    };
+                    client
+                }
+            };
+            let Some(tls) = tls else {
+                return Some((client, Stream::Plain(stream)));
+            };
+            let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
+                self.server.counters.add(Count::TlsFailed);
+                return None;
+            };
+            Some((client, Stream::Tls(Box::new(stream))))
         };
-        let shaken = tokio::select! {
-            shaken = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
+        let begun = tokio::select! {
+            begun = begun => begun,
             () = self.place.give_way() => return self.server.counters.add(Count::TcpGaveWay),
             _ = stop.wait_for(|stopped| *stopped) => return,
         };
-        match shaken {
-            Ok(Ok(stream)) => {
+        let Some((client, stream)) = begun else {
+            return;
+        };
+        self.address = client.unwrap_or(self.address);
+        match stream {
+            Stream::Plain(stream) => {
+                let (read, write) = stream.into_split();
+                self.talk(read, write, stop).await;
+            }
+            Stream::Tls(stream) => {
                 let (read, write) = tokio::io::split(stream);
                 self.talk(read, write, stop).await;
             }
-            Ok(Err(_)) | Err(_) => self.server.counters.add(Count::TlsFailed),
         }
     }
 

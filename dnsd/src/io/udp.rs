@@ -8,6 +8,7 @@ use super::datagrams::{
     wake,
 };
 use super::listeners::Shared;
+use crate::proxy::Proxies;
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{Client, Count, Counters, Outcome, Setup, Tally, Transport, serve};
 use bytes::Bytes;
@@ -82,6 +83,7 @@ impl Worker {
         socket: UdpSocket,
         nth: usize,
         setup: Arc<Setup>,
+        proxies: Arc<Proxies>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
         let socket = Arc::new(socket);
@@ -92,6 +94,7 @@ impl Worker {
             counters: Arc::clone(&counters),
             stopping: Arc::clone(&stopping),
             setup,
+            proxies,
             shared,
         };
         let thread = std::thread::Builder::new()
@@ -144,6 +147,7 @@ struct Work {
     counters: Arc<Counters>,
     stopping: Arc<AtomicBool>,
     setup: Arc<Setup>,
+    proxies: Arc<Proxies>,
     shared: Arc<Shared>,
 }
 
@@ -169,7 +173,12 @@ impl Work {
     fn answer(&self, batch: &mut Batch, count: usize, tally: &mut Tally) {
         let served = self.shared.served.load();
         for i in 0..count {
-            let Some((request, address, response)) = batch.request(i) else {
+            let received = batch.request(i);
+            let asked = received.and_then(|(datagram, source, response)| {
+                let (address, request) = self.proxies.unwrap(source, datagram).ok()?;
+                Some((request, address, response))
+            });
+            let Some((request, address, response)) = asked else {
                 tally.add(Count::RequestsUdp);
                 tally.add(Count::Dropped);
                 tally.add(Count::Malformed);
