@@ -4,7 +4,7 @@
 //! ([`Reply::Done`] or [`Reply::Refused`]). After a [`Request::ZoneImport`] it writes
 //! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
 
-use crate::config::PeerRef;
+use crate::setting::PeerRef;
 use crate::status::{Link, Member, Status, Zone, ZoneDetail};
 use crate::text::{as_seconds, as_text, as_texts};
 use crate::vip::address::VipAddress;

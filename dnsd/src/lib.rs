@@ -25,6 +25,7 @@ pub mod rebase;
 pub mod report;
 pub mod requests;
 pub mod serve;
+pub mod setting;
 pub mod sponsor;
 pub mod stage;
 pub mod state;

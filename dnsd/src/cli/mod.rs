@@ -10,9 +10,10 @@ mod vip;
 pub(crate) mod zone;
 
 use crate::admin::{Done, Majority, Reply, Request, Version};
-use crate::config::{DATA_DIR, Setting, admin_socket};
+use crate::config::{DATA_DIR, admin_socket};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::file::FileError;
+use crate::setting::Setting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use output::Output;
 pub use serve::{Serve, serve};
