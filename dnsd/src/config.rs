@@ -58,6 +58,8 @@ pub struct ServeConfig {
     pub nsid: Option<Box<str>>,
     /// What class CH says of this peer.
     pub chaos: Chaos,
+    /// Whether clients that know cookies must show one of ours before they get an answer by UDP.
+    pub requires_server_cookie: bool,
     /// What to do with a corrupt store.
     pub corrupt_store: CorruptStore,
     /// How a fresh data directory begins.
@@ -175,6 +177,7 @@ impl ServeConfig {
                 id: settings.chaos.id.and_then(SelfText::said),
                 version: settings.chaos.version.and_then(SelfText::said),
             },
+            requires_server_cookie: settings.require_server_cookie.unwrap_or(false),
             corrupt_store,
             birth,
         })
@@ -315,6 +318,9 @@ pub struct Settings {
     nsid: Option<SelfText>,
     #[command(flatten)]
     chaos: ChaosSettings,
+    /// Answer UDP clients that send a cookie only if it is one of ours, and BADCOOKIE otherwise
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    require_server_cookie: Option<bool>,
     /// Move a corrupt store aside and join anew; needs --join
     #[arg(long, num_args = 0, default_missing_value = "true")]
     set_aside_corrupt_store: Option<bool>,
@@ -435,6 +441,7 @@ impl Settings {
                 id: or(&self.chaos.id, &file.chaos.id),
                 version: or(&self.chaos.version, &file.chaos.version),
             },
+            require_server_cookie: or(&self.require_server_cookie, &file.require_server_cookie),
             set_aside_corrupt_store: or(
                 &self.set_aside_corrupt_store,
                 &file.set_aside_corrupt_store,
@@ -544,6 +551,11 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
         ("metrics", old.metrics != new.metrics, Effect::Restart),
         ("nsid", old.nsid != new.nsid, Effect::Restart),
         ("chaos", old.chaos != new.chaos, Effect::Restart),
+        (
+            "require-server-cookie",
+            old.requires_server_cookie != new.requires_server_cookie,
+            Effect::Restart,
+        ),
         (
             "set-aside-corrupt-store",
             old.corrupt_store != new.corrupt_store,
@@ -674,6 +686,16 @@ mod tests {
         );
         let silent = config("", "").unwrap();
         assert_eq!((silent.nsid, silent.chaos), (None, Chaos::default()));
+    }
+
+    #[test]
+    fn cookies_are_required_only_where_it_is_said() {
+        let check = |file: &str, expected| {
+            assert_eq!(config("", file).unwrap().requires_server_cookie, expected);
+        };
+        check("", false);
+        check("require-server-cookie = false", false);
+        check("require-server-cookie = true", true);
     }
 
     #[test]

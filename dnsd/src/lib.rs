@@ -24,6 +24,7 @@ pub mod publish;
 pub mod rebase;
 pub mod report;
 pub mod requests;
+pub mod rollover;
 pub mod serve;
 pub mod setting;
 pub mod sponsor;

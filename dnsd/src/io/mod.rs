@@ -12,6 +12,7 @@ pub mod budget;
 pub mod clock;
 pub mod commands;
 mod connections;
+mod cookie_commands;
 mod datagrams;
 pub mod demo;
 pub mod disk;

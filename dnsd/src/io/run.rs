@@ -5,6 +5,7 @@ use super::admin::AdminSocket;
 use super::budget::Budget;
 use super::clock;
 use super::commands::{Commands, Seeds, Snapshot};
+use super::cookie_commands::new_secret;
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
@@ -246,6 +247,7 @@ impl Doors {
             setup: Setup {
                 nsid: config.nsid.clone(),
                 chaos: config.chaos.clone(),
+                requires_server_cookie: config.requires_server_cookie,
                 ..Setup::default()
             },
             tcp: super::tcp::Limits::default(),
@@ -468,6 +470,7 @@ fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
         zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
         policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
             .then(|| (allow_update.clone(), allow_transfer.clone())),
+        cookies: Some(new_secret().ok_or(ServeError::Random)?),
     })
 }
 
