@@ -4,8 +4,8 @@
 //! ([`Reply::Done`] or [`Reply::Refused`]). After a [`Request::ZoneImport`] it writes
 //! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
 
-use crate::config::PeerRef;
-use crate::status::{Link, Member, Status, Zone, ZoneDetail};
+use crate::setting::PeerRef;
+use crate::status::{Cookies, Link, Member, Status, Zone, ZoneDetail};
 use crate::text::{as_seconds, as_text, as_texts};
 use crate::vip::address::VipAddress;
 use crate::vip::status::{VipGoal, Vips};
@@ -117,6 +117,13 @@ pub enum Request {
         #[serde(with = "as_texts")]
         failed: Vec<PeerRef>,
     },
+    /// How far a rollover of the secrets of cookies has come; answered by [`Done::Cookies`].
+    CookieShow,
+    /// Take its next step; answered by [`Done::Cookies`].
+    CookieRollover {
+        /// What to do if it is too early.
+        obstacles: Obstacles,
+    },
     /// Stop the daemon cleanly; answered by [`Done::Stopping`].
     Stop,
 }
@@ -141,6 +148,16 @@ pub enum Majority {
     Needed,
     /// The operator vouches that the missing members are off.
     Forced,
+}
+
+/// What to do about what a step should wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacles {
+    /// Do nothing, and say what it is.
+    Heeded,
+    /// Take the step all the same.
+    Ignored,
 }
 
 /// Which version of a zone is meant.
@@ -249,6 +266,8 @@ pub enum Done {
     Vips(Vips),
     /// Where the VIPs would be.
     VipsIf(Vec<VipGoal>),
+    /// How far a rollover has come.
+    Cookies(Cookies),
     /// The zone in detail.
     Zone(ZoneDetail),
     /// The zone is gone, and that is settled.
@@ -292,6 +311,12 @@ mod tests {
                 version: Version::Now,
             },
             r#"{"command":"zone-export","origin":"example.test.","version":"now"}"#,
+        );
+        check(
+            Request::CookieRollover {
+                obstacles: Obstacles::Ignored,
+            },
+            r#"{"command":"cookie-rollover","obstacles":"ignored"}"#,
         );
     }
 

@@ -3,6 +3,7 @@
 //! An update keeps the compressed wire form in which it came, so that 65 535 bytes of it fit.
 //! Membership entries are not here: replication reads those itself.
 
+use crate::cookie::Secrets;
 use crate::prefix::Prefix;
 use crate::vip::map::MapChange;
 use bytes::{Buf, BufMut, Bytes};
@@ -52,6 +53,8 @@ pub enum Body {
     },
     /// Which virtual addresses there are, and who may hold them.
     Vip(MapChange),
+    /// By what server cookies are made and known from here on.
+    Cookies(Secrets),
 }
 
 const UPDATE: u8 = 1;
@@ -59,6 +62,7 @@ const IMPORT: u8 = 2;
 const REMOVE: u8 = 3;
 const POLICY: u8 = 4;
 const VIP: u8 = 5;
+const COOKIES: u8 = 6;
 
 impl Body {
     /// The zone whose serial this entry counts in.
@@ -68,7 +72,7 @@ impl Body {
             Self::Update { origin, .. } | Self::Import { origin, .. } | Self::Remove { origin } => {
                 Some(origin)
             }
-            Self::Policy { .. } | Self::Vip(_) => None,
+            Self::Policy { .. } | Self::Vip(_) | Self::Cookies(_) => None,
         }
     }
 
@@ -121,6 +125,10 @@ impl Body {
                 out.put_u8(VIP);
                 change.encode(&mut out);
             }
+            Self::Cookies(secrets) => {
+                out.put_u8(COOKIES);
+                secrets.encode(&mut out);
+            }
         }
         out.into()
     }
@@ -172,6 +180,7 @@ impl Body {
                 }
             }
             VIP => Self::Vip(MapChange::decode(&mut rest)?),
+            COOKIES => Self::Cookies(Secrets::decode(&mut rest)?),
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
@@ -251,6 +260,7 @@ fn get_prefixes(rest: &mut &[u8]) -> Option<Vec<Prefix>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cookie::Secret;
     use crate::vip::address::VipId;
     use replication::Hybrid;
 
@@ -279,6 +289,7 @@ mod tests {
                 transfer: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
             },
             Body::Vip(MapChange::Remove(VipId("192.0.2.1".parse().unwrap()))),
+            Body::Cookies(Secrets::new(Secret([1; 16])).stage(Secret([2; 16]))),
         ];
         for body in bodies {
             let bytes = body.encode();

@@ -9,10 +9,13 @@
 //! Nothing is kept per client. What is done without a good cookie is not decided here.
 
 use crate::message::Malformed;
+use bytes::{Buf, BufMut};
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 use std::fmt;
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Size of what the client chooses (RFC 7873 section 4.1).
 pub const CLIENT_COOKIE_SIZE: usize = 8;
@@ -26,8 +29,12 @@ const SERVER_COOKIE_SIZES: std::ops::RangeInclusive<usize> = 8..=32;
 const VERSION: u8 = 1;
 /// RFC 9018 section 4.3: a cookie is good for an hour.
 const AGE_MAX: i32 = 3_600;
+/// RFC 9018 section 4.3: one that is older than half an hour is replaced.
+const FRESH_AGE_MAX: i32 = 1_800;
 /// RFC 9018 section 4.3: clocks of servers that share a secret may differ by so many seconds.
 const AHEAD_MAX: i32 = 300;
+/// After this no cookie is good any more that any peer has made until now.
+pub const LIFETIME: Duration = Duration::from_secs((AGE_MAX + AHEAD_MAX) as u64);
 
 /// The option COOKIE of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +62,18 @@ pub struct Secrets {
     other: Other,
 }
 
+/// How far a rollover of the secrets has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// There is one secret.
+    Steady,
+    /// Cookies of the next one are accepted.
+    Staged,
+    /// Cookies are made by the new one, those of the previous one are accepted.
+    Switched,
+}
+
 /// The second secret whose cookies are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Other {
@@ -68,8 +87,18 @@ enum Other {
 pub enum Standing {
     /// It gets what is sent to its address.
     Proven,
-    /// It may be anybody: there is no server cookie, or one that is forged, too old, or not ours.
+    /// It has no server cookie yet.
+    New,
+    /// It may be anybody: its server cookie is forged, too old, or not ours.
     Unproven,
+}
+
+/// A server cookie of ours.
+struct Recognized {
+    /// How old it is, in seconds.
+    age: i32,
+    /// Whether the secret by which it was made is about to go.
+    is_outgoing: bool,
 }
 
 impl<'m> Cookie<'m> {
@@ -97,8 +126,34 @@ impl Secrets {
         }
     }
 
-    /// The cookie of a response: the client's, and a fresh one of ours. `wall` is the time in
-    /// seconds since 1970, modulo 2³².
+    /// What the cookie of a request says of its sender, and the cookie of the response. `wall` is
+    /// the time in seconds since 1970, modulo 2³².
+    #[must_use]
+    pub fn answer(
+        &self,
+        cookie: &Cookie<'_>,
+        ip: IpAddr,
+        wall: u32,
+    ) -> (Standing, [u8; COOKIE_SIZE]) {
+        let recognized = self.recognize(cookie, ip, wall);
+        let standing = match &recognized {
+            Some(_) => Standing::Proven,
+            None if cookie.server.is_empty() => Standing::New,
+            None => Standing::Unproven,
+        };
+        let keeps =
+            recognized.is_some_and(|cookie| cookie.age <= FRESH_AGE_MAX && !cookie.is_outgoing);
+        let mut answer = [0; COOKIE_SIZE];
+        if keeps {
+            answer[..CLIENT_COOKIE_SIZE].copy_from_slice(&cookie.client);
+            answer[CLIENT_COOKIE_SIZE..].copy_from_slice(cookie.server);
+        } else {
+            answer = self.make(cookie.client, ip, wall);
+        }
+        (standing, answer)
+    }
+
+    /// A fresh cookie: the client's, and one of ours.
     #[must_use]
     pub fn make(
         &self,
@@ -116,31 +171,66 @@ impl Secrets {
     }
 
     /// Looks whether the server cookie is one that the client at this address was given.
-    #[must_use]
-    pub fn check(&self, cookie: &Cookie<'_>, ip: IpAddr, wall: u32) -> Standing {
-        let Ok(server) = <[u8; SERVER_COOKIE_SIZE]>::try_from(cookie.server) else {
-            return Standing::Unproven;
-        };
+    fn recognize(&self, cookie: &Cookie<'_>, ip: IpAddr, wall: u32) -> Option<Recognized> {
+        let server = <[u8; SERVER_COOKIE_SIZE]>::try_from(cookie.server).ok()?;
         let [version, _, _, _, t0, t1, t2, t3, hash @ ..] = server;
         // RFC 9018 section 4.3: times are compared as serials (RFC 1982).
         let age = wall.wrapping_sub(u32::from_be_bytes([t0, t1, t2, t3])) as i32;
         if version != VERSION || !(-AHEAD_MAX..=AGE_MAX).contains(&age) {
-            return Standing::Unproven;
+            return None;
         }
         let mut hashed = [0; HASH_AT];
         hashed[..CLIENT_COOKIE_SIZE].copy_from_slice(&cookie.client);
         // RFC 9018 section 4.2: the reserved bytes are hashed as they came.
         hashed[CLIENT_COOKIE_SIZE..].copy_from_slice(&server[..HASH_AT - CLIENT_COOKIE_SIZE]);
         let hash = u64::from_le_bytes(hash);
-        let mut secrets = [Some(self.current), self.other.secret()]
-            .into_iter()
-            .flatten();
         // Two integers are compared at once: the time says nothing of how many bytes are equal.
-        if secrets.any(|secret| secret.hash(&hashed, ip) == hash) {
-            Standing::Proven
-        } else {
-            Standing::Unproven
+        let is_by = |secret: Secret| secret.hash(&hashed, ip) == hash;
+        let is_outgoing = match self.other {
+            _ if is_by(self.current) => false,
+            Other::Next(next) if is_by(next) => false,
+            Other::Previous(previous) if is_by(previous) => true,
+            Other::None | Other::Next(_) | Other::Previous(_) => return None,
+        };
+        Some(Recognized { age, is_outgoing })
+    }
+
+    /// How far a rollover has come.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        match self.other {
+            Other::None => Step::Steady,
+            Other::Next(_) => Step::Staged,
+            Other::Previous(_) => Step::Switched,
         }
+    }
+
+    /// The bytes: current secret, a byte that says what the other one is, the other one.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        out.put_slice(&self.current.0);
+        match self.other {
+            Other::None => out.put_u8(0),
+            Other::Next(next) => {
+                out.put_u8(1);
+                out.put_slice(&next.0);
+            }
+            Other::Previous(previous) => {
+                out.put_u8(2);
+                out.put_slice(&previous.0);
+            }
+        }
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let current = Secret::decode(rest)?;
+        let other = match rest.try_get_u8().ok()? {
+            0 => Other::None,
+            1 => Other::Next(Secret::decode(rest)?),
+            2 => Other::Previous(Secret::decode(rest)?),
+            _ => return None,
+        };
+        Some(Self { current, other })
     }
 
     /// Accepts the cookies of the next secret too; one that was staged before is forgotten.
@@ -184,14 +274,11 @@ impl Secret {
         }
         hasher.finish()
     }
-}
 
-impl Other {
-    fn secret(self) -> Option<Secret> {
-        match self {
-            Self::None => None,
-            Self::Next(secret) | Self::Previous(secret) => Some(secret),
-        }
+    fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let mut secret = [0; 16];
+        rest.try_copy_to_slice(&mut secret).ok()?;
+        Some(Self(secret))
     }
 }
 
@@ -229,8 +316,8 @@ mod tests {
             let made = secrets(secret).make(bytes(&expected[..16]), ip.parse().unwrap(), wall);
             assert_eq!(made, bytes(expected));
             let cookie = Cookie::read(&made).unwrap();
-            let standing = secrets(secret).check(&cookie, ip.parse().unwrap(), wall);
-            assert_eq!(standing, Standing::Proven);
+            let answer = secrets(secret).answer(&cookie, ip.parse().unwrap(), wall);
+            assert_eq!(answer, (Standing::Proven, made));
         };
         let learning = "2464c4abcf10c957010000005cf79f111f8130c3eee29480";
         check(SECRET, "198.51.100.100", 0x5cf7_9f11, learning);
@@ -250,7 +337,7 @@ mod tests {
         let check = |cookie: &str, ip: &str, wall: u32, expected| {
             let cookie: [u8; COOKIE_SIZE] = bytes(cookie);
             let cookie = Cookie::read(&cookie).unwrap();
-            let standing = secrets(SECRET).check(&cookie, ip.parse().unwrap(), wall);
+            let (standing, _) = secrets(SECRET).answer(&cookie, ip.parse().unwrap(), wall);
             assert_eq!(standing, expected, "{cookie:?} {ip} {wall}");
         };
         let good = "2464c4abcf10c957010000005cf79f111f8130c3eee29480";
@@ -269,7 +356,7 @@ mod tests {
             let mut cookie: [u8; COOKIE_SIZE] = bytes(good);
             cookie[at] ^= 2;
             let cookie = Cookie::read(&cookie).unwrap();
-            let standing = secrets(SECRET).check(&cookie, ip.parse().unwrap(), made);
+            let (standing, _) = secrets(SECRET).answer(&cookie, ip.parse().unwrap(), made);
             assert_eq!(standing, Standing::Unproven, "{at}");
         }
     }
@@ -289,13 +376,13 @@ mod tests {
         for pair in steps.windows(2) {
             for (maker, taker) in [(pair[0], pair[1]), (pair[1], pair[0])] {
                 let made = maker.make([7; 8], ip, 1);
-                let standing = taker.check(&Cookie::read(&made).unwrap(), ip, 2);
+                let (standing, _) = taker.answer(&Cookie::read(&made).unwrap(), ip, 2);
                 assert_eq!(standing, Standing::Proven, "{maker:?} {taker:?}");
             }
         }
         assert_eq!(steps[3], Secrets::new(new));
         let stale = start.make([7; 8], ip, 1);
-        let standing = steps[3].check(&Cookie::read(&stale).unwrap(), ip, 2);
+        let (standing, _) = steps[3].answer(&Cookie::read(&stale).unwrap(), ip, 2);
         assert_eq!(standing, Standing::Unproven);
         // Steps out of turn change nothing.
         assert_eq!(start.switch().retire(), start);
@@ -326,6 +413,62 @@ mod tests {
         let data = [1; 16];
         let cookie = Cookie::read(&data).unwrap();
         let ip = "192.0.2.1".parse().unwrap();
-        assert_eq!(secrets(OLD).check(&cookie, ip, 1), Standing::Unproven);
+        assert_eq!(secrets(OLD).answer(&cookie, ip, 1).0, Standing::Unproven);
+    }
+
+    #[test]
+    fn a_cookie_is_kept_for_half_an_hour_and_while_its_secret_stays() {
+        let (old, new) = (Secret(bytes(OLD)), Secret(bytes(NEW)));
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let made_at = 10_000;
+        let check = |maker: Secrets, taker: Secrets, wall: u32, keeps: bool| {
+            let made = maker.make([7; 8], ip, made_at);
+            let cookie = Cookie::read(&made).unwrap();
+            let (standing, answer) = taker.answer(&cookie, ip, wall);
+            let expected = if keeps {
+                made
+            } else {
+                taker.make([7; 8], ip, wall)
+            };
+            assert_eq!((standing, answer), (Standing::Proven, expected), "{wall}");
+        };
+        let start = Secrets::new(old);
+        let switched = start.stage(new).switch();
+        check(start, start, made_at + 1_800, true);
+        check(start, start, made_at + 1_801, false);
+        check(start, start, made_at - 300, true);
+        // A peer that is a step behind keeps what one that is ahead has made.
+        check(switched, start.stage(new), made_at + 1, true);
+        check(start, switched, made_at + 1, false);
+        // Who has none yet, or a bad one, gets a fresh one.
+        for server in [&[][..], &[1; 16]] {
+            let cookie = Cookie {
+                client: [7; 8],
+                server,
+            };
+            let expected = if server.is_empty() {
+                Standing::New
+            } else {
+                Standing::Unproven
+            };
+            let answer = start.answer(&cookie, ip, made_at);
+            assert_eq!(answer, (expected, start.make([7; 8], ip, made_at)));
+        }
+    }
+
+    #[test]
+    fn secrets_read_back_and_nothing_shorter_does() {
+        let start = Secrets::new(Secret([1; 16]));
+        let staged = start.stage(Secret([2; 16]));
+        for secrets in [start, staged, staged.switch()] {
+            let mut bytes = Vec::new();
+            secrets.encode(&mut bytes);
+            let mut rest = &bytes[..];
+            assert_eq!(Secrets::decode(&mut rest), Some(secrets));
+            assert!(rest.is_empty());
+            for cut in 0..bytes.len() {
+                assert_eq!(Secrets::decode(&mut &bytes[..cut]), None);
+            }
+        }
     }
 }

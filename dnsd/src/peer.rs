@@ -18,6 +18,7 @@ mod updates;
 pub use checkpoints::Checkpoint;
 
 use crate::body::Body;
+use crate::cookie::Secrets;
 use crate::durable::LoadError;
 use crate::fold::Fold;
 use crate::imports::Imports;
@@ -215,6 +216,18 @@ impl Peer {
             "the caller sets a policy"
         );
         self.command(client, None, body, Vec::new(), wall, now)
+    }
+
+    /// An operator, or the birth of the cluster, sets by what server cookies are made and known.
+    pub fn handle_cookies(
+        &mut self,
+        client: ClientId,
+        secrets: Secrets,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        let body = Body::Cookies(secrets);
+        self.command(client, None, &body, Vec::new(), wall, now)
     }
 
     /// An operator evicts a member.

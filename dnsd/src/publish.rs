@@ -104,10 +104,9 @@ impl Publisher {
         let mut touched = BTreeSet::new();
         collect_changed(&old_now, now.zones(), &mut touched);
         collect_changed(&old_published, &new_published, &mut touched);
-        let is_same_policy = self
-            .made_from
-            .as_ref()
-            .is_some_and(|made| Arc::ptr_eq(made.now.policy(), now.policy()));
+        let is_same_policy = self.made_from.as_ref().is_some_and(|made| {
+            Arc::ptr_eq(made.now.policy(), now.policy()) && made.now.cookies() == now.cookies()
+        });
         let old_evictions = self
             .made_from
             .as_ref()
@@ -145,6 +144,7 @@ impl Publisher {
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
+            cookies: now.cookies().map(|cookies| cookies.secrets),
             remembered: now.remembered(),
             begun: self.begun,
             shown: self.shown,

@@ -75,7 +75,8 @@ pub fn health(peer: &Peer, seeds_left: usize) -> Health {
     }
     if seeds_left > 0 {
         reasons.push(format!(
-            "{seeds_left} of what --zone and --allow-* name for the birth of the cluster is not in yet"
+            "{seeds_left} of what the birth of the cluster brings (what --zone and --allow-* name, the \
+             secret of cookies) is not in yet"
         ));
     }
     Health { phase, reasons }

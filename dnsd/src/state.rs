@@ -1,9 +1,11 @@
-//! What all entries up to a stamp make: zones with their serials, policy, VIPs, remembered requests.
+//! What all entries up to a stamp make: zones with their serials, policy, VIPs, secrets of cookies,
+//! remembered requests.
 //!
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
 
 use crate::body::Body;
+use crate::cookie::Secrets;
 use crate::imports::Imports;
 use crate::prefix::Policy;
 use crate::vip::map::{NoChange, VipMap};
@@ -31,6 +33,7 @@ pub struct State {
     pub(crate) evictions: u64,
     pub(crate) policy: Arc<Policy>,
     pub(crate) vips: Arc<VipMap>,
+    pub(crate) cookies: Option<Arc<CookieSecrets>>,
     pub(crate) answered: OrdMap<Digest, Answered>,
     /// The same, by the time at which each is forgotten.
     forgotten: OrdSet<(Hybrid, Digest)>,
@@ -59,6 +62,15 @@ impl PartialEq for Zone {
         };
         is_same_version && self.counted == other.counted && self.offset == other.offset
     }
+}
+
+/// By what server cookies are made and known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CookieSecrets {
+    /// The secrets.
+    pub secrets: Secrets,
+    /// Where they came to be these.
+    pub since: Stamp,
 }
 
 /// What an entry came to.
@@ -129,6 +141,7 @@ impl State {
             evictions: 0,
             policy: Arc::default(),
             vips: Arc::default(),
+            cookies: None,
             answered: OrdMap::new(),
             forgotten: OrdSet::new(),
         }
@@ -190,6 +203,12 @@ impl State {
     #[must_use]
     pub fn vips(&self) -> &Arc<VipMap> {
         &self.vips
+    }
+
+    /// By what server cookies are made and known; none before the first secret.
+    #[must_use]
+    pub fn cookies(&self) -> Option<CookieSecrets> {
+        self.cookies.as_deref().copied()
     }
 
     /// Every origin that ever was, in canonical order.
@@ -325,6 +344,13 @@ impl State {
                 Ok(()) => Outcome::Rcode(Rcode::NOERROR),
                 Err(no_change) => Outcome::Vip(no_change),
             },
+            Body::Cookies(secrets) => {
+                self.cookies = Some(Arc::new(CookieSecrets {
+                    secrets: *secrets,
+                    since: stamp,
+                }));
+                Outcome::Rcode(Rcode::NOERROR)
+            }
         }
     }
 
@@ -371,7 +397,7 @@ impl State {
                 (origin, *offset)
             }
             Body::Remove { origin } => (origin, None),
-            Body::Policy { .. } | Body::Vip(_) => return,
+            Body::Policy { .. } | Body::Vip(_) | Body::Cookies(_) => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;

@@ -1,23 +1,27 @@
-//! A state as bytes, its zones' contents apart: policy, VIPs, counters, remembered requests.
+//! A state as bytes, its zones' contents apart: policy, VIPs, secrets of cookies, counters,
+//! remembered requests.
 //!
 //! ```text
 //! version u8 | at stamp | evictions u64 | policy body u32 length + bytes |
-//! VIPs u32 length + bytes
+//! VIPs u32 length + bytes | cookies? stamp + secrets
 //! zones u32, each: origin name | exists u8 | counted u64 | offset? i64 | changed? stamp
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
 //! ```
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it.
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 2, which is
+//! read too, knows no cookies.
 
 use crate::body::Body;
+use crate::cookie::Secrets;
 use crate::prefix::Policy;
-use crate::state::{Answered, Outcome, State, Zone};
+use crate::state::{Answered, CookieSecrets, Outcome, State, Zone};
 use crate::vip::map::{NoChange, VipMap};
 use bytes::{Buf, BufMut, Bytes};
 use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+const VERSION_WITHOUT_COOKIES: u8 = 2;
 
 /// The bytes of a state without its zones' contents.
 #[must_use]
@@ -35,6 +39,14 @@ pub fn encode(state: &State) -> Vec<u8> {
     let vips = state.vips.encode();
     out.put_u32(vips.len() as u32);
     out.put_slice(&vips);
+    match &state.cookies {
+        None => out.put_u8(0),
+        Some(cookies) => {
+            out.put_u8(1);
+            cookies.since.encode(&mut out);
+            cookies.secrets.encode(&mut out);
+        }
+    }
     out.put_u32(state.zones.len() as u32);
     for (origin, zone) in &state.zones {
         out.put_slice(origin.as_wire());
@@ -81,7 +93,8 @@ pub fn decode(
     mut content: impl FnMut(&Name) -> Option<Version>,
 ) -> Option<State> {
     let rest = &mut bytes;
-    if rest.try_get_u8().ok()? != VERSION {
+    let version = rest.try_get_u8().ok()?;
+    if !matches!(version, VERSION_WITHOUT_COOKIES | VERSION) {
         return None;
     }
     let mut state = State::empty();
@@ -101,6 +114,16 @@ pub fn decode(
     let (mut vips, after) = rest.split_at_checked(size)?;
     state.vips = Arc::new(VipMap::decode(&mut vips)?);
     *rest = after;
+    if version == VERSION {
+        state.cookies = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Arc::new(CookieSecrets {
+                since: Stamp::decode(rest)?,
+                secrets: Secrets::decode(rest)?,
+            })),
+            _ => return None,
+        };
+    }
     for _ in 0..rest.try_get_u32().ok()? {
         let origin = Name::from_wire(rest).ok()?;
         rest.advance(origin.as_wire().len());
@@ -147,4 +170,56 @@ pub fn decode(
         state.remember_answered(Digest(digest), Answered { stamp, outcome });
     }
     rest.is_empty().then_some(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cookie::Secret;
+    use overlay::PeerId;
+    use replication::Hybrid;
+
+    fn state(cookies: Option<CookieSecrets>) -> State {
+        let mut state = State::empty();
+        state.evictions = 7;
+        state.cookies = cookies.map(Arc::new);
+        state
+    }
+
+    fn decode_alone(bytes: &[u8]) -> Option<(u64, Option<CookieSecrets>)> {
+        let state = decode(bytes, |_| None)?;
+        Some((state.evictions, state.cookies()))
+    }
+
+    #[test]
+    fn secrets_of_cookies_read_back() {
+        let stamp = Stamp {
+            hybrid: Hybrid(9),
+            author: PeerId([3; 8]),
+        };
+        let secrets = Secrets::new(Secret([1; 16])).stage(Secret([2; 16]));
+        let cookies = CookieSecrets {
+            secrets,
+            since: stamp,
+        };
+        for cookies in [None, Some(cookies)] {
+            let bytes = encode(&state(cookies));
+            assert_eq!(decode_alone(&bytes), Some((7, cookies)));
+            for cut in 0..bytes.len() {
+                assert_eq!(decode_alone(&bytes[..cut]), None, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_version_before_cookies_is_read() {
+        let mut bytes = encode(&state(None));
+        bytes[0] = VERSION_WITHOUT_COOKIES;
+        // No zones and no remembered requests follow, in four bytes each.
+        let cookies_at = bytes.len() - 9;
+        assert_eq!(bytes.remove(cookies_at), 0);
+        assert_eq!(decode_alone(&bytes), Some((7, None)));
+        bytes[0] = VERSION + 1;
+        assert_eq!(decode_alone(&bytes), None);
+    }
 }

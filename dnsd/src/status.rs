@@ -1,5 +1,6 @@
-//! What a peer says of itself: the data behind `status`, `peers`, `overlay links` and `zone`.
+//! What a peer says of itself: the data behind `status`, `peers`, `overlay links`, `zone` and `cookie`.
 
+use crate::cookie::Step;
 use crate::health::Health;
 use crate::text::{as_hex, as_seconds, as_some_seconds, as_text, as_texts};
 use overlay::PeerId;
@@ -45,6 +46,18 @@ pub struct Status {
     pub queues: Vec<Queue>,
     /// What an operator should look at, in whole sentences.
     pub warnings: Vec<String>,
+}
+
+/// The secrets of DNS cookies, which are not told.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cookies {
+    /// How far a rollover has come; none: there is no secret.
+    pub step: Option<Step>,
+    /// How long ago that step was taken.
+    #[serde(with = "as_some_seconds", rename = "since_seconds")]
+    pub since: Option<Duration>,
+    /// What the next step waits for.
+    pub waits_for: Option<String>,
 }
 
 /// Where a peer listens.

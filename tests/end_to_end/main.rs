@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cluster;
+mod cookies;
 mod demo;
 mod encrypted;
 mod metrics;

@@ -3,7 +3,7 @@
 
 use dnsd::serve::Transport;
 use proptest::prelude::*;
-use tests::fuzz::message::check;
+use tests::fuzz::message::{check, good_cookie};
 use tests::question::{Question, RD, UPDATE};
 use zones::Name;
 use zones::rtype::{Class, Rtype};
@@ -17,14 +17,15 @@ fn any_label() -> impl Strategy<Value = &'static str> {
 
 /// An EDNS option: its code, its length, and data of that length.
 fn any_option() -> impl Strategy<Value = Vec<u8>> {
-    (
+    let any = (
         prop::sample::select(vec![3u16, 10, 11, 65001]),
         prop::collection::vec(any::<u8>(), 0..42),
     )
         .prop_map(|(code, data)| {
             let size = data.len() as u16;
             [&code.to_be_bytes()[..], &size.to_be_bytes(), &data].concat()
-        })
+        });
+    prop_oneof![4 => any, 1 => Just(good_cookie())]
 }
 
 fn any_question() -> impl Strategy<Value = Question> {

@@ -2,10 +2,12 @@
 //!
 //! Commands: `zone ORIGIN [serial=N]` with a zone file, `withdraw ORIGIN` (not published),
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
-//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`, `counts`. Questions take the words `tcp`, `rd`, `do`,
-//! `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
-//! `class=CLASS`, `from=ADDRESS`.
+//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`,
+//! `cookies secret=HEX [previous=HEX] [required]`, `counts`. Questions take the words `tcp`, `rd`,
+//! `do`, `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
+//! `class=CLASS`, `from=ADDRESS`, `wall=SECONDS`.
 
+use dnsd::cookie::{Secret, Secrets};
 use dnsd::prefix::Policy;
 use dnsd::serve::counters::COUNTS;
 use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, transfer};
@@ -41,6 +43,7 @@ impl Server {
             }
             "transfer" => self.transfer(command),
             "says" => self.says(command),
+            "cookies" => self.cookies(command),
             "counts" => self.counts(),
             other => panic!("no command is named {other}"),
         }
@@ -97,14 +100,28 @@ impl Server {
         String::new()
     }
 
+    fn cookies(&mut self, command: &Command) -> String {
+        let secret = |key| {
+            let bytes = bytes_of(command.option(key)?);
+            Some(Secret(bytes.try_into().expect("16 bytes")))
+        };
+        self.served.cookies = secret("secret").map(Secrets::new);
+        if let Some(previous) = secret("previous") {
+            let current = secret("secret").expect("a current one");
+            self.served.cookies = Some(Secrets::new(previous).stage(current).switch());
+        }
+        self.setup.requires_server_cookie = command.has("required");
+        String::new()
+    }
+
     fn send(&mut self, command: &Command, request: &[u8]) -> String {
         let client = client(command);
         let mut response = Vec::new();
-        let outcome = serve(request, &client, &self.served, &self.setup, &mut response);
+        let handled = serve(request, &client, &self.served, &self.setup, &mut response);
         self.tally
-            .add_request(client.transport, request, outcome, &response);
-        if !matches!(outcome, Outcome::Respond(_)) {
-            return format!("{outcome:?}");
+            .add_request(client.transport, request, handled, &response);
+        if !matches!(handled.outcome, Outcome::Respond(_)) {
+            return format!("{:?}", handled.outcome);
         }
         let answer = match Answer::read(&response) {
             Ok(answer) => answer,
@@ -126,8 +143,8 @@ impl Server {
         let request = question(command).to_wire();
         let client = client(command);
         let mut response = Vec::new();
-        let outcome = serve(&request, &client, &self.served, &self.setup, &mut response);
-        if outcome != Outcome::Transfer {
+        let handled = serve(&request, &client, &self.served, &self.setup, &mut response);
+        if handled.outcome != Outcome::Transfer {
             return self.send(command, &request);
         }
         let mut output = String::new();
@@ -187,6 +204,7 @@ fn client(command: &Command) -> Client {
         } else {
             Transport::Udp
         },
+        wall: Duration::from_secs(command.option("wall").map_or(0, number)),
         timeout_idle: Duration::from_secs(10),
     }
 }

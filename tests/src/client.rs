@@ -1,4 +1,4 @@
-//! Real DNS clients as programs: dig and nsupdate.
+//! Real DNS clients as programs: dig, kdig and nsupdate.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,6 +17,17 @@ pub fn dig(server: SocketAddr, args: &[&str]) -> String {
         .args(args)
         .output()
         .expect("dig is installed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What `kdig` prints.
+pub fn kdig(server: SocketAddr, args: &[&str]) -> String {
+    let output = Command::new("kdig")
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string(), "+retry=0", "+time=5"])
+        .args(args)
+        .output()
+        .expect("kdig is installed");
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -35,15 +35,22 @@ pub fn zone_argument(folder: &Path) -> String {
 /// loopback may update the zone.
 #[must_use]
 pub fn three_peers(folder: &Path) -> [Daemon; 3] {
+    three_peers_with(folder, &[])
+}
+
+/// Starts three such peers, each with these arguments too.
+#[must_use]
+pub fn three_peers_with(folder: &Path, args: &[&str]) -> [Daemon; 3] {
     let zone = zone_argument(folder);
     let birth = ["--zone", &zone, "--allow-update", "127.0.0.0/8"];
-    let a = Daemon::start(&folder.join("a"), &[&birth[..], &["--name", "a"]].concat());
+    let a = Daemon::start(
+        &folder.join("a"),
+        &[&birth[..], &["--name", "a"], args].concat(),
+    );
     let join = |name: &str| {
         let token = a.ask(&["invite"]);
-        Daemon::start(
-            &folder.join(name),
-            &["--name", name, "--join", token.trim()],
-        )
+        let own = ["--name", name, "--join", token.trim()];
+        Daemon::start(&folder.join(name), &[&own[..], args].concat())
     };
     let (b, c) = (join("b"), join("c"));
     let peers = [a, b, c];

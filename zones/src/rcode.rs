@@ -31,6 +31,8 @@ impl Rcode {
     pub const NOTZONE: Self = Self(10);
     /// The EDNS version is not implemented.
     pub const BADVERS: Self = Self(16);
+    /// The server cookie is missing or wrong (RFC 7873 section 8).
+    pub const BADCOOKIE: Self = Self(23);
 }
 
 impl fmt::Display for Rcode {
@@ -48,6 +50,7 @@ impl fmt::Display for Rcode {
             Self::NOTAUTH => "NOTAUTH",
             Self::NOTZONE => "NOTZONE",
             Self::BADVERS => "BADVERS",
+            Self::BADCOOKIE => "BADCOOKIE",
             Self(n) => return write!(f, "RCODE{n}"),
         })
     }

@@ -1,6 +1,7 @@
 //! The command line: its words, and the sub-commands that talk to a daemon. One file a noun.
 
 mod check;
+mod cookie;
 mod output;
 mod overlay;
 mod peer;
@@ -10,9 +11,10 @@ mod vip;
 pub(crate) mod zone;
 
 use crate::admin::{Done, Majority, Reply, Request, Version};
-use crate::config::{DATA_DIR, Setting, admin_socket};
+use crate::config::{DATA_DIR, admin_socket};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::file::FileError;
+use crate::setting::Setting;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use output::Output;
 pub use serve::{Serve, serve};
@@ -136,6 +138,9 @@ States:
     /// Let addresses float over the peers, so that clients never see one die
     #[command(subcommand)]
     Vip(vip::Vip),
+    /// Replace the secret by which DNS cookies are made
+    #[command(subcommand)]
+    Cookie(cookie::Cookie),
     /// The process that takes virtual addresses away when its daemon cannot; started by it
     #[command(hide = true)]
     VipGuard,
@@ -186,6 +191,7 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Overlay(overlay) => overlay::run(overlay, &socket, out),
         Command::Zone(zone) => zone::run(zone, &socket, out),
         Command::Vip(vip) => vip::run(vip, &socket, out),
+        Command::Cookie(cookie) => cookie::run(cookie, &socket, out),
         Command::VipGuard => {
             crate::io::vip::run_guard().map_err(|error| Failure::Message(error.to_string()))
         }
@@ -329,6 +335,9 @@ mod tests {
             "vip simulate --failed ns1 --failed ns2",
             "vip simulate --failed ns1 ns2",
             "vip-guard",
+            "cookie show",
+            "cookie rollover --force",
+            "serve --require-server-cookie",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

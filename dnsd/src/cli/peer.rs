@@ -4,7 +4,7 @@ use super::output::{Output, table};
 use super::status::read_span;
 use super::{Failure, ask, majority, setting, unknown};
 use crate::admin::{Done, INVITE_EXPIRES, Request};
-use crate::config::PeerRef;
+use crate::setting::PeerRef;
 use crate::status::Member;
 use clap::Args;
 use serde::Serialize;

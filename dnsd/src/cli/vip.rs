@@ -3,7 +3,7 @@
 use super::output::{Output, table};
 use super::{Failure, ask, setting, unknown};
 use crate::admin::{Done, Request, VipTarget};
-use crate::config::{PeerName, PeerRef, Weight};
+use crate::setting::{PeerName, PeerRef, Weight};
 use crate::time_text::span;
 use crate::vip::address::{GROUP_MAX, VipAddress};
 use crate::vip::status::{VipGoal, VipPhase, VipRow, Vips};

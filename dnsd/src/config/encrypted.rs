@@ -1,6 +1,7 @@
 //! The settings of encrypted DNS.
 
-use super::{Contradiction, Setting};
+use super::Contradiction;
+use crate::setting::Setting;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub struct EncryptedSetup {
 pub(super) struct TlsSettings {
     /// Serve DNS over TLS here; may be repeated
     #[arg(id = "tls-listen", long = "tls-listen", value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
-    #[serde(deserialize_with = "super::many")]
+    #[serde(deserialize_with = "crate::setting::many")]
     listen: Option<Vec<SocketAddr>>,
     /// The certificate for encrypted DNS and those that lead to its root, PEM; read again when it
     /// changes [default: one signed by itself, kept in the data directory]

@@ -5,12 +5,13 @@ use super::clock;
 use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Step};
 use crate::body::Body;
-use crate::config::PeerRef;
+use crate::cookie::{Secret, Secrets};
 use crate::metrics::Page;
 use crate::prefix::Prefix;
 use crate::report::{self, Life};
 use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::serve::Tally;
+use crate::setting::PeerRef;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::{Member, MemberState};
@@ -40,6 +41,8 @@ pub struct Seeds {
     pub zones: Vec<(Name, Vec<Record>)>,
     /// Who may update and transfer; none if nothing is said.
     pub policy: Option<(Vec<Prefix>, Vec<Prefix>)>,
+    /// The first secret of cookies.
+    pub cookies: Option<Secret>,
 }
 
 /// The newest numbers, for the HTTP server.
@@ -70,6 +73,8 @@ pub(super) enum Waiter {
     Remove(CallAnswer, Name),
     /// A change of the VIPs.
     Vip(CallAnswer),
+    /// Other secrets of cookies; without a call the first one, at the birth.
+    Cookies(Option<CallAnswer>),
     /// The policy of the birth.
     Policy,
 }
@@ -78,7 +83,9 @@ impl Commands {
     /// Starts with what is to be seeded.
     #[must_use]
     pub fn new(life: Life, seeds: Seeds, snapshot: Snapshot, tally: TallyOf) -> Self {
-        let seeds_left = seeds.zones.len() + usize::from(seeds.policy.is_some());
+        let seeds_left = seeds.zones.len()
+            + usize::from(seeds.policy.is_some())
+            + usize::from(seeds.cookies.is_some());
         Self {
             life,
             started: clock::now(),
@@ -112,6 +119,7 @@ impl Driver {
                 | Request::VipRemove { .. }
                 | Request::VipDrain { .. }
                 | Request::VipResume { .. }
+                | Request::CookieRollover { .. }
         );
         if is_change && self.wiring.peer.is_evicted() {
             call.answer.refuse(
@@ -154,6 +162,9 @@ impl Driver {
             | Request::VipDrain { .. }
             | Request::VipResume { .. }
             | Request::VipSimulate { .. } => self.handle_vip_call(call, wall, now),
+            Request::CookieShow | Request::CookieRollover { .. } => {
+                self.handle_cookie_call(call, wall, now);
+            }
             Request::Stop => {
                 call.answer.done(Done::Stopping);
                 self.begin_stop(wall, now);
@@ -251,6 +262,16 @@ impl Driver {
             Waiter::Vip(call) => match failure {
                 None => call.done(Done::Vips(self.vips(clock::now()))),
                 Some(reason) => call.refuse(reason),
+            },
+            Waiter::Cookies(call) => match (call, failure) {
+                (Some(call), None) => call.done(Done::Cookies(self.cookies(clock::wall()))),
+                (Some(call), Some(reason)) => call.refuse(reason),
+                (None, failure) => {
+                    if let Some(reason) = failure {
+                        warn!(reason, "there is no secret of cookies");
+                    }
+                    self.seed_is_in();
+                }
             },
             Waiter::Policy => {
                 if let Some(reason) = failure {
@@ -473,6 +494,9 @@ impl Driver {
                 self.clients.remove(&client);
                 self.end_command(Waiter::Policy, &Answer::Refused(refused));
             }
+        }
+        if let Some(secret) = seeds.cookies {
+            self.set_cookies(None, Secrets::new(secret), wall, now);
         }
         for (origin, records) in seeds.zones {
             let waiter = Waiter::Import(None, origin.clone());

@@ -1,6 +1,6 @@
 //! The log on standard error: one line an event, as text or as JSON.
 
-use crate::config::{LogFormat, LogLevel};
+use crate::setting::{LogFormat, LogLevel};
 use crate::time_text::utc;
 use std::fmt::{self, Write};
 use std::io;

@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod clock;
 pub mod commands;
 mod connections;
+mod cookie_commands;
 mod datagrams;
 pub mod demo;
 pub mod disk;

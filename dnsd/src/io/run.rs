@@ -6,6 +6,7 @@ use super::budget::Budget;
 use super::certificate::{Certificate, CertificateError, CertificateFiles};
 use super::clock;
 use super::commands::{Commands, Seeds, Snapshot};
+use super::cookie_commands::new_secret;
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
 use super::http;
@@ -16,13 +17,14 @@ use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use super::vip;
 use crate::blobs::Blobs;
-use crate::config::{Birth, CorruptStore, PeerName, PeerRef, ServeConfig, VipDriver, ZoneFile};
+use crate::config::{Birth, CorruptStore, ServeConfig, VipDriver};
 use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
 use crate::report::Life;
 use crate::serve::{Served, Setup, UpdateQueue};
+use crate::setting::{PeerName, PeerRef, ZoneFile};
 use crate::sponsor::Signer;
 use crate::status::Addresses;
 use crate::vip::failover::VipConfig;
@@ -249,6 +251,7 @@ impl Doors {
             setup: Setup {
                 nsid: config.nsid.clone(),
                 chaos: config.chaos.clone(),
+                requires_server_cookie: config.requires_server_cookie,
                 ..Setup::default()
             },
             tcp: super::tcp::Limits::default(),
@@ -503,6 +506,7 @@ fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
         zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
         policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
             .then(|| (allow_update.clone(), allow_transfer.clone())),
+        cookies: Some(new_secret().ok_or(ServeError::Random)?),
     })
 }
 

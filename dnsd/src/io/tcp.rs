@@ -10,6 +10,7 @@
 //! taken before a request is served, so a client that does not read is not read from either.
 //! Which connections there may be is said in `connections.rs`.
 
+use super::clock;
 use super::connections::{Connections, From, InFlight, Place};
 use super::listeners::Shared;
 use crate::proxy::{self, Proxies};
@@ -424,16 +425,17 @@ impl Connection {
             let client = Client {
                 address: self.address,
                 transport: self.transport,
+                wall: clock::wall(),
                 timeout_idle: server.timeout_told(),
             };
             let mut response = Vec::new();
             let served = server.shared.served.load_full();
             let setup = &*server.setup;
-            let outcome = serve(&message, &client, &served, setup, &mut response);
+            let handled = serve(&message, &client, &served, setup, &mut response);
             let mut tally = Tally::default();
-            tally.add_request(self.transport, &message, outcome, &response);
+            tally.add_request(self.transport, &message, handled, &response);
             server.counters.take(&mut tally);
-            match outcome {
+            match handled.outcome {
                 Outcome::Respond(_) => {
                     place.send(responses.admit(response, in_flight).await);
                 }
@@ -473,8 +475,8 @@ impl Connection {
             let message = message.clone();
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                let setup = &*server.setup;
-                update::respond(&message, &client, rcode, setup, &mut response);
+                let (served, setup) = (server.shared.served.load(), &*server.setup);
+                update::respond(&message, &client, rcode, &served, setup, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 server.counters.take(&mut tally);
@@ -548,14 +550,9 @@ async fn send_transfer(
 
 fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
     let mut response = Vec::new();
-    let setup = &*server.setup;
-    respond(
-        request,
-        client,
-        Rcode::SERVFAIL.into(),
-        setup,
-        &mut response,
-    );
+    let (served, setup) = (server.shared.served.load(), &*server.setup);
+    let refusal = Rcode::SERVFAIL.into();
+    respond(request, client, refusal, &served, setup, &mut response);
     response
 }
 

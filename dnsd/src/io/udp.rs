@@ -3,6 +3,7 @@
 //! A worker takes a batch of requests, looks once at which zones are served, answers all, and
 //! sends the answers in one call. Updates go to the peer with a copy of the way back.
 
+use super::clock;
 use super::datagrams::{
     Batch, IsIpv6, ReturnPath, force_receive_buffer, ignore_path_mtu, pin_thread, tell_destination,
     wake,
@@ -172,6 +173,7 @@ impl Work {
 
     fn answer(&self, batch: &mut Batch, count: usize, tally: &mut Tally) {
         let served = self.shared.served.load();
+        let wall = clock::wall();
         for i in 0..count {
             let received = batch.request(i);
             let asked = received.and_then(|(datagram, source, response)| {
@@ -187,11 +189,12 @@ impl Work {
             let client = Client {
                 address,
                 transport: Transport::Udp,
+                wall,
                 timeout_idle: Duration::ZERO,
             };
-            let outcome = serve(request, &client, &served, &self.setup, response);
-            tally.add_request(Transport::Udp, request, outcome, response);
-            match outcome {
+            let handled = serve(request, &client, &served, &self.setup, response);
+            tally.add_request(Transport::Udp, request, handled, response);
+            match handled.outcome {
                 Outcome::Respond(_) => batch.respond(i),
                 Outcome::Drop => {}
                 Outcome::Update => {
@@ -211,10 +214,12 @@ impl Work {
     fn hand_on(&self, message: Bytes, client: Client, path: ReturnPath, tally: &mut Tally) {
         let reply = {
             let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
-            let (message, setup) = (message.clone(), Arc::clone(&self.setup));
+            let (shared, setup) = (Arc::clone(&self.shared), Arc::clone(&self.setup));
+            let message = message.clone();
             ReplyTo::new(move |rcode| {
                 let mut response = Vec::new();
-                update::respond(&message, &client, rcode, &setup, &mut response);
+                let served = shared.served.load();
+                update::respond(&message, &client, rcode, &served, &setup, &mut response);
                 let mut tally = Tally::default();
                 tally.add_response(rcode, &response);
                 if path.send(&socket, &response).is_err() {

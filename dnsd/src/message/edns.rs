@@ -1,6 +1,7 @@
 //! The OPT record: what a requestor can take, and what a response says back (RFC 6891).
 
 use super::{ExtendedError, MESSAGE_SIZE_MAX, Malformed, read_u16};
+use crate::cookie::{COOKIE_SIZE, Cookie};
 
 /// Size of an OPT record without options.
 pub const OPT_SIZE: usize = 11;
@@ -12,7 +13,7 @@ pub const UDP_SIZE_MIN: u16 = 512;
 
 /// What the OPT record of a request says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Edns {
+pub struct Edns<'m> {
     /// Largest UDP message that the requestor can take.
     pub size: u16,
     /// Version asked for.
@@ -26,6 +27,8 @@ pub struct Edns {
     pub wants_nsid: bool,
     /// The option Padding is there: the response may be padded (RFC 7830 section 4).
     pub wants_padding: bool,
+    /// The option COOKIE (RFC 7873).
+    pub cookie: Option<Cookie<'m>>,
 }
 
 /// What the OPT record of a response says.
@@ -39,6 +42,8 @@ pub struct Opt<'o> {
     pub keepalive: Option<u16>,
     /// Which server this is (RFC 5001).
     pub nsid: Option<&'o [u8]>,
+    /// The client's cookie, and ours (RFC 7873).
+    pub cookie: Option<[u8; COOKIE_SIZE]>,
     /// What the RCODE does not say (RFC 8914).
     pub error: Option<ExtendedError>,
     /// Whether the message is filled up, so that its size says little (RFC 7830).
@@ -47,6 +52,8 @@ pub struct Opt<'o> {
 
 /// The option NSID (RFC 5001).
 const NSID: u16 = 3;
+/// The option COOKIE (RFC 7873).
+const COOKIE: u16 = 10;
 /// The option edns-tcp-keepalive (RFC 7828).
 const TCP_KEEPALIVE: u16 = 11;
 /// The option Padding (RFC 7830).
@@ -60,7 +67,7 @@ pub(super) const EXTENDED_ERROR_SIZE: usize = OPTION_HEADER_SIZE + 2;
 /// Size of the code and the length before the data of an option.
 const OPTION_HEADER_SIZE: usize = 4;
 
-impl Edns {
+impl<'m> Edns<'m> {
     /// Reads the fixed fields of an OPT record: its class and TTL.
     pub(super) fn fixed(class: u16, ttl: u32) -> Self {
         Self {
@@ -70,11 +77,12 @@ impl Edns {
             wants_keepalive: false,
             wants_nsid: false,
             wants_padding: false,
+            cookie: None,
         }
     }
 
     /// Reads the fixed fields and the options, which stand in the RDATA.
-    pub(super) fn read(class: u16, ttl: u32, rdata: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(class: u16, ttl: u32, rdata: &'m [u8]) -> Result<Self, Malformed> {
         let mut edns = Self::fixed(class, ttl);
         let mut at = 0;
         while at < rdata.len() {
@@ -82,11 +90,13 @@ impl Edns {
             let start = at + OPTION_HEADER_SIZE;
             at = start + usize::from(size);
             // What cannot be read as options is not an OPT record.
-            let _data = rdata.get(start..at).ok_or(Malformed)?;
+            let data = rdata.get(start..at).ok_or(Malformed)?;
             // RFC 6891 section 6.1.2: options that are not understood are ignored.
             match code {
                 // RFC 5001 section 2.2: data in a request is ignored.
                 NSID => edns.wants_nsid = true,
+                // RFC 7873 section 5.2: of several the first one counts.
+                COOKIE if edns.cookie.is_none() => edns.cookie = Some(Cookie::read(data)?),
                 TCP_KEEPALIVE => edns.wants_keepalive = true,
                 PADDING => edns.wants_padding = true,
                 _ => {}
@@ -105,6 +115,7 @@ impl Opt<'_> {
             dnssec_ok,
             keepalive: None,
             nsid: None,
+            cookie: None,
             error: None,
             is_padded: false,
         }
@@ -114,6 +125,7 @@ impl Opt<'_> {
     pub(super) fn size(&self) -> usize {
         OPT_SIZE
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
+            + self.cookie.map_or(0, |_| OPTION_HEADER_SIZE + COOKIE_SIZE)
             + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
             + self.error.map_or(0, |_| EXTENDED_ERROR_SIZE)
             + if self.is_padded {
@@ -159,6 +171,9 @@ impl Opt<'_> {
         if let Some(nsid) = self.nsid {
             put_option(message, NSID, nsid);
         }
+        if let Some(cookie) = self.cookie {
+            put_option(message, COOKIE, &cookie);
+        }
         if let Some(timeout) = self.keepalive {
             put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
         }
@@ -196,11 +211,28 @@ mod tests {
         check(
             4096,
             0,
-            b"\x00\x0a\x00\x02ab\xff\xff\x00\x00",
+            b"\x00\x0c\x00\x02ab\xff\xff\x00\x00",
             Ok((4096, 0, false)),
         );
-        check(4096, 0, b"\x00\x0a\x00\x03ab", Err(Malformed));
-        check(4096, 0, b"\x00\x0a\x00", Err(Malformed));
+        check(4096, 0, b"\x00\x0c\x00\x03ab", Err(Malformed));
+        check(4096, 0, b"\x00\x0c\x00", Err(Malformed));
+        // A cookie of a length that none has.
+        check(4096, 0, b"\x00\x0a\x00\x02ab", Err(Malformed));
+    }
+
+    #[test]
+    fn the_first_cookie_counts() {
+        let check = |rdata: &[u8], expected: Option<(&[u8; 8], &[u8])>| {
+            let cookie = Edns::read(1232, 0, rdata).unwrap().cookie;
+            let found = cookie.as_ref().map(|c| (&c.client, c.server));
+            assert_eq!(found, expected, "{rdata:?}");
+        };
+        check(b"", None);
+        check(b"\0\x0a\0\x08clientco", Some((b"clientco", b"")));
+        check(
+            b"\0\x0a\0\x10clientcoof8bytes\0\x0a\0\x08secondco\0\x0a\0\x01x",
+            Some((b"clientco", b"of8bytes")),
+        );
     }
 
     #[test]
@@ -266,13 +298,16 @@ mod tests {
         check(opt, 3, &expected);
         let opt = Opt {
             nsid: Some(b"ns"),
+            cookie: Some(*b"clientco and server's 16"),
             error: Some(ExtendedError::NOT_READY),
             ..opt
         };
         let expected = [
-            0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 18, 0, 3, 0, 2, b'n', b's', 0, 11, 0, 2, 1, 2, 0,
-            15, 0, 2, 0, 14,
-        ];
+            &[0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 46, 0, 3, 0, 2][..],
+            b"ns\0\x0a\0\x18clientco and server's 16",
+            &[0, 11, 0, 2, 1, 2, 0, 15, 0, 2, 0, 14],
+        ]
+        .concat();
         check(opt, 3, &expected);
     }
 }

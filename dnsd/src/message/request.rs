@@ -20,7 +20,7 @@ pub struct Request<'m> {
     /// Its one question.
     pub question: Question<'m>,
     /// Its OPT record.
-    pub edns: Option<Edns>,
+    pub edns: Option<Edns<'m>>,
     /// Whether it is signed.
     pub signature: Signature,
 }
@@ -128,9 +128,9 @@ impl<'m> RawRecord<'m> {
     }
 }
 
-/// The OPT record of a message that is no request as it should be, as far as one can be found. Its
-/// options are not read.
-pub(crate) fn find_opt(message: &[u8], header: &Header) -> Option<Edns> {
+/// The OPT record of a message that is no request as it should be, as far as one can be found; without
+/// its options if these cannot be read.
+pub(crate) fn find_opt<'m>(message: &'m [u8], header: &Header) -> Option<Edns<'m>> {
     let [questions, answers, authorities, additionals] = header.counts;
     let mut at = HEADER_SIZE;
     for _ in 0..questions {
@@ -142,7 +142,9 @@ pub(crate) fn find_opt(message: &[u8], header: &Header) -> Option<Edns> {
     for _ in 0..additionals {
         let (record, end) = RawRecord::read(message, at).ok()?;
         if record.rtype == Rtype::OPT && message[record.owner_at] == 0 {
-            return Some(Edns::fixed(record.class, record.ttl));
+            let (class, ttl) = (record.class, record.ttl);
+            let edns = Edns::read(class, ttl, record.rdata);
+            return Some(edns.unwrap_or_else(|Malformed| Edns::fixed(class, ttl)));
         }
         at = end;
     }

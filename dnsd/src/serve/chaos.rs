@@ -1,9 +1,9 @@
 //! Class CH: what a server says of itself (RFC 4892), if its operator wants that.
 
-use super::{Client, Setup, opt, size_max};
+use super::asked::Asked;
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
-use crate::message::{Builder, Owner, Request, Section};
+use crate::message::{Builder, Owner, Section};
 use zones::Rcode;
 use zones::rtype::{Class, Rtype};
 
@@ -17,12 +17,8 @@ pub struct Chaos {
 }
 
 /// Answers a question of class CH, or returns false if nothing is said.
-pub(super) fn answer(
-    request: &Request<'_>,
-    client: &Client,
-    setup: &Setup,
-    response: &mut Vec<u8>,
-) -> bool {
+pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> bool {
+    let (request, setup) = (&asked.request, asked.setup);
     let question = &request.question;
     let is_one_of = |names: [&[u8]; 2]| {
         names
@@ -39,8 +35,7 @@ pub(super) fn answer(
     let (Some(text), Rtype::TXT | Rtype::ANY) = (text, question.qtype) else {
         return false;
     };
-    let size_max = size_max(request, client, setup);
-    let opt = opt(request, client, setup);
+    let (size_max, opt) = (asked.size_max(), asked.opt());
     let mut builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let size = u8::try_from(text.len()).expect("the text is shorter than SELF_TEXT_SIZE_MAX");
     let rdata = [&[size], text.as_bytes()].concat();

@@ -1,6 +1,7 @@
 //! What the listeners count: shared counters, and plain sums of them.
 
-use super::{Outcome, Transport};
+use super::{Handled, Outcome, Transport};
+use crate::cookie::Standing;
 use crate::message::header::{HEADER_SIZE, QR, TC};
 use crate::message::{Header, Opcode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,14 @@ pub enum Count {
     Dropped,
     /// Requests that cannot be read, answered FORMERR or dropped.
     Malformed,
+    /// Requests without the option COOKIE, or with one that cannot be read.
+    CookiesAbsent,
+    /// Requests whose client has no server cookie yet.
+    CookiesNew,
+    /// Requests with a good server cookie.
+    CookiesGood,
+    /// Requests with a server cookie that is forged, too old, or not ours.
+    CookiesBad,
     /// Updates handed to the peer.
     UpdatesTaken,
     /// Updates answered SERVFAIL because too many wait.
@@ -59,6 +68,10 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::Truncated, "responses_truncated"),
     (Count::Dropped, "requests_dropped"),
     (Count::Malformed, "requests_malformed"),
+    (Count::CookiesAbsent, "cookies_absent"),
+    (Count::CookiesNew, "cookies_new"),
+    (Count::CookiesGood, "cookies_good"),
+    (Count::CookiesBad, "cookies_bad"),
     (Count::UpdatesTaken, "updates_taken"),
     (Count::UpdatesOverflowed, "updates_overflowed"),
     (Count::TransfersStarted, "transfers_started"),
@@ -98,13 +111,13 @@ impl Tally {
         self.0[count as usize] += 1;
     }
 
-    /// Adds what one request and its immediate outcome say: how it came, its opcode, and the
-    /// response as far as there is one.
+    /// Adds what one request and its immediate outcome say: how it came, its opcode, its cookie,
+    /// and the response as far as there is one.
     pub fn add_request(
         &mut self,
         transport: Transport,
         request: &[u8],
-        outcome: Outcome,
+        handled: Handled,
         response: &[u8],
     ) {
         self.add(match transport {
@@ -115,7 +128,13 @@ impl Tally {
         if let Ok(header) = Header::read(request) {
             self.0[COUNT_OF_COUNTS + usize::from(header.opcode().0)] += 1;
         }
-        match outcome {
+        self.add(match handled.standing {
+            None => Count::CookiesAbsent,
+            Some(Standing::New) => Count::CookiesNew,
+            Some(Standing::Proven) => Count::CookiesGood,
+            Some(Standing::Unproven) => Count::CookiesBad,
+        });
+        match handled.outcome {
             Outcome::Respond(rcode) => self.add_response(rcode, response),
             Outcome::Drop => {
                 self.add(Count::Dropped);
@@ -236,9 +255,11 @@ mod tests {
         let response = b"\x00\x07\x82\x00\x00\x00\x00\x00\x00\x00\x00\x00";
         let counters = Counters::default();
         let mut tally = Tally::default();
-        let outcome = Outcome::Respond(Rcode::FORMERR);
-        tally.add_request(Transport::Udp, request, outcome, response);
-        tally.add_request(Transport::Tcp, b"short", Outcome::Drop, b"");
+        let handled = |outcome, standing| Handled { outcome, standing };
+        let malformed = handled(Outcome::Respond(Rcode::FORMERR), Some(Standing::New));
+        tally.add_request(Transport::Udp, request, malformed, response);
+        let dropped = handled(Outcome::Drop, None);
+        tally.add_request(Transport::Tcp, b"short", dropped, b"");
         counters.take(&mut tally);
         assert_eq!(tally, Tally::default());
         counters.add(Count::TcpIdle);
@@ -249,6 +270,8 @@ mod tests {
         check(Count::Truncated, 1);
         check(Count::Malformed, 2);
         check(Count::Dropped, 1);
+        check(Count::CookiesNew, 1);
+        check(Count::CookiesAbsent, 1);
         check(Count::TcpIdle, 1);
         assert_eq!(seen.opcodes().collect::<Vec<_>>(), [(Opcode::QUERY, 1)]);
         assert_eq!(seen.rcodes().collect::<Vec<_>>(), [(Rcode::FORMERR, 1)]);

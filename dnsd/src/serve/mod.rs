@@ -5,16 +5,19 @@
 //!              │                    ├───→ transfer.rs ─→ messages, on TCP
 //!              │                    └ CH → chaos.rs    ─→ response
 //!              │          └ UPDATE ─────→ update.rs   ─→ the peer, which answers later
-//!              └ malformed, refused, not implemented ─→ response; not a request ─→ dropped
+//!              ├ malformed, not implemented ─→ unread.rs ─→ response
+//!              └ not a request ─→ dropped
 //! ```
 //! A query takes no lock, touches no disk and waits for nobody.
 
+mod asked;
 mod chaos;
 pub mod counters;
 pub mod query;
 mod refusal;
 pub mod served;
 pub mod transfer;
+mod unread;
 pub mod update;
 
 pub use chaos::Chaos;
@@ -23,14 +26,15 @@ pub(crate) use refusal::Refusal;
 pub use served::Served;
 pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 
-use crate::message::build::{Builder, header_only};
-use crate::message::compress::Case;
-use crate::message::edns::{EDNS_VERSION, OPT_SIZE, Opt, UDP_SIZE_MIN};
+use crate::cookie::Standing;
+use crate::message::edns::{EDNS_VERSION, OPT_SIZE, UDP_SIZE_MIN};
 use crate::message::header::HEADER_SIZE;
-use crate::message::request::{Signature, find_opt};
-use crate::message::{ExtendedError, Header, MESSAGE_SIZE_MAX, Opcode, Request};
+use crate::message::request::Signature;
+use crate::message::{ExtendedError, Header, Malformed, Opcode, Request};
+use asked::Asked;
 use std::net::SocketAddr;
 use std::time::Duration;
+use unread::Unread;
 use zones::Rcode;
 use zones::name::NAME_SIZE_MAX;
 use zones::rtype::{Class, Rtype};
@@ -67,6 +71,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// By what.
     pub transport: Transport,
+    /// When: the time since 1970, for the age of cookies.
+    pub wall: Duration,
     /// How long its connection may be idle from here on; means nothing over UDP.
     pub timeout_idle: Duration,
 }
@@ -81,6 +87,9 @@ pub struct Setup {
     pub nsid: Option<Box<str>>,
     /// What is said of the server in class CH.
     pub chaos: Chaos,
+    /// Whether a UDP request with the option COOKIE is answered only if the server cookie in it is
+    /// good, and BADCOOKIE otherwise.
+    pub requires_server_cookie: bool,
 }
 
 /// Longest text by which a server speaks of itself: with the longest question and all options it
@@ -90,7 +99,7 @@ const _: () = assert!(
     HEADER_SIZE + NAME_SIZE_MAX + 4 + OPT_SIZE + 4 + SELF_TEXT_SIZE_MAX + OTHER_OPTIONS_SIZE
         <= UDP_SIZE_MIN as usize
 );
-/// Room for all options but NSID.
+/// Room for all options but NSID: COOKIE takes 28 bytes, edns-tcp-keepalive and EDE 6 each.
 const OTHER_OPTIONS_SIZE: usize = 64;
 
 impl Default for Setup {
@@ -101,8 +110,19 @@ impl Default for Setup {
             // As in other servers: who attacks shall not learn which one he has hit.
             nsid: None,
             chaos: Chaos::default(),
+            // It costs every client a second request, and those without cookies nothing.
+            requires_server_cookie: false,
         }
     }
+}
+
+/// What becomes of a request, and what it says of who sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Handled {
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// What its cookie says; none: there is no cookie, or none that can be read.
+    pub standing: Option<Standing>,
 }
 
 /// What becomes of a request.
@@ -125,27 +145,43 @@ pub fn serve(
     served: &Served,
     setup: &Setup,
     response: &mut Vec<u8>,
-) -> Outcome {
+) -> Handled {
     response.clear();
+    let dropped = Handled {
+        outcome: Outcome::Drop,
+        standing: None,
+    };
     let Ok(header) = Header::read(request) else {
-        return Outcome::Drop;
+        return dropped;
     };
     // Answering responses would let two servers talk to each other for ever.
     if header.is_response() {
-        return Outcome::Drop;
+        return dropped;
     }
+    let unread = || Unread::new(request, &header, client, served, setup);
     if !matches!(header.opcode(), Opcode::QUERY | Opcode::UPDATE) {
         // What follows the header of an unknown opcode cannot be read.
         let refusal = Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED);
-        respond_unread(request, &header, setup, refusal, response);
-        return Outcome::Respond(Rcode::NOTIMP);
+        return unread().respond(refusal, response);
     }
-    let Ok(request) = Request::read(request, header) else {
-        respond_unread(request, &header, setup, Rcode::FORMERR.into(), response);
-        return Outcome::Respond(Rcode::FORMERR);
-    };
+    match Request::read(request, header) {
+        Ok(read) => {
+            let asked = Asked::new(read, client, served, setup);
+            Handled {
+                outcome: handle(&asked, response),
+                standing: asked.standing(),
+            }
+        }
+        Err(Malformed) => unread().handle(response),
+    }
+}
+
+/// Answers a request that was read.
+fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
+    let request = &asked.request;
+    let transport = asked.client.transport;
     let refuse = |refusal: Refusal, response: &mut Vec<u8>| {
-        respond_empty(&request, client, setup, refusal, response);
+        asked.respond_empty(refusal, response);
         Outcome::Respond(refusal.rcode)
     };
     let unsupported = |rcode| Refusal::new(rcode, ExtendedError::NOT_SUPPORTED);
@@ -153,57 +189,46 @@ pub fn serve(
     if request.edns.is_some_and(|edns| edns.version > EDNS_VERSION) {
         return refuse(Rcode::BADVERS.into(), response);
     }
+    // RFC 7873 section 5.2.3: over TCP a client is where it says.
+    if asked.setup.requires_server_cookie
+        && transport == Transport::Udp
+        && matches!(asked.standing(), Some(Standing::New | Standing::Unproven))
+    {
+        return refuse(Rcode::BADCOOKIE.into(), response);
+    }
     // RFC 8945 section 5.2: a signature that cannot be verified is answered NOTAUTH.
     if request.signature == Signature::Tsig {
         return refuse(Rcode::NOTAUTH.into(), response);
     }
-    if header.opcode() == Opcode::UPDATE {
-        return match update::admit(&request, client, served) {
+    if request.header.opcode() == Opcode::UPDATE {
+        return match update::admit(asked) {
             Ok(()) => Outcome::Update,
             Err(refusal) => refuse(refusal, response),
         };
     }
-    if request.question.qclass == Class::CH && chaos::answer(&request, client, setup, response) {
+    if request.question.qclass == Class::CH && chaos::answer(asked, response) {
         return Outcome::Respond(Rcode::NOERROR);
     }
     if request.question.qclass != Class::IN {
         return refuse(unsupported(Rcode::REFUSED), response);
     }
-    match (request.question.qtype, client.transport) {
+    match (request.question.qtype, transport) {
         // RFC 5936 section 4.2: AXFR over UDP is not defined.
         (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::FORMERR), response),
-        (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(&request, client, served) {
-            Ok(zone) if transfer::is_one_soa(&request, zone, transport) => {
-                transfer::respond_soa(&request, zone, client, setup, response);
+        (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(asked) {
+            Ok(zone) if transfer::is_one_soa(request, zone, transport) => {
+                transfer::respond_soa(asked, zone, response);
                 Outcome::Respond(Rcode::NOERROR)
             }
             Ok(_) => Outcome::Transfer,
             Err(refusal) => refuse(refusal, response),
         },
-        (Rtype::ANY, _) => {
-            Outcome::Respond(query::answer(&request, client, served, setup, response))
-        }
+        (Rtype::ANY, _) => Outcome::Respond(query::answer(asked, response)),
         // Mail agents are not served since RFC 973 in any other way than by MX.
         (Rtype::MAILA | Rtype::MAILB, _) => refuse(unsupported(Rcode::NOTIMP), response),
         (qtype, _) if qtype.is_meta() => refuse(unsupported(Rcode::FORMERR), response),
-        _ => Outcome::Respond(query::answer(&request, client, served, setup, response)),
+        _ => Outcome::Respond(query::answer(asked, response)),
     }
-}
-
-/// Writes the response to what is no request as it should be.
-pub(crate) fn respond_unread(
-    request: &[u8],
-    header: &Header,
-    setup: &Setup,
-    refusal: Refusal,
-    response: &mut Vec<u8>,
-) {
-    // RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
-    let opt = find_opt(request, header).map(|edns| Opt {
-        error: refusal.error,
-        ..Opt::new(setup.udp_size, edns.dnssec_ok)
-    });
-    header_only(response, header, refusal.rcode.0, opt);
 }
 
 /// Writes a response without records to a request that was read before.
@@ -211,66 +236,11 @@ pub(crate) fn respond(
     request: &[u8],
     client: &Client,
     refusal: Refusal,
+    served: &Served,
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    response.clear();
-    let Ok(header) = Header::read(request) else {
-        return;
-    };
-    match Request::read(request, header) {
-        Ok(request) => respond_empty(&request, client, setup, refusal, response),
-        Err(_) => respond_unread(request, &header, setup, refusal, response),
-    }
-}
-
-/// Writes a response without records: the question, and OPT if the request has it.
-pub(crate) fn respond_empty(
-    request: &Request<'_>,
-    client: &Client,
-    setup: &Setup,
-    refusal: Refusal,
-    response: &mut Vec<u8>,
-) {
-    let opt = opt(request, client, setup);
-    let mut builder = Builder::new(response, request, Case::Ignored, MESSAGE_SIZE_MAX, opt);
-    if let Some(error) = refusal.error {
-        builder.explain(error);
-    }
-    builder.finish(&request.header, 0, refusal.rcode.0);
-}
-
-/// What the OPT record of the response says, if the request has one.
-pub(crate) fn opt<'s>(request: &Request<'_>, client: &Client, setup: &'s Setup) -> Option<Opt<'s>> {
-    let edns = request.edns?;
-    // RFC 7828 section 3.3.1: over UDP the option is ignored.
-    let keepalive = (edns.wants_keepalive && client.transport.is_connection())
-        .then(|| keepalive_timeout(client.timeout_idle));
-    Some(Opt {
-        keepalive,
-        // RFC 7830 section 6: padding without encryption hides nothing.
-        is_padded: edns.wants_padding && client.transport.is_encrypted(),
-        nsid: match &setup.nsid {
-            Some(nsid) if edns.wants_nsid => Some(nsid.as_bytes()),
-            _ => None,
-        },
-        ..Opt::new(setup.udp_size, edns.dnssec_ok)
-    })
-}
-
-/// RFC 7828 section 3.1: in units of 100 milliseconds.
-fn keepalive_timeout(timeout: Duration) -> u16 {
-    u16::try_from(timeout.as_millis() / 100).unwrap_or(u16::MAX)
-}
-
-/// How long the response may be.
-pub(crate) fn size_max(request: &Request<'_>, client: &Client, setup: &Setup) -> usize {
-    match client.transport {
-        Transport::Tcp | Transport::Tls => MESSAGE_SIZE_MAX,
-        // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server sends.
-        Transport::Udp => match request.edns {
-            Some(edns) => usize::from(edns.size.min(setup.udp_size).max(UDP_SIZE_MIN)),
-            None => usize::from(UDP_SIZE_MIN),
-        },
-    }
+    let read = Header::read(request).and_then(|header| Request::read(request, header));
+    let request = read.expect("it was read before");
+    Asked::new(request, client, served, setup).respond_empty(refusal, response);
 }

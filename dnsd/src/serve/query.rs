@@ -4,10 +4,11 @@
 //! Positive answers are minimal: no NS records in the authority section. All data comes from
 //! `now`, only the serial in an SOA is that of the published version.
 
-use super::{Client, Served, Setup, opt, size_max};
+use super::Served;
+use super::asked::Asked;
 use crate::message::compress::Case;
 use crate::message::header::{AA, TC};
-use crate::message::{Builder, ExtendedError, Full, Owner, Request, Section};
+use crate::message::{Builder, ExtendedError, Full, Owner, Section};
 use zones::lookup::Found;
 use zones::name::NAME_SIZE_MAX;
 use zones::rdata;
@@ -23,19 +24,13 @@ const ALIASES_MAX: usize = 16;
 const TARGETS_MAX: usize = 16;
 
 /// Answers a question of class IN.
-pub(super) fn answer(
-    request: &Request<'_>,
-    client: &Client,
-    served: &Served,
-    setup: &Setup,
-    response: &mut Vec<u8>,
-) -> Rcode {
+pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
+    let request = &asked.request;
     let qname = Name::from_wire(request.question.qname).expect("the question was read");
-    let size_max = size_max(request, client, setup);
-    let opt = opt(request, client, setup);
+    let (size_max, opt) = (asked.size_max(), asked.opt());
     let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
-        served,
+        served: asked.served,
         qtype: request.question.qtype,
         builder,
         flags: 0,

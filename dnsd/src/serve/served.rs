@@ -1,5 +1,6 @@
 //! What queries see: all zones, and who may update and transfer them.
 
+use crate::cookie::Secrets;
 use crate::prefix::Policy;
 use crate::state::Remembered;
 use zones::ZoneTable;
@@ -12,6 +13,8 @@ pub struct Served {
     pub zones: ZoneTable,
     /// Who may do more than ask.
     pub policy: Policy,
+    /// By what server cookies are made and known; none: the option COOKIE is ignored.
+    pub cookies: Option<Secrets>,
     /// Requests that have an outcome: one that comes again goes to the peer whatever the policy
     /// says by now.
     pub remembered: Remembered,

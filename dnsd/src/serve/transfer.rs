@@ -3,8 +3,9 @@
 //! What is sent is the published version with its serial, and nothing of what came after it: the
 //! same serial has the same content at every peer.
 
+use super::asked::Asked;
 use super::query::put_soa;
-use super::{Client, Refusal, Served, Setup, Transport, opt, size_max};
+use super::{Client, Refusal, Served, Setup, Transport};
 use crate::message::compress::Case;
 use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
@@ -22,15 +23,12 @@ use zones::{Name, Rcode, RrsetRef, Serial};
 const MESSAGE_SIZE_GOAL: usize = 16 * 1024;
 
 /// Which zone is asked for, and whether its sender may have it.
-pub(super) fn admit<'a>(
-    request: &Request<'_>,
-    client: &Client,
-    served: &'a Served,
-) -> Result<&'a ZoneState, Refusal> {
+pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
+    let (request, served) = (&asked.request, asked.served);
     let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     // RFC 5936 section 2.2.1.
     let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
-    if !any_contains(&served.policy.transfer, client.address.ip()) {
+    if !any_contains(&served.policy.transfer, asked.client.address.ip()) {
         return Err(Refusal::PROHIBITED);
     }
     if zone.shown.is_none() {
@@ -53,15 +51,9 @@ pub(super) fn is_one_soa(request: &Request<'_>, zone: &ZoneState, transport: Tra
 }
 
 /// Writes that response.
-pub(super) fn respond_soa(
-    request: &Request<'_>,
-    zone: &ZoneState,
-    client: &Client,
-    setup: &Setup,
-    response: &mut Vec<u8>,
-) {
-    let size_max = size_max(request, client, setup);
-    let opt = opt(request, client, setup);
+pub(super) fn respond_soa(asked: &Asked<'_>, zone: &ZoneState, response: &mut Vec<u8>) {
+    let request = &asked.request;
+    let (size_max, opt) = (asked.size_max(), asked.opt());
     let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
     let soa = shown.version.apex().rrset(Rtype::SOA);
@@ -86,7 +78,7 @@ pub(super) fn respond_soa(
 #[must_use]
 pub fn messages<'v>(
     request: &'v [u8],
-    client: &Client,
+    client: &'v Client,
     served: &'v Served,
     setup: &'v Setup,
 ) -> Option<Messages<'v>> {
@@ -94,7 +86,7 @@ pub fn messages<'v>(
     let origin = Name::from_wire(request.question.qname).ok()?;
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     Some(Messages {
-        opt: opt(&request, client, setup),
+        opt: Asked::new(request, client, served, setup).opt(),
         request,
         shown,
         soa: shown.version.apex().rrset(Rtype::SOA)?,

@@ -1,7 +1,7 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
+use super::asked::Asked;
 use super::{Client, Refusal, Served, Setup, Transport};
-use crate::message::Request;
 use crate::prefix::any_contains;
 use crate::requests::unsigned_digest;
 use bytes::Bytes;
@@ -63,38 +63,31 @@ impl UpdateQueue {
 }
 
 /// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
-pub(super) fn admit(
-    request: &Request<'_>,
-    client: &Client,
-    served: &Served,
-) -> Result<(), Refusal> {
+pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
+    let request = &asked.request;
     // RFC 2136 section 3.1.1: the zone section names one zone by its SOA.
     if request.question.qtype != Rtype::SOA {
         return Err(Rcode::FORMERR.into());
     }
     let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
-    authorise(request, &zone, client, served).or_else(|refusal| {
+    authorise(asked, &zone).or_else(|refusal| {
         // Replication protocol section 8: the digest comes before the policy, so that a
         // retransmit gets the first answer though its zone or its permission has gone since. Only
         // what would be refused pays for the digest here.
-        let digest = unsigned_digest(request.message, client.address);
-        let is_known = served.remembered.contains(&digest);
+        let digest = unsigned_digest(request.message, asked.client.address);
+        let is_known = asked.served.remembered.contains(&digest);
         is_known.then_some(()).ok_or(refusal)
     })
 }
 
-fn authorise(
-    request: &Request<'_>,
-    zone: &Name,
-    client: &Client,
-    served: &Served,
-) -> Result<(), Refusal> {
+fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
+    let served = asked.served;
     // RFC 2136 section 3.1.2.
-    if request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
+    if asked.request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
         return Err(Refusal::NOT_HELD);
     }
     // RFC 2136 section 3.3.
-    if !any_contains(&served.policy.update, client.address.ip()) {
+    if !any_contains(&served.policy.update, asked.client.address.ip()) {
         return Err(Refusal::PROHIBITED);
     }
     Ok(())
@@ -106,6 +99,7 @@ pub fn respond(
     message: &[u8],
     client: &Client,
     rcode: Rcode,
+    served: &Served,
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
@@ -115,7 +109,7 @@ pub fn respond(
         Rcode::NOTAUTH => Refusal::NOT_HELD,
         _ => rcode.into(),
     };
-    super::respond(message, client, refusal, setup, response);
+    super::respond(message, client, refusal, served, setup, response);
 }
 
 impl fmt::Debug for ReplyTo {
@@ -133,7 +127,7 @@ impl fmt::Debug for UpdateQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Header, Opcode};
+    use crate::message::{Header, Opcode, Request};
     use crate::prefix::Policy;
     use crate::state::Remembered;
     use std::time::Duration;
@@ -165,10 +159,13 @@ mod tests {
             let client = Client {
                 address: source(port),
                 transport: Transport::Udp,
+                wall: Duration::ZERO,
                 timeout_idle: Duration::ZERO,
             };
+            let setup = Setup::default();
+            let asked = Asked::new(request, &client, &served, &setup);
             assert_eq!(
-                admit(&request, &client, &served).map_err(|refusal| refusal.rcode),
+                admit(&asked).map_err(|refusal| refusal.rcode),
                 expected,
                 "{id} {port} {prefix}"
             );

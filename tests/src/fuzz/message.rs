@@ -3,10 +3,12 @@
 
 use crate::answer::Answer;
 use crate::question::{Question, RD, UPDATE};
+use dnsd::cookie::{Secret, Secrets};
 use dnsd::prefix::Policy;
 use dnsd::serve::{
     Chaos, Client, Outcome, SELF_TEXT_SIZE_MAX, Served, Setup, Transport, serve, transfer,
 };
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 use zones::rtype::{Class, Rtype};
@@ -38,6 +40,24 @@ $GENERATE 1-40 wide 60 NS n$.wide
 $GENERATE 1-40 n$.wide 60 A 192.0.2.$
 "#;
 
+/// When all requests come.
+const WALL: Duration = Duration::from_secs(1_800_000_000);
+/// From where.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// In the middle of a rollover.
+fn secrets() -> Secrets {
+    Secrets::new(Secret([1; 16]))
+        .stage(Secret([2; 16]))
+        .switch()
+}
+
+/// The option COOKIE with a server cookie that is good.
+pub fn good_cookie() -> Vec<u8> {
+    let cookie = secrets().make(*b"clientco", CLIENT, WALL.as_secs() as u32);
+    [&[0, 10, 0, 24], &cookie[..]].concat()
+}
+
 static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let zones = ["example.", "sub.example."].iter().enumerate().fold(
         ZoneTable::default(),
@@ -62,6 +82,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     Served {
         zones,
         policy,
+        cookies: Some(secrets()),
         ..Served::default()
     }
 });
@@ -102,12 +123,13 @@ pub fn run(request: &[u8]) {
 /// The response, if there is one, is short enough and can be read.
 pub fn check(request: &[u8], transport: Transport) {
     let client = Client {
-        address: "192.0.2.1:4000".parse().unwrap(),
+        address: SocketAddr::new(CLIENT, 4000),
         transport,
+        wall: WALL,
         timeout_idle: Duration::from_secs(10),
     };
     let mut response = b"left over".to_vec();
-    match serve(request, &client, &SERVED, &SETUP, &mut response) {
+    match serve(request, &client, &SERVED, &SETUP, &mut response).outcome {
         Outcome::Drop | Outcome::Update => {}
         Outcome::Respond(rcode) => {
             let answer = Answer::read(&response)
@@ -167,6 +189,16 @@ pub fn samples() -> Vec<Vec<u8>> {
     samples.push(asks_all.to_wire());
     asks_all.qclass = Class::CH;
     samples.push(asks_all.to_wire());
+    asks_all.options = good_cookie();
+    samples.push(asks_all.to_wire());
+    // RFC 7873 section 5.4: no question.
+    samples.push(
+        [
+            b"\xbe\xef\0\0\0\0\0\0\0\0\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\x1c",
+            &good_cookie()[..],
+        ]
+        .concat(),
+    );
     let rr = |name: &[u8], rtype: u16, class: u16, ttl: u32, rdata: &[u8]| {
         let mut rr = [name, b"\xc0\x0c"].concat();
         rr.extend(rtype.to_be_bytes());

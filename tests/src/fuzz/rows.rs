@@ -2,6 +2,7 @@
 //! whole. It never panics.
 
 use bytes::Bytes;
+use dnsd::cookie::{Secret, Secrets};
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
 use dnsd::{body, durable, stage, state_rows, zone_data};
@@ -173,6 +174,8 @@ pub fn samples() -> Vec<Vec<u8>> {
     let blob = zone_data::encode_blob(&origin, &records);
     let state = state_rows::encode(&dnsd::state::State::empty());
     samples.push([&[2], &body.encode()[..]].concat());
+    let secrets = Secrets::new(Secret([1; 16])).stage(Secret([2; 16]));
+    samples.push([&[2], &body::Body::Cookies(secrets).encode()[..]].concat());
     samples.push([&[3], &blob[..]].concat());
     samples.push([&[4], &state[..]].concat());
     samples.push(vec![5, 6, 0, 0, 0, 0]);

@@ -10,8 +10,9 @@
 //! A store that does not read back is reported, never emptied, and left as it was found: what sled
 //! does to a damaged file when it opens it is taken back.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -42,7 +43,7 @@ struct OpenDatabase {
 impl SledStore {
     /// Opens the store in this folder, or makes a new one where nothing is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(path).map_err(|e| failed("create", path, e))?;
+        make_folder(path)?;
         let lock = lock(path)?;
         let as_found = AsFound::keep(path)?;
         let databases = Database::ALL.map(|database| OpenDatabase::open(path, database));
@@ -143,7 +144,7 @@ impl SledStore {
     /// Makes the folder of blobs and removes those that a crash cut short.
     fn open_blobs(&self) -> Result<(), StoreError> {
         let path = &self.blobs;
-        fs::create_dir_all(path).map_err(|e| failed("create", path, e))?;
+        make_folder(path)?;
         for entry in fs::read_dir(path).map_err(|e| failed("read", path, e))? {
             let entry = entry.map_err(|e| failed("read", path, e))?.path();
             if entry
@@ -193,7 +194,7 @@ impl AsFound {
             if !folder.exists() {
                 continue;
             }
-            fs::create_dir_all(&copies).map_err(|e| failed("create", &copies, e))?;
+            make_folder(&copies)?;
             for entry in fs::read_dir(&folder).map_err(|e| failed("read", &folder, e))? {
                 let entry = entry.map_err(|e| failed("read", &folder, e))?;
                 if !entry.path().is_file() {
@@ -360,7 +361,7 @@ impl OpenDatabase {
     fn open(store: &Path, database: Database) -> Result<Self, StoreError> {
         let name = database.name();
         let path = store.join(name);
-        fs::create_dir_all(&path).map_err(|e| failed("create", &path, e))?;
+        make_folder(&path)?;
         remove_unfinished_snapshots(&path)?;
         let config = sled::Config::new()
             .path(&path)
@@ -510,6 +511,13 @@ fn sled_error(doing: &str, place: &str, error: sled::Error) -> StoreError {
     }
 }
 
+/// Makes a folder that nobody else reads, wherever it stands: the log holds secrets of the cluster.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    let mut folder = DirBuilder::new();
+    let made = folder.recursive(true).mode(0o700).create(path);
+    made.map_err(|e| failed("create", path, e))
+}
+
 fn failed(doing: &str, path: &Path, error: io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::StorageFull => StoreError::Full,
@@ -616,6 +624,23 @@ mod tests {
         let store = SledStore::open(&path).unwrap();
         assert_eq!(store.blobs().unwrap(), [[1; 32]]);
         assert!(!path.join("blobs").join("00.new").exists());
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_folder, path) = folder();
+        // As another program may have made it.
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        filled(&path);
+        for folder in ["log", "zones", "history", "blobs"] {
+            let mode = fs::metadata(path.join(folder))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o700, "{folder}");
+        }
     }
 
     #[test]

@@ -1,0 +1,103 @@
+//! A request, and all that its response is made from.
+//!
+//! What a cookie says is worked out once, here; what follows from it is said in `mod.rs`.
+
+use super::{Client, Refusal, Served, Setup, Transport};
+use crate::cookie::{COOKIE_SIZE, Standing};
+use crate::message::compress::Case;
+use crate::message::edns::{Edns, Opt, UDP_SIZE_MIN};
+use crate::message::{Builder, MESSAGE_SIZE_MAX, Request};
+use std::time::Duration;
+
+/// A request that was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) request: Request<'a>,
+    pub(crate) client: &'a Client,
+    pub(crate) served: &'a Served,
+    pub(crate) setup: &'a Setup,
+    cookie: Option<Exchange>,
+}
+
+/// What the cookie of a request says of its sender, and the one that the response has.
+pub(super) type Exchange = (Standing, [u8; COOKIE_SIZE]);
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(
+        request: Request<'a>,
+        client: &'a Client,
+        served: &'a Served,
+        setup: &'a Setup,
+    ) -> Self {
+        Self {
+            cookie: request
+                .edns
+                .and_then(|edns| exchange(&edns, client, served)),
+            request,
+            client,
+            served,
+            setup,
+        }
+    }
+
+    /// What the cookie says of the sender; none if there is none.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.cookie.map(|(standing, _)| standing)
+    }
+
+    /// What the OPT record of the response says, if the request has one.
+    pub(super) fn opt(&self) -> Option<Opt<'a>> {
+        let edns = self.request.edns?;
+        // RFC 7828 section 3.3.1: over UDP the option is ignored.
+        let keepalive = (edns.wants_keepalive && self.client.transport.is_connection())
+            .then(|| keepalive_timeout(self.client.timeout_idle));
+        Some(Opt {
+            keepalive,
+            // RFC 7830 section 6: padding without encryption hides nothing.
+            is_padded: edns.wants_padding && self.client.transport.is_encrypted(),
+            nsid: match &self.setup.nsid {
+                Some(nsid) if edns.wants_nsid => Some(nsid.as_bytes()),
+                _ => None,
+            },
+            cookie: self.cookie.map(|(_, cookie)| cookie),
+            ..Opt::new(self.setup.udp_size, edns.dnssec_ok)
+        })
+    }
+
+    /// How long the response may be.
+    pub(super) fn size_max(&self) -> usize {
+        match self.client.transport {
+            Transport::Tcp | Transport::Tls => MESSAGE_SIZE_MAX,
+            // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server
+            // sends.
+            Transport::Udp => match self.request.edns {
+                Some(edns) => usize::from(edns.size.min(self.setup.udp_size).max(UDP_SIZE_MIN)),
+                None => usize::from(UDP_SIZE_MIN),
+            },
+        }
+    }
+
+    /// Writes a response without records: the question, and OPT if the request has it.
+    pub(super) fn respond_empty(&self, refusal: Refusal, response: &mut Vec<u8>) {
+        let size_max = MESSAGE_SIZE_MAX;
+        let mut builder =
+            Builder::new(response, &self.request, Case::Ignored, size_max, self.opt());
+        if let Some(error) = refusal.error {
+            builder.explain(error);
+        }
+        builder.finish(&self.request.header, 0, refusal.rcode.0);
+    }
+}
+
+/// Looks at the cookie of a request, if it has one and the cluster has a secret.
+pub(super) fn exchange(edns: &Edns<'_>, client: &Client, served: &Served) -> Option<Exchange> {
+    let (cookie, secrets) = (edns.cookie?, served.cookies?);
+    // RFC 9018 section 4.3: seconds since 1970 modulo 2³².
+    let wall = client.wall.as_secs() as u32;
+    Some(secrets.answer(&cookie, client.address.ip(), wall))
+}
+
+/// RFC 7828 section 3.1: in units of 100 milliseconds.
+fn keepalive_timeout(timeout: Duration) -> u16 {
+    u16::try_from(timeout.as_millis() / 100).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,70 @@
+//! Requests of which only the header, and perhaps an OPT record, can be read.
+
+use super::asked::{Exchange, exchange};
+use super::{Client, Handled, Outcome, Refusal, Served, Setup};
+use crate::cookie::Standing;
+use crate::message::build::header_only;
+use crate::message::edns::Opt;
+use crate::message::request::find_opt;
+use crate::message::{Header, Opcode};
+use zones::Rcode;
+
+/// Such a request.
+pub(super) struct Unread<'a> {
+    header: &'a Header,
+    /// RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
+    opt: Option<Opt<'a>>,
+    cookie: Option<Exchange>,
+}
+
+impl<'a> Unread<'a> {
+    pub(super) fn new(
+        request: &[u8],
+        header: &'a Header,
+        client: &Client,
+        served: &Served,
+        setup: &Setup,
+    ) -> Self {
+        let edns = find_opt(request, header);
+        let cookie = edns.and_then(|edns| exchange(&edns, client, served));
+        let opt = edns.map(|edns| Opt {
+            cookie: cookie.map(|(_, cookie)| cookie),
+            ..Opt::new(setup.udp_size, edns.dnssec_ok)
+        });
+        Self {
+            header,
+            opt,
+            cookie,
+        }
+    }
+
+    /// Answers it: FORMERR, unless it needs no question.
+    pub(super) fn handle(self, response: &mut Vec<u8>) -> Handled {
+        let has_opt_alone = self.header.counts == [0, 0, 0, 1];
+        let rcode = match self.cookie {
+            // RFC 7873 section 5.4: a QUERY without a question asks for a cookie, or whether one
+            // is good.
+            Some((standing, _)) if has_opt_alone && self.header.opcode() == Opcode::QUERY => {
+                match standing {
+                    Standing::Proven | Standing::New => Rcode::NOERROR,
+                    Standing::Unproven => Rcode::BADCOOKIE,
+                }
+            }
+            _ => Rcode::FORMERR,
+        };
+        self.respond(rcode.into(), response)
+    }
+
+    /// Writes a response of a header, and OPT if the request has it.
+    pub(super) fn respond(self, refusal: Refusal, response: &mut Vec<u8>) -> Handled {
+        let opt = self.opt.map(|opt| Opt {
+            error: refusal.error,
+            ..opt
+        });
+        header_only(response, self.header, refusal.rcode.0, opt);
+        Handled {
+            outcome: Outcome::Respond(refusal.rcode),
+            standing: self.cookie.map(|(standing, _)| standing),
+        }
+    }
+}
