@@ -124,6 +124,16 @@ fn replication_messages() {
 }
 
 #[test]
+fn frames_of_the_segment() {
+    smoke("vip");
+}
+
+#[test]
+fn headers_of_proxies() {
+    smoke("proxy");
+}
+
+#[test]
 fn store_rows() {
     smoke("rows");
 }

@@ -5,6 +5,7 @@
 //! those on any toolchain; `tests/fuzz` hands the same functions to libFuzzer.
 
 pub mod message;
+pub mod proxy;
 pub mod replication;
 pub mod rows;
 pub mod text;
@@ -21,7 +22,7 @@ pub struct Target {
 }
 
 /// All doors.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "message",
         run: message::run,
@@ -66,6 +67,11 @@ pub const TARGETS: [Target; 9] = [
         name: "vip",
         run: vip::run,
         samples: vip::samples,
+    },
+    Target {
+        name: "proxy",
+        run: proxy::run,
+        samples: proxy::samples,
     },
 ];
 
