@@ -104,6 +104,9 @@ impl CertificateFiles {
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
         let chain = chain.map_err(bad(&self.chain))?;
+        if chain.is_empty() {
+            return Err(bad(&self.chain)(pem::Error::NoItemsFound));
+        }
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(bad(&self.key))?;
         let unfit = |error| CertificateError::Unfit(self.clone(), error);
         let key = CertifiedKey::from_der(chain, key, provider).map_err(unfit)?;

@@ -25,7 +25,7 @@ const CALM_SEEDS: u64 = 10;
 /// Trials of one event.
 const TRIALS: u64 = 2;
 /// Trials of each event in each size of cluster.
-const SIZE_TRIALS: u64 = 2;
+const SIZE_TRIALS: u64 = 1;
 /// Deaths and returns.
 const RETURN_SEEDS: u64 = 6;
 /// A planted fault must show within so many.
