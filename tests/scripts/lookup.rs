@@ -2,9 +2,9 @@
 //!
 //! Commands: `zone ORIGIN [serial=N]` with a zone file, `withdraw ORIGIN` (not published),
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
-//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`, `counts`. Questions take the words `tcp`, `rd`, `do`,
-//! `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
-//! `class=CLASS`, `from=ADDRESS`.
+//! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`, `counts`.
+//! Questions take the words `tcp`, `rd`, `ad`, `cd`, `do`, `size`, `question` and the options
+//! `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS), `class=CLASS`, `from=ADDRESS`.
 
 use dnsd::prefix::Policy;
 use dnsd::serve::counters::COUNTS;
@@ -12,7 +12,7 @@ use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, trans
 use std::fmt::Write;
 use std::time::Duration;
 use tests::answer::Answer;
-use tests::question::{Question, RD, UPDATE};
+use tests::question::{AD, CD, Question, RD, UPDATE};
 use tests::script::Command;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::{Shown, ZoneState};
@@ -163,8 +163,10 @@ fn question(command: &Command) -> Question {
     if let Some(class) = command.option("class") {
         question.qclass = Class(number(class) as u16);
     }
-    if command.has("rd") {
-        question.flags |= RD;
+    for (word, flag) in [("rd", RD), ("ad", AD), ("cd", CD)] {
+        if command.has(word) {
+            question.flags |= flag;
+        }
     }
     question.serial = command.option("serial").map(|serial| number(serial) as u32);
     let flags = if command.has("do") { 0x8000 } else { 0 };

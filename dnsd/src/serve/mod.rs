@@ -23,10 +23,11 @@ pub(crate) use refusal::Refusal;
 pub use served::Served;
 pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 
-use crate::message::build::{Builder, header_only};
+use crate::message::build::{Builder, of_unread};
 use crate::message::compress::Case;
 use crate::message::edns::{EDNS_VERSION, OPT_SIZE, Opt, UDP_SIZE_MIN};
 use crate::message::header::HEADER_SIZE;
+use crate::message::question::Question;
 use crate::message::request::{Signature, find_opt};
 use crate::message::{ExtendedError, Header, MESSAGE_SIZE_MAX, Opcode, Request};
 use std::net::SocketAddr;
@@ -150,12 +151,16 @@ pub fn serve(
     if request.question.qclass == Class::CH && chaos::answer(&request, client, setup, response) {
         return Outcome::Respond(Rcode::NOERROR);
     }
-    if request.question.qclass != Class::IN {
+    if !matches!(request.question.qclass, Class::IN | Class::ANY) {
         return refuse(unsupported(Rcode::REFUSED), response);
     }
     match (request.question.qtype, client.transport) {
         // RFC 5936 section 4.2: AXFR over UDP is not defined.
-        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::FORMERR), response),
+        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::NOTIMP), response),
+        // A zone is of one class.
+        (Rtype::AXFR | Rtype::IXFR, _) if request.question.qclass != Class::IN => {
+            refuse(unsupported(Rcode::REFUSED), response)
+        }
         (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(&request, client, served) {
             Ok(zone) if transfer::is_one_soa(&request, zone, transport) => {
                 transfer::respond_soa(&request, zone, client, setup, response);
@@ -164,12 +169,7 @@ pub fn serve(
             Ok(_) => Outcome::Transfer,
             Err(refusal) => refuse(refusal, response),
         },
-        (Rtype::ANY, _) => {
-            Outcome::Respond(query::answer(&request, client, served, setup, response))
-        }
-        // Mail agents are not served since RFC 973 in any other way than by MX.
-        (Rtype::MAILA | Rtype::MAILB, _) => refuse(unsupported(Rcode::NOTIMP), response),
-        (qtype, _) if qtype.is_meta() => refuse(unsupported(Rcode::FORMERR), response),
+        // No zone holds a record of any other meta-TYPE or QTYPE: it is a type like all others.
         _ => Outcome::Respond(query::answer(&request, client, served, setup, response)),
     }
 }
@@ -182,12 +182,18 @@ pub(crate) fn respond_unread(
     refusal: Refusal,
     response: &mut Vec<u8>,
 ) {
-    // RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
+    // RFC 5452 section 9.1: resolvers know a response by its question too. One of an unknown opcode
+    // may be anything.
+    let has_question = header.counts[0] == 1 && refusal.rcode != Rcode::NOTIMP;
+    let question = Question::read(request).ok().filter(|_| has_question);
+    let question_end = HEADER_SIZE + question.map_or(0, |question| question.size());
+    // RFC 6891 section 6.1.1: an OPT record in the request means one in the response, in errors too.
     let opt = find_opt(request, header).map(|edns| Opt {
         error: refusal.error,
         ..Opt::new(setup.udp_size, edns.dnssec_ok)
     });
-    header_only(response, header, refusal.rcode.0, opt);
+    let question = &request[HEADER_SIZE..question_end];
+    of_unread(response, header, question, refusal.rcode.0, opt);
 }
 
 /// Writes a response without records to a request that was read before.
