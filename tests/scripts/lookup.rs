@@ -4,8 +4,8 @@
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
 //! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`,
 //! `cookies secret=HEX [previous=HEX] [required]`, `counts`. Questions take the words `tcp`, `rd`,
-//! `do`, `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS),
-//! `class=CLASS`, `from=ADDRESS`, `wall=SECONDS`.
+//! `ad`, `cd`, `do`, `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX`
+//! (those of EDNS), `class=CLASS`, `from=ADDRESS`, `wall=SECONDS`.
 
 use dnsd::cookie::{Secret, Secrets};
 use dnsd::prefix::Policy;
@@ -14,7 +14,7 @@ use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, trans
 use std::fmt::Write;
 use std::time::Duration;
 use tests::answer::Answer;
-use tests::question::{Question, RD, UPDATE};
+use tests::question::{AD, CD, Question, RD, UPDATE};
 use tests::script::Command;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::{Shown, ZoneState};
@@ -180,8 +180,10 @@ fn question(command: &Command) -> Question {
     if let Some(class) = command.option("class") {
         question.qclass = Class(number(class) as u16);
     }
-    if command.has("rd") {
-        question.flags |= RD;
+    for (word, flag) in [("rd", RD), ("ad", AD), ("cd", CD)] {
+        if command.has(word) {
+            question.flags |= flag;
+        }
     }
     question.serial = command.option("serial").map(|serial| number(serial) as u32);
     let flags = if command.has("do") { 0x8000 } else { 0 };

@@ -20,6 +20,8 @@ pub struct Answer {
     pub sections: [Vec<Record>; 3],
     /// The OPT record, its options by code: `OPT 1232 DO 11=0064`.
     pub opt: Option<String>,
+    /// Whether a TSIG record ends it.
+    pub is_signed: bool,
 }
 
 impl Answer {
@@ -36,6 +38,7 @@ impl Answer {
             question: None,
             sections: [Vec::new(), Vec::new(), Vec::new()],
             opt: None,
+            is_signed: false,
         };
         let mut at = 12;
         for _ in 0..word(2) {
@@ -72,6 +75,10 @@ impl Answer {
             self.rcode.0 |= (high >> 8) << 4;
             return Ok(end);
         }
+        if rtype == Rtype::TSIG {
+            self.is_signed = true;
+            return Ok(end);
+        }
         if !matches!(Class(class), Class::IN | Class::CH) {
             return Err(format!("a record of class {class}"));
         }
@@ -96,6 +103,8 @@ impl fmt::Display for Answer {
             (0x0200, "TC"),
             (0x0100, "RD"),
             (0x0080, "RA"),
+            (0x0020, "AD"),
+            (0x0010, "CD"),
         ] {
             if self.flags & bit != 0 {
                 write!(f, " {name}")?;
@@ -113,7 +122,9 @@ impl fmt::Display for Answer {
                 writeln!(f, "  {}", zone_text::line(record))?;
             }
         }
-        self.opt.iter().try_for_each(|opt| writeln!(f, "{opt}"))
+        self.opt.iter().try_for_each(|opt| writeln!(f, "{opt}"))?;
+        let signed = if self.is_signed { "TSIG\n" } else { "" };
+        f.write_str(signed)
     }
 }
 

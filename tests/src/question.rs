@@ -28,6 +28,10 @@ pub struct Question {
 pub const UPDATE: u16 = 5 << 11;
 /// Recursion desired.
 pub const RD: u16 = 0x0100;
+/// Is the data authentic.
+pub const AD: u16 = 0x0020;
+/// Checking disabled.
+pub const CD: u16 = 0x0010;
 
 impl Question {
     /// An ordinary question.

@@ -253,13 +253,23 @@ impl<'b> Builder<'b> {
     }
 }
 
-/// Writes a response without a question, for requests whose question cannot be read or is not
-/// there: a header, and an OPT record if the request has one.
-pub fn header_only(message: &mut Vec<u8>, header: &Header, rcode: u16, opt: Option<Opt<'_>>) {
+/// Writes a response to a request that cannot be read as a whole: a header, the bytes of its
+/// question if that can be read, and an OPT record if the request has one.
+pub fn of_unread(
+    message: &mut Vec<u8>,
+    header: &Header,
+    question: &[u8],
+    rcode: u16,
+    opt: Option<Opt<'_>>,
+) {
     message.clear();
     message.extend_from_slice(&header.id.to_be_bytes());
     message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());
     message.extend_from_slice(&[0; 8]);
+    if !question.is_empty() {
+        message[5] = 1;
+        message.extend_from_slice(question);
+    }
     if let Some(opt) = opt {
         message[HEADER_SIZE - 1] = 1;
         opt.write(message, rcode);

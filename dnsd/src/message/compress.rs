@@ -9,9 +9,9 @@
 const SLOTS: usize = 128;
 /// Offsets from here on do not fit the fourteen bits of a pointer.
 const POINTER_END: usize = 0x4000;
-/// Labels of a name that are looked up and entered; those above are too near the root to save
-/// much more.
-const LABELS_MAX: usize = 16;
+/// Labels of a name that are looked up and entered, those nearest to the root, which names share.
+/// An address below `ip6.arpa` has 34.
+const LABELS_MAX: usize = 40;
 
 /// Whether names of different case may share their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +121,11 @@ fn suffixes(wire: &[u8]) -> ([u8; LABELS_MAX], [u32; LABELS_MAX], usize) {
     let mut starts = [0; LABELS_MAX];
     let mut count = 0;
     let mut at = 0;
-    while wire[at] != 0 && count < LABELS_MAX {
+    while wire[at] != 0 {
+        if count == LABELS_MAX {
+            starts.copy_within(1.., 0);
+            count -= 1;
+        }
         starts[count] = at as u8;
         count += 1;
         at += usize::from(wire[at]) + 1;
@@ -189,6 +193,15 @@ mod tests {
         check(Case::Ignored, &["a.b.", "A.B."], &[5, 2]);
         check(Case::Kept, &["a.b.", "A.B.", "c.B."], &[5, 5, 4]);
         check(Case::Ignored, &[".", "."], &[1, 1]);
+        // 18 and 104 labels.
+        let reverse = "1.2.3.4.5.6.7.8.9.a.b.c.d.e.f.0.ip6.arpa.";
+        check(
+            Case::Ignored,
+            &[reverse, "ip6.arpa.", "9.ip6.arpa."],
+            &[42, 2, 4],
+        );
+        let deep = format!("{}b.c.", "a.".repeat(102));
+        check(Case::Ignored, &[&deep, "b.c.", "x.a.b.c."], &[209, 2, 4]);
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub const AA: u16 = 0x0400;
 pub const TC: u16 = 0x0200;
 /// Recursion desired.
 pub const RD: u16 = 0x0100;
-/// Checking disabled (RFC 4035 section 3.2.2).
-pub const CD: u16 = 0x0010;
 
 /// What kind of request a message is (RFC 1035 section 4.1.1, RFC 2136 section 1.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,10 +67,11 @@ impl Header {
     }
 
     /// The flags with which every response to this request starts: QR set, the opcode and RD
-    /// repeated (RFC 1035 section 4.1.1), CD repeated (RFC 4035 section 3.2.2), the rest clear.
+    /// repeated (RFC 1035 section 4.1.1), the rest clear. CD too: only a recursive server repeats
+    /// it (RFC 4035 sections 3.1.6 and 3.2.2).
     #[must_use]
     pub fn response_flags(&self) -> u16 {
-        QR | self.flags & (0x7800 | RD | CD)
+        QR | self.flags & (0x7800 | RD)
     }
 }
 
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_opcode_rd_and_cd_are_repeated() {
+    fn only_opcode_and_rd_are_repeated() {
         let check = |flags: u16, expected: u16| {
             let header = Header {
                 id: 1,
@@ -92,7 +91,7 @@ mod tests {
         };
         check(0x0100, 0x8100);
         check(0x2800, 0xa800);
-        check(0x7fff, 0xf910);
+        check(0x7fff, 0xf900);
         check(0x0020, 0x8000);
     }
 

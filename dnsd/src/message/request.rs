@@ -1,11 +1,11 @@
 //! A request as far as every kind of request is alike: header, one question, and what the
 //! additional section says about the message itself (OPT, TSIG).
 //!
-//! All records are walked, so that a message with missing or trailing bytes is known as such;
-//! their RDATA is left to those who need it.
+//! All records are walked, so that a message with missing bytes is known as such; their RDATA is
+//! left to those who need it.
 
 use super::edns::Edns;
-use super::header::{HEADER_SIZE, Header};
+use super::header::{HEADER_SIZE, Header, Opcode};
 use super::question::Question;
 use super::{Malformed, read_u16, read_u32};
 use zones::rtype::Rtype;
@@ -91,7 +91,9 @@ impl<'m> Request<'m> {
                 _ => {}
             }
         }
-        if at != message.len() {
+        // A query is understood without what follows it. An update changes zones: there the bytes
+        // may be half of what was meant.
+        if at != message.len() && header.opcode() != Opcode::QUERY {
             return Err(Malformed);
         }
         Ok(request)
@@ -233,10 +235,21 @@ mod tests {
         check([0, 0, 0, 0], &[]);
         check([2, 0, 0, 0], &[QUESTION, QUESTION]);
         check([1, 0, 0, 1], &[QUESTION]);
-        check([1, 0, 0, 0], &[QUESTION, b"\x00"]);
         check([1, 0, 0, 2], &[QUESTION, OPT, OPT]);
         check([1, 0, 0, 2], &[QUESTION, TSIG, OPT]);
         check([1, 1, 0, 0], &[QUESTION, &RECORD[..RECORD.len() - 1]]);
         check([1, 0, 0, 1], &[QUESTION, b"\x01", OPT]);
+    }
+
+    #[test]
+    fn bytes_may_follow_a_query_but_no_update() {
+        let read = |opcode: u8| {
+            let header = [0, 1, opcode << 3, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            let message = [&header[..], QUESTION, b"\x00"].concat();
+            let header = Header::read(&message)?;
+            Request::read(&message, header).map(|_| ())
+        };
+        assert_eq!(read(Opcode::QUERY.0), Ok(()));
+        assert_eq!(read(Opcode::UPDATE.0), Err(Malformed));
     }
 }

@@ -209,12 +209,16 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
     if request.question.qclass == Class::CH && chaos::answer(asked, response) {
         return Outcome::Respond(Rcode::NOERROR);
     }
-    if request.question.qclass != Class::IN {
+    if !matches!(request.question.qclass, Class::IN | Class::ANY) {
         return refuse(unsupported(Rcode::REFUSED), response);
     }
     match (request.question.qtype, transport) {
         // RFC 5936 section 4.2: AXFR over UDP is not defined.
-        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::FORMERR), response),
+        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::NOTIMP), response),
+        // A zone is of one class.
+        (Rtype::AXFR | Rtype::IXFR, _) if request.question.qclass != Class::IN => {
+            refuse(unsupported(Rcode::REFUSED), response)
+        }
         (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(asked) {
             Ok(zone) if transfer::is_one_soa(request, zone, transport) => {
                 transfer::respond_soa(asked, zone, response);
@@ -223,10 +227,7 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
             Ok(_) => Outcome::Transfer,
             Err(refusal) => refuse(refusal, response),
         },
-        (Rtype::ANY, _) => Outcome::Respond(query::answer(asked, response)),
-        // Mail agents are not served since RFC 973 in any other way than by MX.
-        (Rtype::MAILA | Rtype::MAILB, _) => refuse(unsupported(Rcode::NOTIMP), response),
-        (qtype, _) if qtype.is_meta() => refuse(unsupported(Rcode::FORMERR), response),
+        // No zone holds a record of any other meta-TYPE or QTYPE: it is a type like all others.
         _ => Outcome::Respond(query::answer(asked, response)),
     }
 }

@@ -12,7 +12,7 @@ use crate::message::{Builder, ExtendedError, Full, Owner, Section};
 use zones::lookup::Found;
 use zones::name::NAME_SIZE_MAX;
 use zones::rdata;
-use zones::rtype::Rtype;
+use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
 use zones::{Name, Node, Rcode, RrsetRef, Serial};
 
@@ -34,6 +34,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
         qtype: request.question.qtype,
         builder,
         flags: 0,
+        dnames: Vec::new(),
     };
     let rcode = match answer.zone_of(&qname) {
         // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
@@ -46,6 +47,11 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
             Rcode::NOERROR
         }),
     };
+    // RFC 1035 section 6.2: who asks for all classes gets no authoritative answer, as nobody knows
+    // them all.
+    if request.question.qclass == Class::ANY {
+        answer.flags &= !AA;
+    }
     answer
         .builder
         .finish(&request.header, answer.flags, rcode.0);
@@ -76,6 +82,8 @@ struct Answer<'a, 'b> {
     qtype: Rtype,
     builder: Builder<'b>,
     flags: u16,
+    /// Owners of the DNAMEs in the answer section.
+    dnames: Vec<Name>,
 }
 
 /// What one name contributes.
@@ -151,12 +159,18 @@ impl<'a> Answer<'a, '_> {
             qtype => node.rrset(qtype),
         };
         if let Some(rrset) = rrset {
-            self.put(zone, Section::Answer, owner, rrset)?;
-            self.add_targets(zone, node, rrset);
+            if rrset.rtype() == Rtype::DNAME {
+                self.put_dname(zone, node, owner, rrset)?;
+            } else {
+                self.put(zone, Section::Answer, owner, rrset)?;
+                self.add_targets(zone, node, rrset);
+            }
             return Ok(Step::Done(Rcode::NOERROR));
         }
-        // RFC 1034 section 3.6.2: an alias answers for all types but its own.
-        if let Some(cname) = node.rrset(Rtype::CNAME) {
+        // RFC 4035 section 2.5: these stand beside an alias, or nowhere.
+        let is_beside = matches!(self.qtype, Rtype::NSEC | Rtype::RRSIG);
+        // RFC 1034 section 3.6.2: an alias answers for all other types but its own.
+        if let Some(cname) = node.rrset(Rtype::CNAME).filter(|_| !is_beside) {
             self.put(zone, Section::Answer, owner, cname)?;
             let target = cname.rdata().next().expect("an RRset is never empty");
             return Ok(Step::Follow(read_name(target)));
@@ -174,12 +188,7 @@ impl<'a> Answer<'a, '_> {
     ) -> Result<Step, Full> {
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
-        self.put(
-            zone,
-            Section::Answer,
-            Owner::Name(node.owner().as_wire()),
-            dname,
-        )?;
+        self.put_dname(zone, node, Owner::Name(node.owner().as_wire()), dname)?;
         let target = dname.rdata().next().expect("an RRset is never empty");
         let below = name.label_count() - node.label_count();
         let labels = name.labels().take(below).map(|label| label.len() + 1).sum();
@@ -192,27 +201,49 @@ impl<'a> Answer<'a, '_> {
         let ttl = dname.ttl();
         self.builder
             .record(Section::Answer, owner, Rtype::CNAME, ttl, target.as_wire())?;
+        // RFC 6672 section 3.2 goes back to step 1 whatever is asked for; the CNAME itself is there.
         match self.qtype {
-            Rtype::CNAME | Rtype::ANY => Ok(Step::Done(Rcode::NOERROR)),
+            Rtype::CNAME => Ok(Step::Done(Rcode::NOERROR)),
             _ => Ok(Step::Follow(target)),
         }
     }
 
-    /// NODATA or NXDOMAIN: the SOA says how long (RFC 2308 sections 2 and 3).
+    /// A chain of aliases may meet a DNAME again, but no RRset is twice in an answer (RFC 2181
+    /// section 5).
+    fn put_dname(
+        &mut self,
+        zone: &'a ZoneState,
+        node: Node<'a>,
+        owner: Owner<'_>,
+        dname: RrsetRef<'a>,
+    ) -> Result<(), Full> {
+        let name = node.owner();
+        if !self.dnames.contains(&name) {
+            self.put(zone, Section::Answer, owner, dname)?;
+            self.dnames.push(name);
+        }
+        Ok(())
+    }
+
+    /// NODATA or NXDOMAIN: the SOA says how long (RFC 2308 sections 2 and 3). Without room for it
+    /// the response is cut, and its RCODE is still the right one.
     fn negative(&mut self, zone: &'a ZoneState, rcode: Rcode) -> Result<Step, Full> {
         self.flags |= AA;
         if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
             let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
             let ttl = soa.ttl().min(minimum.unwrap_or(0));
             let owner = Owner::Name(zone.origin.as_wire());
-            put_soa(
+            let put = put_soa(
                 &mut self.builder,
                 Section::Authority,
                 owner,
                 soa,
                 ttl,
                 shown.serial,
-            )?;
+            );
+            if put.is_err() {
+                self.flags |= TC;
+            }
         }
         Ok(Step::Done(rcode))
     }

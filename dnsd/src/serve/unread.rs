@@ -3,8 +3,10 @@
 use super::asked::{Exchange, exchange};
 use super::{Client, Handled, Outcome, Refusal, Served, Setup};
 use crate::cookie::Standing;
-use crate::message::build::header_only;
+use crate::message::build::of_unread;
 use crate::message::edns::Opt;
+use crate::message::header::HEADER_SIZE;
+use crate::message::question::Question;
 use crate::message::request::find_opt;
 use crate::message::{Header, Opcode};
 use zones::Rcode;
@@ -12,14 +14,17 @@ use zones::Rcode;
 /// Such a request.
 pub(super) struct Unread<'a> {
     header: &'a Header,
-    /// RFC 6891 section 7: an OPT record in the request means one in the response, in errors too.
+    /// The bytes of its one question; none if that cannot be read either.
+    question: &'a [u8],
+    /// RFC 6891 section 6.1.1: an OPT record in the request means one in the response, in errors
+    /// too.
     opt: Option<Opt<'a>>,
     cookie: Option<Exchange>,
 }
 
 impl<'a> Unread<'a> {
     pub(super) fn new(
-        request: &[u8],
+        request: &'a [u8],
         header: &'a Header,
         client: &Client,
         served: &Served,
@@ -31,8 +36,12 @@ impl<'a> Unread<'a> {
             cookie: cookie.map(|(_, cookie)| cookie),
             ..Opt::new(setup.udp_size, edns.dnssec_ok)
         });
+        let question = Question::read(request).ok();
+        let question = question.filter(|_| header.counts[0] == 1);
+        let question_size = question.map_or(0, |question| question.size());
         Self {
             header,
+            question: &request[HEADER_SIZE..HEADER_SIZE + question_size],
             opt,
             cookie,
         }
@@ -55,13 +64,20 @@ impl<'a> Unread<'a> {
         self.respond(rcode.into(), response)
     }
 
-    /// Writes a response of a header, and OPT if the request has it.
+    /// Writes a response without records: the question as far as it is one, and OPT if the request
+    /// has it.
     pub(super) fn respond(self, refusal: Refusal, response: &mut Vec<u8>) -> Handled {
         let opt = self.opt.map(|opt| Opt {
             error: refusal.error,
             ..opt
         });
-        header_only(response, self.header, refusal.rcode.0, opt);
+        // RFC 5452 section 9.1: resolvers know a response by its question too. What another opcode
+        // has in its place may be anything.
+        let question = match refusal.rcode {
+            Rcode::NOTIMP => &[],
+            _ => self.question,
+        };
+        of_unread(response, self.header, question, refusal.rcode.0, opt);
         Handled {
             outcome: Outcome::Respond(refusal.rcode),
             standing: self.cookie.map(|(standing, _)| standing),
