@@ -104,9 +104,14 @@ impl Daemon {
 
     /// Starts it again with the same arguments, less those of its birth.
     pub fn restart(&mut self) {
+        self.start_again();
+        self.wait_ready();
+    }
+
+    /// The same, without waiting.
+    pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "it runs");
         self.run();
-        self.wait_ready();
     }
 
     /// Sends SIGKILL.
