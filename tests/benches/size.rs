@@ -22,7 +22,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::answer::Answer;
-use tests::daemon::{Daemon, free_port};
+use tests::daemon::{Daemon, dnsd, free_port};
 use tests::deadline::until;
 use tests::figures::{Extent, refuse_other_args, value_of};
 use tests::question::Question;
@@ -53,6 +53,8 @@ struct Cost {
 
 fn main() {
     refuse_other_args(&["--only"]);
+    // Building it is no part of a start.
+    dnsd();
     let extent = Extent::from_args();
     let only = value_of("--only").unwrap_or_default();
     let count = extent.choose(1_000, 1_000_000);
