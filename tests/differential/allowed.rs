@@ -1,0 +1,196 @@
+//! Where we differ from the majority, and the sentence of an RFC that says so.
+
+use crate::reply::{AA, Aspect, Reply, TC};
+use crate::verdict::Case;
+use crate::world::World;
+use tests::answer::Answer;
+use tests::question::CD;
+use zones::rtype::{Class, Rtype};
+use zones::{Name, Rcode, Record};
+
+/// One kind of difference that is as it should be.
+pub(crate) struct Allowed {
+    /// Its name in the account of a run.
+    pub(crate) name: &'static str,
+    /// In what it shows.
+    pub(crate) aspects: &'static [Aspect],
+    /// What decides.
+    pub(crate) because: &'static str,
+    /// Whether a case is one.
+    pub(crate) holds: fn(&Case<'_>) -> bool,
+}
+
+/// All of them. One that no long run meets is to go.
+pub(crate) const ALLOWED: &[Allowed] = &[
+    Allowed {
+        name: "OPT in FORMERR",
+        aspects: &[Aspect::Opt],
+        because: "RFC 6891 section 6.1.1: \"If an OPT record is present in a received request, \
+                  compliant responders MUST include an OPT record in their respective responses.\"",
+        holds: |case| is_format_error(case.ours) && has_opt(case.ours),
+    },
+    Allowed {
+        name: "FORMERR, not silence",
+        aspects: &[Aspect::Response],
+        because: "RFC 1035 section 4.1.1: \"Format error - The name server was unable to \
+                  interpret the query.\"",
+        holds: |case| is_format_error(case.ours),
+    },
+    Allowed {
+        name: "records that nobody reads",
+        aspects: &[Aspect::Rcode],
+        because: "RFC 1122 section 1.2.2: \"Be liberal in what you accept\"; of records behind a \
+                  question no more than where they end matters.",
+        holds: |case| {
+            let has_records = case
+                .request
+                .wire
+                .get(6..12)
+                .is_some_and(|counts| counts != [0; 6]);
+            has_records && !is_format_error(case.ours) && case.count(Rcode::FORMERR) == 2
+        },
+    },
+    Allowed {
+        name: "NOTIMP before all else",
+        aspects: &[Aspect::Rcode],
+        because: "RFC 1035 section 4.1.1: \"Not Implemented - The name server does not support \
+                  the requested kind of query.\" What follows the header is not read.",
+        holds: |case| case.ours.rcode() == Some(Rcode::NOTIMP) && case.request.opcode() != 0,
+    },
+    Allowed {
+        name: "CD is clear",
+        aspects: &[Aspect::Cd],
+        because: "RFC 4035 section 3.1.6: \"A security-aware name server SHOULD clear the CD bit \
+                  when composing an authoritative response.\"",
+        holds: |case| {
+            case.ours
+                .answer()
+                .is_some_and(|answer| answer.flags & CD == 0)
+        },
+    },
+    Allowed {
+        name: "QCLASS ANY without AA",
+        aspects: &[Aspect::Aa],
+        because: "RFC 1035 section 6.2: \"When processing queries with QCLASS=*, [...] the \
+                  response should never be authoritative unless the server can guarantee that \
+                  the response covers all classes.\"",
+        holds: |case| case.request.question.qclass == Class::ANY && !has_flag(case.ours, AA),
+    },
+    Allowed {
+        name: "another RRset for ANY",
+        aspects: &[Aspect::Answer],
+        because: "RFC 8482 section 4.1: \"[...] MAY instead send a response with a single RRset \
+                  (or a larger subset of available RRsets) in the answer section.\"",
+        holds: |case| {
+            let is_any = case
+                .request
+                .asked()
+                .is_some_and(|(_, qtype)| qtype == Rtype::ANY);
+            is_any
+                && case
+                    .ours
+                    .answer()
+                    .is_some_and(|answer| is_of_zones(case.world, answer))
+        },
+    },
+    Allowed {
+        name: "whole, not cut",
+        aspects: &[Aspect::Tc],
+        because: "RFC 2181 section 9: \"The TC bit should be set in responses only when an RRSet \
+                  is required as a part of the response, but could not be included in its \
+                  entirety.\"",
+        holds: |case| !has_flag(case.ours, TC),
+    },
+    Allowed {
+        name: "the RCODE of where a chain is cut",
+        aspects: &[Aspect::Rcode],
+        because: "RFC 2181 section 9: \"When a DNS client receives a reply with TC set, it should \
+                  ignore that response\". What comes after the cut is not looked up.",
+        holds: |case| {
+            let is_chain = |answer: &Answer| !answer.sections[0].is_empty();
+            let is_noerror = case.ours.rcode() == Some(Rcode::NOERROR);
+            has_flag(case.ours, TC) && is_noerror && case.ours.answer().is_some_and(is_chain)
+        },
+    },
+    Allowed {
+        name: "cut, not without SOA",
+        aspects: &[Aspect::Tc],
+        because: "RFC 2308 section 3: \"Name servers authoritative for a zone MUST include the SOA \
+                  record of the zone in the authority section of the response when reporting an \
+                  NXDOMAIN or indicating that no data of the requested type exists.\"",
+        holds: |case| {
+            let is_alias = |record: &Record| matches!(record.rtype, Rtype::CNAME | Rtype::DNAME);
+            let is_bare = |answer: &Answer| {
+                answer.sections[1].is_empty() && answer.sections[0].iter().all(is_alias)
+            };
+            let mut theirs = case.theirs.iter().filter_map(|(_, reply)| reply.answer());
+            has_flag(case.ours, TC) && theirs.all(is_bare)
+        },
+    },
+    Allowed {
+        name: "a DNAME met again",
+        aspects: &[Aspect::Rcode, Aspect::Tc, Aspect::Answer, Aspect::Authority],
+        because: "RFC 1034 section 3.6.2: \"CNAME chains should be followed\"; how far one is that \
+                  does not end is left to each.",
+        holds: |case| {
+            let ours = aliases(case.ours);
+            let is_longest = case.theirs.iter().all(|(_, reply)| {
+                let theirs = aliases(reply);
+                let common = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
+                common == theirs.len().min(ours.len())
+            });
+            is_longest && meets_again(case.ours)
+        },
+    },
+];
+
+fn is_format_error(reply: &Reply) -> bool {
+    reply.rcode() == Some(Rcode::FORMERR)
+}
+
+fn has_flag(reply: &Reply, flag: u16) -> bool {
+    reply
+        .answer()
+        .is_some_and(|answer| answer.flags & flag != 0)
+}
+
+/// True if there is an answer, and all records in it are of zone files, perhaps with another owner.
+fn is_of_zones(world: &World, answer: &Answer) -> bool {
+    let records = || world.zones.iter().flat_map(|zone| &zone.records);
+    let is_true = |said: &Record| {
+        records().any(|record| record.rtype == said.rtype && record.rdata == said.rdata)
+    };
+    !answer.sections[0].is_empty() && answer.sections[0].iter().all(is_true)
+}
+
+fn has_opt(reply: &Reply) -> bool {
+    reply.answer().is_some_and(|answer| answer.opt.is_some())
+}
+
+/// The names of a chain of aliases, in its order.
+fn aliases(reply: &Reply) -> Vec<Name> {
+    let Some(answer) = reply.answer() else {
+        return Vec::new();
+    };
+    let aliases = answer.sections[0]
+        .iter()
+        .filter(|record| record.rtype == Rtype::CNAME);
+    aliases.map(|record| record.owner.clone()).collect()
+}
+
+/// True if one DNAME stands for several aliases.
+fn meets_again(reply: &Reply) -> bool {
+    let Some(answer) = reply.answer() else {
+        return false;
+    };
+    let dnames = answer.sections[0]
+        .iter()
+        .filter(|record| record.rtype == Rtype::DNAME);
+    let aliases = aliases(reply);
+    dnames.into_iter().any(|dname| {
+        let below = aliases
+            .iter()
+            .filter(|alias| alias.is_at_or_below(&dname.owner));
+        below.count() > 1
+    })
+}
