@@ -8,6 +8,7 @@ use crate::status::Cookies;
 use crate::time_text::span;
 use clap::Subcommand;
 use std::path::Path;
+use std::time::Duration;
 
 /// `cookie show`, `rollover`.
 #[derive(Debug, Subcommand)]
@@ -67,7 +68,11 @@ fn cookies_text(cookies: &Cookies) -> String {
         ),
     };
     let mut text = stands.to_owned();
-    if let Some(since) = cookies.since {
+    // A step that was taken by this very call needs no date.
+    if let Some(since) = cookies
+        .since
+        .filter(|since| *since > Duration::from_secs(1))
+    {
         text += &format!(" So it has been for {}.", span(since));
     }
     text += &format!("\nNext: `dnsd cookie rollover`, to {next}.");
@@ -81,7 +86,6 @@ fn cookies_text(cookies: &Cookies) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn each_step_says_what_comes_next() {
