@@ -11,9 +11,10 @@ pub use encrypted::EncryptedSetup;
 use crate::prefix::Prefix;
 use crate::proxy::Proxies;
 use crate::serve::Chaos;
+use crate::serve::rate::{RateLimit, SLIP};
 use crate::setting::{
-    DriverKind, Listen, LogFormat, LogLevel, PeerName, PeerRef, SelfText, Setting, Weight,
-    ZoneFile, many, number, one,
+    DriverKind, Listen, LogFormat, LogLevel, PeerName, PeerRef, Rate, SelfText, Setting, Slip,
+    Weight, ZoneFile, many, number, one,
 };
 use encrypted::TlsSettings;
 use overlay::admit::ADDRESSES_MAX;
@@ -22,6 +23,7 @@ use overlay::token::Token;
 use serde::Deserialize;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Where the data is if nothing else is said.
@@ -70,6 +72,8 @@ pub struct ServeConfig {
     pub chaos: Chaos,
     /// Whether clients that know cookies must show one of ours before they get an answer by UDP.
     pub requires_server_cookie: bool,
+    /// How many responses of one kind a network gets by UDP; none: as many as it asks for.
+    pub rate_limit: Option<RateLimit>,
     /// What to do with a corrupt store.
     pub corrupt_store: CorruptStore,
     /// How a fresh data directory begins.
@@ -168,6 +172,7 @@ impl ServeConfig {
         }
         let encrypted = EncryptedSetup::new(settings.tls)?;
         let vip = VipSetup::new(settings.vip)?;
+        let rate_limit = settings.rate_limit.limit()?;
         let data_dir = settings.data_dir.unwrap_or_else(|| DATA_DIR.into());
         Ok(Self {
             admin: settings.admin.unwrap_or_else(|| admin_socket(&data_dir)),
@@ -191,6 +196,7 @@ impl ServeConfig {
                 version: settings.chaos.version.and_then(SelfText::said),
             },
             requires_server_cookie: settings.require_server_cookie.unwrap_or(false),
+            rate_limit,
             corrupt_store,
             birth,
         })
@@ -243,6 +249,8 @@ pub enum Contradiction {
     HalfACertificate,
     /// A certificate, and nothing that is served by it.
     CertificateForNothing,
+    /// Something of `rate-limit` beside the rate, without one.
+    NoRate,
 }
 
 impl fmt::Display for Contradiction {
@@ -278,6 +286,10 @@ impl fmt::Display for Contradiction {
             Self::RelativeCommand => {
                 f.write_str("the VIP command needs its whole path: the guard runs it from /")
             }
+            Self::NoRate => f.write_str(
+                "rate-limit: slip and exempt-clients mean nothing without a rate: \
+                 --rate-limit-responses-per-second N, or responses-per-second in [rate-limit]",
+            ),
         }
     }
 }
@@ -351,6 +363,8 @@ pub struct Settings {
     /// Answer UDP clients that send a cookie only if it is one of ours, and BADCOOKIE otherwise
     #[arg(long, num_args = 0, default_missing_value = "true")]
     require_server_cookie: Option<bool>,
+    #[command(flatten)]
+    rate_limit: RateLimitSettings,
     /// Move a corrupt store aside and join anew; needs --join
     #[arg(long, num_args = 0, default_missing_value = "true")]
     set_aside_corrupt_store: Option<bool>,
@@ -416,6 +430,42 @@ struct ChaosSettings {
     version: Option<SelfText>,
 }
 
+/// The settings of `[rate-limit]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct RateLimitSettings {
+    /// How many UDP responses of one kind and name a network of clients gets in a second; 0: no limit
+    /// [default: 0]
+    #[arg(long = "rate-limit-responses-per-second", value_name = "N", value_parser = <Rate as Setting>::read)]
+    #[serde(deserialize_with = "number")]
+    responses_per_second: Option<Rate>,
+    /// Every Nth response above the rate goes out truncated, so that its client asks by TCP; 0: none
+    /// [default: 2]
+    #[arg(long = "rate-limit-slip", value_name = "N", value_parser = <Slip as Setting>::read)]
+    #[serde(deserialize_with = "number")]
+    slip: Option<Slip>,
+    /// Do not limit responses to these; may be repeated
+    #[arg(long = "rate-limit-exempt-clients", value_name = "PREFIX", value_parser = <Prefix as Setting>::read)]
+    #[serde(deserialize_with = "many")]
+    exempt_clients: Option<Vec<Prefix>>,
+}
+
+impl RateLimitSettings {
+    fn limit(self) -> Result<Option<RateLimit>, Contradiction> {
+        let Some(Rate(rate)) = self.responses_per_second else {
+            return match (self.slip, self.exempt_clients) {
+                (None, None) => Ok(None),
+                _ => Err(Contradiction::NoRate),
+            };
+        };
+        Ok(NonZeroU32::new(rate).map(|responses_per_second| RateLimit {
+            responses_per_second,
+            slip: self.slip.map_or(SLIP, |Slip(slip)| slip),
+            exempt_clients: self.exempt_clients.unwrap_or_default(),
+        }))
+    }
+}
+
 impl Settings {
     /// Reads a configuration file.
     pub fn from_toml(text: &str) -> Result<Self, BadFile> {
@@ -474,6 +524,17 @@ impl Settings {
                 version: or(&self.chaos.version, &file.chaos.version),
             },
             require_server_cookie: or(&self.require_server_cookie, &file.require_server_cookie),
+            rate_limit: RateLimitSettings {
+                responses_per_second: or(
+                    &self.rate_limit.responses_per_second,
+                    &file.rate_limit.responses_per_second,
+                ),
+                slip: or(&self.rate_limit.slip, &file.rate_limit.slip),
+                exempt_clients: or(
+                    &self.rate_limit.exempt_clients,
+                    &file.rate_limit.exempt_clients,
+                ),
+            },
             set_aside_corrupt_store: or(
                 &self.set_aside_corrupt_store,
                 &file.set_aside_corrupt_store,
@@ -591,6 +652,11 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
             Effect::Restart,
         ),
         (
+            "rate-limit",
+            old.rate_limit != new.rate_limit,
+            Effect::Restart,
+        ),
+        (
             "set-aside-corrupt-store",
             old.corrupt_store != new.corrupt_store,
             Effect::Restart,
@@ -687,6 +753,32 @@ mod tests {
         check("[vip]\ncommand = 'x'", Contradiction::CommandWithoutExec);
         let relative = "[vip]\ndriver = 'exec'\ncommand = 'x'";
         check(relative, Contradiction::RelativeCommand);
+        check("[rate-limit]\nslip = 2", Contradiction::NoRate);
+        let exempt = "[rate-limit]\nexempt-clients = '::1'";
+        check(exempt, Contradiction::NoRate);
+    }
+
+    #[test]
+    fn nothing_is_limited_unless_a_rate_is_said() {
+        let check = |flags: &str, file: &str, expected: Option<(u32, u8, usize)>| {
+            let limit = config(flags, file).unwrap().rate_limit;
+            let found = limit.map(|limit| {
+                let rate = limit.responses_per_second.get();
+                (rate, limit.slip, limit.exempt_clients.len())
+            });
+            assert_eq!(found, expected, "{flags} {file}");
+        };
+        let file = "[rate-limit]\nresponses-per-second = 20\nslip = 1\n\
+                    exempt-clients = ['127.0.0.0/8', '::1']";
+        check("", "", None);
+        check("", file, Some((20, 1, 2)));
+        check("[rate-limit]\nresponses-per-second = 0", file, None);
+        check("[rate-limit]\nslip = 0", file, Some((20, 0, 2)));
+        check(
+            "[rate-limit]\nresponses-per-second = 5",
+            "",
+            Some((5, 2, 0)),
+        );
     }
 
     #[test]
@@ -763,6 +855,14 @@ mod tests {
         check("[overlay]\nprofil = 'lan'", 2, 1, "unknown field `profil`");
         check("[vip]\ndriver = 'arp'", 2, 10, "netlink, log or exec");
         check("[vip]\ncapacity = 0", 2, 12, "from 1 to 1000");
+        let rate = "[rate-limit]\nresponses-per-second = -1";
+        check(rate, 2, 24, "from 0 (no limit) to 1000000");
+        check(
+            "[rate-limit]\nslip = 11",
+            2,
+            8,
+            "from 0 (all are dropped) to 10",
+        );
         check("allow-update = ['10.0.0.0/33']", 1, 17, "PREFIX/LENGTH");
         check("zone = 'example.test'", 1, 8, "ORIGIN=FILE");
         check("zone = 'a..b=file'", 1, 8, "a label is empty");

@@ -3,6 +3,7 @@
 
 use crate::prefix::Prefix;
 use crate::serve::SELF_TEXT_SIZE_MAX;
+use crate::serve::rate::RATE_MAX;
 use crate::vip::map::WEIGHT_MAX;
 use overlay::PeerId;
 use overlay::admit::PEER_NAME_SIZE_MAX;
@@ -213,6 +214,32 @@ impl Setting for Weight {
         let weight = text.parse().ok();
         let weight = weight.filter(|weight| (1..=WEIGHT_MAX).contains(weight));
         weight.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// How many responses a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rate(pub(crate) u32);
+
+impl Setting for Rate {
+    const EXPECTED: &'static str = "a number from 0 (no limit) to 1000000";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let rate = text.parse().ok().filter(|rate| *rate <= RATE_MAX);
+        rate.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// Every nth response above the rate goes out truncated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slip(pub(crate) u8);
+
+impl Setting for Slip {
+    const EXPECTED: &'static str = "a number from 0 (all are dropped) to 10";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let slip = text.parse().ok().filter(|slip| *slip <= 10);
+        slip.map(Self).ok_or_else(|| unexpected::<Self>(text))
     }
 }
 

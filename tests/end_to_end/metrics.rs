@@ -8,7 +8,7 @@ use tests::client::dig_short;
 use tests::daemon::{Daemon, free_port};
 use tests::deadline::until;
 
-fn get(port: u16, path: &str) -> Option<String> {
+pub(crate) fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
     let mut reply = String::new();

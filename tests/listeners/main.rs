@@ -7,6 +7,7 @@
 )]
 
 mod proxy;
+mod rate;
 mod server;
 mod tcp;
 mod tls;

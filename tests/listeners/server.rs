@@ -1,10 +1,12 @@
 //! Listeners with a zone behind them, and a test in the place of the peer.
 
 use arc_swap::ArcSwap;
+use dnsd::cookie::{Secret, Secrets};
 use dnsd::io::listeners::{Bound, Config, Encrypted, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
 use dnsd::proxy::Proxies;
+use dnsd::serve::rate::RateLimit;
 use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -44,7 +46,12 @@ impl Server {
 
     /// It listens for encrypted DNS too.
     pub(crate) fn encrypted(limits: tcp::Limits, encrypted: Encrypted) -> Self {
-        Self::start_all("127.0.0.1:0", limits, "", Some(encrypted)).unwrap()
+        Self::run("127.0.0.1:0", limits, None, "", Some(encrypted)).unwrap()
+    }
+
+    /// At all addresses of loopback.
+    pub(crate) fn with_rate_limit(limit: RateLimit) -> Self {
+        Self::run("0.0.0.0:0", tcp::Limits::default(), Some(limit), "", None).unwrap()
     }
 
     /// `records` are added to those of the zone `example.`
@@ -53,12 +60,13 @@ impl Server {
         limits: tcp::Limits,
         records: &str,
     ) -> Result<Self, ListenError> {
-        Self::start_all(listen, limits, records, None)
+        Self::run(listen, limits, None, records, None)
     }
 
-    fn start_all(
+    fn run(
         listen: &str,
         limits: tcp::Limits,
+        rate_limit: Option<RateLimit>,
         records: &str,
         encrypted: Option<Encrypted>,
     ) -> Result<Self, ListenError> {
@@ -85,6 +93,7 @@ impl Server {
                 nsid: Some(NSID.into()),
                 ..Setup::default()
             },
+            rate_limit,
             tcp: limits,
             proxies: Proxies(vec![format!("{PROXY}/32").parse().unwrap()]),
             encrypted,
@@ -154,8 +163,14 @@ fn served(records: &str) -> Served {
     Served {
         zones,
         policy,
+        cookies: Some(secrets()),
         ..Served::default()
     }
+}
+
+/// By what the server makes cookies.
+pub(crate) fn secrets() -> Secrets {
+    Secrets::new(Secret([7; 16]))
 }
 
 pub(crate) fn question(id: u16) -> Vec<u8> {

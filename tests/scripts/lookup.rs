@@ -4,12 +4,14 @@
 //! `policy update=PREFIX transfer=PREFIX`, `ask NAME TYPE`, `send HEX`, `update ORIGIN`,
 //! `transfer ORIGIN AXFR|IXFR [serial=N]`, `says nsid=TEXT id=TEXT version=TEXT`,
 //! `cookies secret=HEX [previous=HEX] [required]`, `counts`. Questions take the words `tcp`, `rd`,
-//! `ad`, `cd`, `do`, `size`, `question` and the options `edns=SIZE`, `version=N`, `options=HEX`
-//! (those of EDNS), `class=CLASS`, `from=ADDRESS`, `wall=SECONDS`.
+//! `ad`, `cd`, `do`, `size`, `question`, `counted` (as what, by rate limiting) and the options
+//! `edns=SIZE`, `version=N`, `options=HEX` (those of EDNS), `class=CLASS`, `from=ADDRESS`,
+//! `wall=SECONDS`.
 
 use dnsd::cookie::{Secret, Secrets};
 use dnsd::prefix::Policy;
 use dnsd::serve::counters::COUNTS;
+use dnsd::serve::rate::Subject;
 use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, transfer};
 use std::fmt::Write;
 use std::time::Duration;
@@ -129,6 +131,11 @@ impl Server {
         };
         assert_eq!(answer.id.to_be_bytes(), request[..2]);
         let mut output = answer.to_string();
+        if command.has("counted") {
+            let Subject { kind, name_at } = handled.subject;
+            let name = Name::from_wire(&request[name_at..]).expect("a part of the QNAME");
+            let _ = writeln!(output, "{kind:?} {name}");
+        }
         if command.has("question") {
             let question = answer.question.unwrap_or_else(|| "no question".to_owned());
             let _ = writeln!(output, "{question}");

@@ -4,12 +4,13 @@
 use super::certificate::Certificate;
 use super::{tcp, udp};
 use crate::proxy::Proxies;
+use crate::serve::rate::{Notices, RateLimit};
 use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub udp_workers: Option<usize>,
     /// About answers.
     pub setup: Setup,
+    /// How many answers go out by UDP; none: as many as are asked for.
+    pub rate_limit: Option<RateLimit>,
     /// About connections.
     pub tcp: tcp::Limits,
     /// Who may say that it asks for another.
@@ -107,6 +110,12 @@ impl Bound {
             let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
             tcp::Listener::new(config.tcp, setup, proxies, Arc::clone(shared), runtime)
         };
+        let limiting = config.rate_limit.map(|limit| {
+            Arc::new(udp::Limiting {
+                limit,
+                notices: Mutex::new(Notices::default()),
+            })
+        });
         let mut listeners = Listeners {
             addresses: Vec::new(),
             tls_addresses: Vec::new(),
@@ -124,7 +133,8 @@ impl Bound {
             listeners.addresses.push(address);
             for (nth, socket) in udp_sockets.into_iter().enumerate() {
                 let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
-                let worker = udp::Worker::start(socket, nth, setup, proxies, Arc::clone(shared));
+                let (limiting, shared) = (limiting.clone(), Arc::clone(shared));
+                let worker = udp::Worker::start(socket, nth, setup, proxies, limiting, shared);
                 listeners.workers.push(worker.map_err(error("UDP"))?);
             }
             let plain = listeners.tcp.listen(tcp_socket, None);

@@ -254,6 +254,7 @@ impl Doors {
                 requires_server_cookie: config.requires_server_cookie,
                 ..Setup::default()
             },
+            rate_limit: config.rate_limit.clone(),
             tcp: super::tcp::Limits::default(),
             proxies: config.proxies.clone(),
             encrypted: encrypted(config)?,

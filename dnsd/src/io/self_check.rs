@@ -4,6 +4,7 @@
 //! question is for another zone that is served, in turn.
 
 use super::clock;
+use crate::cookie::{CLIENT_COOKIE_SIZE, COOKIE_SIZE, Secrets};
 use crate::serve::Served;
 use crate::vip::self_check::{Answer, SelfCheck};
 use arc_swap::ArcSwap;
@@ -25,6 +26,10 @@ const ROOT: [u8; 1] = [0];
 const TYPE_SOA: [u8; 2] = [0, 6];
 const CLASS_IN: [u8; 2] = [0, 1];
 const HEADER_SIZE: usize = 12;
+/// Owner, type, size of 512, no flags, length of the option, its code, and its length.
+const OPT_WITH_COOKIE: [u8; 15] = [0, 0, 41, 2, 0, 0, 0, 0, 0, 0, 28, 0, 10, 0, 24];
+/// It is never checked by whom the answer is.
+const CLIENT_COOKIE: [u8; CLIENT_COOKIE_SIZE] = *b"selfchec";
 const FLAG_RESPONSE: u8 = 0x80;
 const FLAG_AUTHORITATIVE: u8 = 0x04;
 const FLAG_TRUNCATED: u8 = 0x02;
@@ -60,10 +65,10 @@ impl SelfChecks {
             while !ends.load(Ordering::Relaxed) {
                 let begin = clock::now();
                 id = id.wrapping_add(1);
-                zone = next_zone(&served.load().zones, zone.as_ref());
-                let question = question(id, zone.as_ref());
+                let served = served.load_full();
+                zone = next_zone(&served.zones, zone.as_ref());
                 let failed = targets.iter().find_map(|target| {
-                    let asked = ask(*target, &question, zone.as_ref());
+                    let asked = ask(*target, id, zone.as_ref(), served.cookies);
                     asked.err().map(|why| (target, why))
                 });
                 let answer = match failed {
@@ -110,7 +115,12 @@ fn next_zone(zones: &ZoneTable, last: Option<&Name>) -> Option<Name> {
 }
 
 /// One question over UDP and TCP; an error says what is wrong.
-fn ask(target: SocketAddr, question: &[u8], zone: Option<&Name>) -> io::Result<()> {
+fn ask(
+    target: SocketAddr,
+    id: u16,
+    zone: Option<&Name>,
+    secrets: Option<Secrets>,
+) -> io::Result<()> {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -118,10 +128,15 @@ fn ask(target: SocketAddr, question: &[u8], zone: Option<&Name>) -> io::Result<(
     let udp = UdpSocket::bind((any, 0))?;
     udp.set_read_timeout(Some(LATE))?;
     udp.connect(target)?;
-    udp.send(question)?;
+    // A client that has proven where it is, is answered however many ask.
+    let ip = udp.local_addr()?.ip();
+    let cookie =
+        secrets.map(|secrets| secrets.make(CLIENT_COOKIE, ip, clock::wall().as_secs() as u32));
+    let question = question(id, zone, cookie);
+    udp.send(&question)?;
     let mut answer = [0; 512];
     let size = udp.recv(&mut answer)?;
-    judge(&answer[..size], question, zone)?;
+    judge(&answer[..size], &question, zone)?;
 
     let mut tcp = TcpStream::connect_timeout(&target, LATE)?;
     // Closed by a reset, it leaves no TIME_WAIT behind: there are ten a second.
@@ -130,23 +145,27 @@ fn ask(target: SocketAddr, question: &[u8], zone: Option<&Name>) -> io::Result<(
     tcp.set_write_timeout(Some(LATE))?;
     // RFC 1035 section 4.2.2: two bytes of length go first, in one segment with the message.
     let mut framed = (question.len() as u16).to_be_bytes().to_vec();
-    framed.extend(question);
+    framed.extend(&question);
     tcp.write_all(&framed)?;
     let mut size = [0; 2];
     tcp.read_exact(&mut size)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(size))];
     tcp.read_exact(&mut answer)?;
-    judge(&answer, question, zone)
+    judge(&answer, &question, zone)
 }
 
-fn question(id: u16, zone: Option<&Name>) -> Vec<u8> {
-    let mut question = Vec::with_capacity(64);
+fn question(id: u16, zone: Option<&Name>, cookie: Option<[u8; COOKIE_SIZE]>) -> Vec<u8> {
+    let mut question = Vec::with_capacity(128);
     question.extend(id.to_be_bytes());
-    // No flags, one question.
-    question.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    // No flags, one question, perhaps an OPT record.
+    question.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(cookie.is_some())]);
     question.extend(zone.map_or(&ROOT[..], Name::as_wire));
     question.extend(TYPE_SOA);
     question.extend(CLASS_IN);
+    if let Some(cookie) = cookie {
+        question.extend(OPT_WITH_COOKIE);
+        question.extend(cookie);
+    }
     question
 }
 
@@ -205,9 +224,24 @@ mod tests {
     }
 
     #[test]
+    fn a_question_shows_a_cookie_if_there_is_a_secret() {
+        use crate::message::{Header, Request};
+        let zone: Name = "example.".parse().unwrap();
+        for cookie in [None, Some([7; COOKIE_SIZE])] {
+            let question = question(7, Some(&zone), cookie);
+            let request = Request::read(&question, Header::read(&question).unwrap()).unwrap();
+            let found = request.edns.and_then(|edns| edns.cookie);
+            assert_eq!(
+                found.map(|c| c.client),
+                cookie.map(|_| [7; CLIENT_COOKIE_SIZE])
+            );
+        }
+    }
+
+    #[test]
     fn an_answer_is_good_if_the_zone_is_served() {
         let zone: Name = "example.".parse().unwrap();
-        let question = question(7, Some(&zone));
+        let question = question(7, Some(&zone), None);
         let answer = |flags: [u8; 2], records: u8| {
             let mut answer = question.clone();
             answer[2..4].copy_from_slice(&flags);

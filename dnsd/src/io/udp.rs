@@ -9,15 +9,20 @@ use super::datagrams::{
     wake,
 };
 use super::listeners::Shared;
+use crate::cookie::Standing;
 use crate::proxy::Proxies;
+use crate::serve::rate::{Limiter, Notices, RateLimit, Verdict};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{Client, Count, Counters, Outcome, Setup, Tally, Transport, serve};
+use crate::serve::{
+    Client, Count, Counters, Handled, Outcome, Served, Setup, Tally, Transport, serve, truncate,
+};
 use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use zones::Rcode;
@@ -27,6 +32,12 @@ use zones::Rcode;
 const RECEIVE_BUFFER_SIZE: usize = 4 << 20;
 /// Wait after an error of a socket that may pass, such as lack of memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// How responses are limited, by all workers alike.
+pub(super) struct Limiting {
+    pub(super) limit: RateLimit,
+    pub(super) notices: Mutex<Notices>,
+}
 
 /// One worker.
 pub(super) struct Worker {
@@ -85,8 +96,10 @@ impl Worker {
         nth: usize,
         setup: Arc<Setup>,
         proxies: Arc<Proxies>,
+        limiting: Option<Arc<Limiting>>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
+        let limiter = limiting.as_deref().map(new_limiter).transpose()?;
         let socket = Arc::new(socket);
         let counters = Arc::new(Counters::default());
         let stopping = Arc::new(AtomicBool::new(false));
@@ -96,6 +109,7 @@ impl Worker {
             stopping: Arc::clone(&stopping),
             setup,
             proxies,
+            limiting,
             shared,
         };
         let thread = std::thread::Builder::new()
@@ -105,7 +119,7 @@ impl Worker {
                     tracing::debug!(%error, "a UDP worker is not pinned to a core");
                 }
                 let _guard = AbortOnPanic;
-                work.run();
+                work.run(limiter);
             })?;
         Ok(Self {
             socket,
@@ -130,6 +144,15 @@ impl Worker {
     }
 }
 
+/// Each worker has a table of its own, so that none waits for another: the system spreads clients over
+/// them by address and port, and a network that uses many ports gets its rate from each.
+fn new_limiter(limiting: &Limiting) -> io::Result<Limiter> {
+    let mut key = [0; 16];
+    let filled = SystemRandom::new().fill(&mut key);
+    filled.map_err(|_| io::Error::other("the system gives no randomness"))?;
+    Ok(Limiter::new(limiting.limit.clone(), key, clock::now()))
+}
+
 /// A socket whose worker is gone would swallow its share of all requests. The process ends
 /// instead, and other peers take over.
 struct AbortOnPanic;
@@ -149,11 +172,12 @@ struct Work {
     stopping: Arc<AtomicBool>,
     setup: Arc<Setup>,
     proxies: Arc<Proxies>,
+    limiting: Option<Arc<Limiting>>,
     shared: Arc<Shared>,
 }
 
 impl Work {
-    fn run(&self) {
+    fn run(&self, mut limiter: Option<Limiter>) {
         let mut batch = Batch::new(usize::from(self.setup.udp_size));
         let mut tally = Tally::default();
         while !self.stopping.load(Ordering::Acquire) {
@@ -166,14 +190,23 @@ impl Work {
                     continue;
                 }
             };
-            self.answer(&mut batch, count, &mut tally);
+            self.answer(&mut batch, count, limiter.as_mut(), &mut tally);
             self.counters.take(&mut tally);
+            if let Some(limiter) = &mut limiter {
+                self.tell_of_limits(limiter);
+            }
         }
     }
 
-    fn answer(&self, batch: &mut Batch, count: usize, tally: &mut Tally) {
+    fn answer(
+        &self,
+        batch: &mut Batch,
+        count: usize,
+        mut limiter: Option<&mut Limiter>,
+        tally: &mut Tally,
+    ) {
         let served = self.shared.served.load();
-        let wall = clock::wall();
+        let (wall, now) = (clock::wall(), clock::now());
         for i in 0..count {
             let received = batch.request(i);
             let asked = received.and_then(|(datagram, source, response)| {
@@ -192,7 +225,23 @@ impl Work {
                 wall,
                 timeout_idle: Duration::ZERO,
             };
-            let handled = serve(request, &client, &served, &self.setup, response);
+            let mut handled = serve(request, &client, &served, &self.setup, response);
+            if let Some(limiter) = &mut limiter
+                && is_limited(&handled, &served)
+            {
+                match limiter.judge(address.ip(), handled.subject, request, now) {
+                    Verdict::Send => {}
+                    Verdict::Truncate => {
+                        tally.add(Count::RateSlipped);
+                        truncate(request, &client, &served, &self.setup, response);
+                        handled.outcome = Outcome::Respond(Rcode::NOERROR);
+                    }
+                    Verdict::Drop => {
+                        tally.add(Count::RateDropped);
+                        handled.outcome = Outcome::Drop;
+                    }
+                }
+            }
             tally.add_request(Transport::Udp, request, handled, response);
             match handled.outcome {
                 Outcome::Respond(_) => batch.respond(i),
@@ -207,6 +256,19 @@ impl Work {
         }
         for _ in 0..batch.send(&self.socket) {
             tally.add(Count::UdpSendFailed);
+        }
+    }
+
+    /// Says once in a while that responses are limited.
+    fn tell_of_limits(&self, limiter: &mut Limiter) {
+        let (Some(network), Some(limiting)) = (limiter.take_limited(), &self.limiting) else {
+            return;
+        };
+        // Another worker that looks at the same moment says it.
+        if let Ok(mut notices) = limiting.notices.try_lock()
+            && notices.is_due(clock::now())
+        {
+            tracing::warn!(%network, "responses are limited to the rate that is set");
         }
     }
 
@@ -242,4 +304,12 @@ impl Work {
             }
         }
     }
+}
+
+/// Whether a response counts against the rate.
+fn is_limited(handled: &Handled, served: &Served) -> bool {
+    let is_proven = handled.standing == Some(Standing::Proven);
+    // As long as the cluster has no secret nobody can prove where he is, not even the self-check of
+    // this peer.
+    matches!(handled.outcome, Outcome::Respond(_)) && !is_proven && served.cookies.is_some()
 }

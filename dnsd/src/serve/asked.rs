@@ -6,8 +6,10 @@ use super::{Client, Refusal, Served, Setup, Transport};
 use crate::cookie::{COOKIE_SIZE, Standing};
 use crate::message::compress::Case;
 use crate::message::edns::{Edns, Opt, UDP_SIZE_MIN};
-use crate::message::{Builder, MESSAGE_SIZE_MAX, Request};
+use crate::message::header::TC;
+use crate::message::{Builder, Header, MESSAGE_SIZE_MAX, Request};
 use std::time::Duration;
+use zones::Rcode;
 
 /// A request that was read.
 #[derive(Clone, Copy)]
@@ -38,6 +40,17 @@ impl<'a> Asked<'a> {
             served,
             setup,
         }
+    }
+
+    /// A request that was read before.
+    pub(super) fn again(
+        request: &'a [u8],
+        client: &'a Client,
+        served: &'a Served,
+        setup: &'a Setup,
+    ) -> Self {
+        let read = Header::read(request).and_then(|header| Request::read(request, header));
+        Self::new(read.expect("it was read before"), client, served, setup)
     }
 
     /// What the cookie says of the sender; none if there is none.
@@ -75,6 +88,13 @@ impl<'a> Asked<'a> {
                 None => usize::from(UDP_SIZE_MIN),
             },
         }
+    }
+
+    /// Writes a response that says nothing but that it is cut short.
+    pub(super) fn respond_truncated(&self, response: &mut Vec<u8>) {
+        let size_max = self.size_max();
+        let builder = Builder::new(response, &self.request, Case::Ignored, size_max, self.opt());
+        builder.finish(&self.request.header, TC, Rcode::NOERROR.0);
     }
 
     /// Writes a response without records: the question, and OPT if the request has it.

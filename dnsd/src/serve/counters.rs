@@ -18,7 +18,7 @@ pub enum Count {
     RequestsTls,
     /// Responses with TC set.
     Truncated,
-    /// Requests without a response: shorter than a header, or responses themselves.
+    /// Requests without a response: shorter than a header, responses themselves, or above the rate.
     Dropped,
     /// Requests that cannot be read, answered FORMERR or dropped.
     Malformed,
@@ -30,6 +30,10 @@ pub enum Count {
     CookiesGood,
     /// Requests with a server cookie that is forged, too old, or not ours.
     CookiesBad,
+    /// Responses above the rate that were not sent.
+    RateDropped,
+    /// Responses above the rate in whose place a truncated one was sent.
+    RateSlipped,
     /// Updates handed to the peer.
     UpdatesTaken,
     /// Updates answered SERVFAIL because too many wait.
@@ -72,6 +76,8 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::CookiesNew, "cookies_new"),
     (Count::CookiesGood, "cookies_good"),
     (Count::CookiesBad, "cookies_bad"),
+    (Count::RateDropped, "rate_dropped"),
+    (Count::RateSlipped, "rate_slipped"),
     (Count::UpdatesTaken, "updates_taken"),
     (Count::UpdatesOverflowed, "updates_overflowed"),
     (Count::TransfersStarted, "transfers_started"),
@@ -241,6 +247,7 @@ impl Default for Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::rate::{Kind, Subject};
 
     #[test]
     fn counts_are_listed_in_order() {
@@ -255,7 +262,11 @@ mod tests {
         let response = b"\x00\x07\x82\x00\x00\x00\x00\x00\x00\x00\x00\x00";
         let counters = Counters::default();
         let mut tally = Tally::default();
-        let handled = |outcome, standing| Handled { outcome, standing };
+        let handled = |outcome, standing| Handled {
+            outcome,
+            standing,
+            subject: Subject::of_qname(Kind::Malformed),
+        };
         let malformed = handled(Outcome::Respond(Rcode::FORMERR), Some(Standing::New));
         tally.add_request(Transport::Udp, request, malformed, response);
         let dropped = handled(Outcome::Drop, None);

@@ -14,6 +14,7 @@ mod asked;
 mod chaos;
 pub mod counters;
 pub mod query;
+pub mod rate;
 mod refusal;
 pub mod served;
 pub mod transfer;
@@ -32,6 +33,7 @@ use crate::message::header::HEADER_SIZE;
 use crate::message::request::Signature;
 use crate::message::{ExtendedError, Header, Malformed, Opcode, Request};
 use asked::Asked;
+use rate::{Kind, Subject};
 use std::net::SocketAddr;
 use std::time::Duration;
 use unread::Unread;
@@ -123,6 +125,8 @@ pub struct Handled {
     pub outcome: Outcome,
     /// What its cookie says; none: there is no cookie, or none that can be read.
     pub standing: Option<Standing>,
+    /// What its response is counted as.
+    pub subject: Subject,
 }
 
 /// What becomes of a request.
@@ -150,6 +154,7 @@ pub fn serve(
     let dropped = Handled {
         outcome: Outcome::Drop,
         standing: None,
+        subject: Subject::of_qname(Kind::Malformed),
     };
     let Ok(header) = Header::read(request) else {
         return dropped;
@@ -167,9 +172,11 @@ pub fn serve(
     match Request::read(request, header) {
         Ok(read) => {
             let asked = Asked::new(read, client, served, setup);
+            let (outcome, subject) = handle(&asked, response);
             Handled {
-                outcome: handle(&asked, response),
+                outcome,
                 standing: asked.standing(),
+                subject,
             }
         }
         Err(Malformed) => unread().handle(response),
@@ -177,13 +184,15 @@ pub fn serve(
 }
 
 /// Answers a request that was read.
-fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
+fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
     let request = &asked.request;
     let transport = asked.client.transport;
     let refuse = |refusal: Refusal, response: &mut Vec<u8>| {
         asked.respond_empty(refusal, response);
-        Outcome::Respond(refusal.rcode)
+        let subject = Subject::of_qname(Kind::Error);
+        (Outcome::Respond(refusal.rcode), subject)
     };
+    let of_answer = Subject::of_qname(Kind::Answer);
     let unsupported = |rcode| Refusal::new(rcode, ExtendedError::NOT_SUPPORTED);
     // RFC 6891 section 6.1.3.
     if request.edns.is_some_and(|edns| edns.version > EDNS_VERSION) {
@@ -202,12 +211,12 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
     }
     if request.header.opcode() == Opcode::UPDATE {
         return match update::admit(asked) {
-            Ok(()) => Outcome::Update,
+            Ok(()) => (Outcome::Update, of_answer),
             Err(refusal) => refuse(refusal, response),
         };
     }
     if request.question.qclass == Class::CH && chaos::answer(asked, response) {
-        return Outcome::Respond(Rcode::NOERROR);
+        return (Outcome::Respond(Rcode::NOERROR), of_answer);
     }
     if !matches!(request.question.qclass, Class::IN | Class::ANY) {
         return refuse(unsupported(Rcode::REFUSED), response);
@@ -222,14 +231,31 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> Outcome {
         (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(asked) {
             Ok(zone) if transfer::is_one_soa(request, zone, transport) => {
                 transfer::respond_soa(asked, zone, response);
-                Outcome::Respond(Rcode::NOERROR)
+                (Outcome::Respond(Rcode::NOERROR), of_answer)
             }
-            Ok(_) => Outcome::Transfer,
+            Ok(_) => (Outcome::Transfer, of_answer),
             Err(refusal) => refuse(refusal, response),
         },
         // No zone holds a record of any other meta-TYPE or QTYPE: it is a type like all others.
-        _ => Outcome::Respond(query::answer(asked, response)),
+        _ => answer(asked, response),
     }
+}
+
+fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
+    let (rcode, subject) = query::answer(asked, response);
+    (Outcome::Respond(rcode), subject)
+}
+
+/// Writes, in place of the response to a request that was read, one without records that has its
+/// client ask by TCP.
+pub(crate) fn truncate(
+    request: &[u8],
+    client: &Client,
+    served: &Served,
+    setup: &Setup,
+    response: &mut Vec<u8>,
+) {
+    Asked::again(request, client, served, setup).respond_truncated(response);
 }
 
 /// Writes a response without records to a request that was read before.
@@ -241,7 +267,5 @@ pub(crate) fn respond(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    let read = Header::read(request).and_then(|header| Request::read(request, header));
-    let request = read.expect("it was read before");
-    Asked::new(request, client, served, setup).respond_empty(refusal, response);
+    Asked::again(request, client, served, setup).respond_empty(refusal, response);
 }

@@ -6,8 +6,9 @@
 
 use super::Served;
 use super::asked::Asked;
+use super::rate::{Kind, Subject};
 use crate::message::compress::Case;
-use crate::message::header::{AA, TC};
+use crate::message::header::{AA, HEADER_SIZE, TC};
 use crate::message::{Builder, ExtendedError, Full, Owner, Section};
 use zones::lookup::Found;
 use zones::name::NAME_SIZE_MAX;
@@ -23,8 +24,8 @@ const ALIASES_MAX: usize = 16;
 /// costs a client a question, what is in costs this server lookups that nobody asked for.
 const TARGETS_MAX: usize = 16;
 
-/// Answers a question of class IN.
-pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
+/// Answers a question of class IN, and says what kind of answer it is.
+pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subject) {
     let request = &asked.request;
     let qname = Name::from_wire(request.question.qname).expect("the question was read");
     let (size_max, opt) = (asked.size_max(), asked.opt());
@@ -35,6 +36,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
         builder,
         flags: 0,
         dnames: Vec::new(),
+        subject: Subject::of_qname(Kind::Error),
     };
     let rcode = match answer.zone_of(&qname) {
         // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
@@ -55,7 +57,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Rcode {
     answer
         .builder
         .finish(&request.header, answer.flags, rcode.0);
-    rcode
+    (rcode, answer.subject)
 }
 
 /// Appends the SOA of a zone with the serial that is shown.
@@ -84,6 +86,7 @@ struct Answer<'a, 'b> {
     flags: u16,
     /// Owners of the DNAMEs in the answer section.
     dnames: Vec<Name>,
+    subject: Subject,
 }
 
 /// What one name contributes.
@@ -129,7 +132,11 @@ impl<'a> Answer<'a, '_> {
     }
 
     fn step(&mut self, zone: &'a ZoneState, name: &Name, owner: Owner<'_>) -> Result<Step, Full> {
-        match zone.now.find(name) {
+        let found = zone.now.find(name);
+        if owner == Owner::Question {
+            self.subject = subject_of(&found, zone, name);
+        }
+        match found {
             Found::Node(node) => self.node(zone, node, owner),
             // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
             // their owner.
@@ -229,6 +236,10 @@ impl<'a> Answer<'a, '_> {
     /// the response is cut, and its RCODE is still the right one.
     fn negative(&mut self, zone: &'a ZoneState, rcode: Rcode) -> Result<Step, Full> {
         self.flags |= AA;
+        self.subject.kind = match rcode {
+            Rcode::NXDOMAIN => Kind::NxDomain,
+            _ => Kind::NoData,
+        };
         if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
             let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
             let ttl = soa.ttl().min(minimum.unwrap_or(0));
@@ -348,6 +359,24 @@ impl<'a> Answer<'a, '_> {
                 .builder
                 .rrset(section, owner, rtype, rrset.ttl(), rrset.rdata()),
         }
+    }
+}
+
+/// What an answer is counted as, by what the QNAME meets. All names that anyone can make up below a
+/// cut, a DNAME, a wildcard, or where nothing is, count as one.
+fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Name) -> Subject {
+    let (kind, labels) = match found {
+        Found::Node(_) => return Subject::of_qname(Kind::Answer),
+        Found::Cut(cut) => (Kind::Referral, cut.label_count()),
+        Found::Dname(node) => (Kind::Answer, node.label_count()),
+        Found::Wildcard { .. } => (Kind::Answer, zone.origin.label_count()),
+        Found::NxDomain { .. } => (Kind::NxDomain, zone.origin.label_count()),
+    };
+    let below = qname.label_count() - labels;
+    let sizes = qname.labels().take(below).map(|label| label.len() + 1);
+    Subject {
+        kind,
+        name_at: HEADER_SIZE + sizes.sum::<usize>(),
     }
 }
 

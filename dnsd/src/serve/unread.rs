@@ -1,6 +1,7 @@
 //! Requests of which only the header, and perhaps an OPT record, can be read.
 
 use super::asked::{Exchange, exchange};
+use super::rate::{Kind, Subject};
 use super::{Client, Handled, Outcome, Refusal, Served, Setup};
 use crate::cookie::Standing;
 use crate::message::build::of_unread;
@@ -81,6 +82,7 @@ impl<'a> Unread<'a> {
         Handled {
             outcome: Outcome::Respond(refusal.rcode),
             standing: self.cookie.map(|(standing, _)| standing),
+            subject: Subject::of_qname(Kind::Malformed),
         }
     }
 }
