@@ -10,7 +10,8 @@ use zones::Record;
 /// What is not as it should be.
 pub(crate) fn find_fault(world: &World, reply: &Reply) -> Option<String> {
     let answer = reply.answer()?;
-    find_untrue(world, answer).or_else(|| find_lacking(world, answer))
+    let untrue = find_untrue(world, answer);
+    untrue.or_else(|| find_lacking(world, answer).filter(|_| answer.flags & TC == 0))
 }
 
 fn find_untrue(world: &World, answer: &Answer) -> Option<String> {
@@ -28,8 +29,9 @@ fn find_untrue(world: &World, answer: &Answer) -> Option<String> {
     ))
 }
 
-/// RFC 9471 section 3.1: the addresses of servers in the delegated zone are there, or TC is set.
-fn find_lacking(world: &World, answer: &Answer) -> Option<String> {
+/// What glue a referral should have, if it does not. RFC 9471 section 3.1: the addresses of servers
+/// in the delegated zone are there, or TC is set.
+pub(crate) fn find_lacking(world: &World, answer: &Answer) -> Option<String> {
     let [_, authority, additional] = &answer.sections;
     let has = glue(authority, additional);
     let owner = &authority.first()?.owner;
@@ -41,7 +43,7 @@ fn find_lacking(world: &World, answer: &Answer) -> Option<String> {
     let zone = zone.filter(|zone| zone.origin != *owner);
     let zone = zone.max_by_key(|zone| zone.origin.label_count())?;
     let wants = glue(authority, &zone.records);
-    (answer.flags & TC == 0 && has != wants).then(|| format!("the glue is {wants}"))
+    (has != wants).then(|| format!("the glue is {wants}"))
 }
 
 /// The records that are in one RRset with this one, in one order.

@@ -1,5 +1,6 @@
 //! Where we differ from the majority, and the sentence of an RFC that says so.
 
+use crate::additional::find_lacking;
 use crate::reply::{AA, Aspect, Reply, TC};
 use crate::verdict::Case;
 use crate::world::World;
@@ -113,6 +114,17 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "cut, not without glue",
+        aspects: &[Aspect::Tc],
+        because: "RFC 9471 section 3.1: \"[...] it MUST include all available glue records for \
+                  in-domain name servers in the additional section or MUST set TC=1 if constrained \
+                  by message size.\"",
+        holds: |case| {
+            let lacks_glue = |answer: &Answer| find_lacking(case.world, answer).is_some();
+            has_flag(case.ours, TC) && case.ours.answer().is_some_and(lacks_glue)
+        },
+    },
+    Allowed {
         name: "cut, not without SOA",
         aspects: &[Aspect::Tc],
         because: "RFC 2308 section 3: \"Name servers authoritative for a zone MUST include the SOA \
@@ -125,6 +137,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
             };
             let mut theirs = case.theirs.iter().filter_map(|(_, reply)| reply.answer());
             has_flag(case.ours, TC) && theirs.all(is_bare)
+        },
+    },
+    Allowed {
+        name: "no glue from wildcards",
+        aspects: &[Aspect::Glue],
+        because: "RFC 1034 section 4.3.3: \"Wildcard RRs do not apply: - When the query is in \
+                  another zone. That is, delegation cancels the wildcard defaults.\"",
+        holds: |case| {
+            let is_whole = |answer: &Answer| find_lacking(case.world, answer).is_none();
+            case.ours.answer().is_some_and(is_whole)
         },
     },
     Allowed {
