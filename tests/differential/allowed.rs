@@ -140,6 +140,25 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "KEY and SIG go on at an alias",
+        aspects: &[
+            Aspect::Rcode,
+            Aspect::Tc,
+            Aspect::Answer,
+            Aspect::Authority,
+            Aspect::Glue,
+        ],
+        because: "RFC 1034 section 3.6.2: \"When a name server fails to find a desired RR in the \
+                  resource set associated with the domain name, it checks to see if the resource \
+                  set consists of a CNAME record [...]. If so, the name server includes the CNAME \
+                  record in the response and restarts the query\". BIND does not, for these two.",
+        holds: |case| {
+            let asked = case.request.asked();
+            let is_special = asked.is_some_and(|(_, t)| matches!(t, Rtype::KEY | Rtype::SIG));
+            is_special && !aliases(case.ours).is_empty()
+        },
+    },
+    Allowed {
         name: "no glue from wildcards",
         aspects: &[Aspect::Glue],
         because: "RFC 1034 section 4.3.3: \"Wildcard RRs do not apply: - When the query is in \
