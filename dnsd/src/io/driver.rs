@@ -8,6 +8,7 @@
 //! What one part of the peer says to another is not decided here: `wiring`.
 
 use super::address_driver::{AddressDriver, Running};
+use super::aside::Aside;
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
@@ -127,6 +128,7 @@ pub struct Driver {
     pub(super) clients: BTreeMap<ClientId, Client>,
     pub(super) commands: Commands,
     pub(super) inputs: SyncSender<Input>,
+    aside: Aside,
     disk: Sender<Job>,
     start_links: Option<StartLinks>,
     /// This life is durable, and waits for the end of what an earlier one left.
@@ -170,6 +172,7 @@ impl Driver {
             clients: BTreeMap::new(),
             commands,
             inputs,
+            aside: Aside::default(),
             disk,
             start_links: Some(start_links),
             ready: None,
@@ -369,12 +372,11 @@ impl Driver {
         }
     }
 
-    /// Does work on a thread of its own; the result comes back as an input.
-    fn aside(&self, work: Work) {
+    /// Does work aside; the result comes back as an input.
+    fn do_aside(&self, work: Work) {
         let inputs = self.inputs.clone();
-        clock::spawn(work.name(), move || {
-            drop(inputs.send(Input::Aside(work.run())));
-        });
+        self.aside
+            .run(move || drop(inputs.send(Input::Aside(work.run()))));
     }
 
     /// Gives work to the disk thread.
@@ -397,7 +399,7 @@ impl Driver {
             }
             Act::Say(command) => self.say(command),
             Act::Write(job) => self.write(job),
-            Act::Aside(work) => self.aside(work),
+            Act::Aside(work) => self.do_aside(work),
             Act::Serve(served) => self.served.store(Arc::new(*served)),
             Act::Address(order) => self.addresses.order(order),
             Act::Answer(client, answer) => self.answer(client, &answer),

@@ -8,6 +8,7 @@
 pub mod address_driver;
 pub mod admin;
 pub mod admin_client;
+mod aside;
 pub mod budget;
 pub mod certificate;
 pub mod clock;

@@ -53,17 +53,6 @@ impl Work {
             }
         }
     }
-
-    /// What a thread that does it is called.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Decode(..) | Self::Check(_) => "blob",
-            Self::Stage(..) => "stage",
-            Self::Rebase(_) => "rebase",
-            Self::Build(..) => "import",
-        }
-    }
 }
 
 impl Worked {
