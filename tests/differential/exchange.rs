@@ -5,6 +5,7 @@
 //! here, all others are. As nothing promises the order, who was silent is asked again, twice.
 
 use crate::request::{Request, Transport};
+use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::slice;
@@ -280,6 +281,9 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 fn read_framed(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    // A server that gathers what it sends waits for the acknowledgement of what it sent before, and
+    // that would wait for 40 ms. The kernel forgets the wish with every read.
+    SockRef::from(&*stream).set_tcp_quickack(true)?;
     let mut size = [0; 2];
     stream.read_exact(&mut size)?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(size))];

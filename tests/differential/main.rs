@@ -43,7 +43,7 @@ use tests::daemon::Daemon;
 use zones::Name;
 
 /// Worlds of an ordinary run: some seconds in all.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 8;
 /// Requests about each.
 const REQUESTS: u64 = 1_000;
 /// In so many worlds everything is met that the allow-list speaks of.
