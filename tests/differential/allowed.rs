@@ -1,10 +1,11 @@
 //! Where we differ from the majority, and the sentence of an RFC that says so.
 
 use crate::additional::find_lacking;
-use crate::reply::{AA, Aspect, Reply, TC};
+use crate::reply::{AA, Aspect, Reply, TC, canonical_line};
 use crate::request::Form;
 use crate::verdict::Case;
 use crate::world::World;
+use std::collections::BTreeSet;
 use tests::answer::Answer;
 use tests::question::CD;
 use zones::rtype::{Class, Rtype};
@@ -177,6 +178,18 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "no record twice",
+        aspects: &[Aspect::Answer],
+        because: "RFC 2181 section 5: \"It is meaningless for two records to ever have label, \
+                  class, type and data all equal - servers should suppress such duplicates if \
+                  encountered.\"",
+        holds: |case| {
+            let (ours, is_repeated) = distinct_answers(case.ours);
+            let repeats = |(_, reply): &(_, Reply)| distinct_answers(reply) == (ours.clone(), true);
+            !is_repeated && case.theirs.iter().any(repeats)
+        },
+    },
+    Allowed {
         name: "no glue from wildcards",
         aspects: &[Aspect::Glue],
         because: "RFC 1034 section 4.3.3: \"Wildcard RRs do not apply: - When the query is in \
@@ -220,6 +233,14 @@ fn is_of_zones(world: &World, answer: &Answer) -> bool {
         records().any(|record| record.rtype == said.rtype && record.rdata == said.rdata)
     };
     !answer.sections[0].is_empty() && answer.sections[0].iter().all(is_true)
+}
+
+/// The records of the answer section, each once, and whether one stands there again.
+fn distinct_answers(reply: &Reply) -> (BTreeSet<String>, bool) {
+    let answers = reply.answer().map_or(&[][..], |answer| &answer.sections[0]);
+    let distinct: BTreeSet<String> = answers.iter().map(canonical_line).collect();
+    let is_repeated = distinct.len() < answers.len();
+    (distinct, is_repeated)
 }
 
 fn has_opt(reply: &Reply) -> bool {
