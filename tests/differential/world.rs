@@ -360,6 +360,8 @@ impl<'w> Draft<'w> {
                 !is_beside_ns && !is_childs && !self.taken.has_below(owner)
             }
             Rtype::NS => owner == self.origin || !has(owner, Rtype::DNAME),
+            // RFC 4035 section 2.4: at a cut, on the parent's side.
+            Rtype::DS => owner != self.origin && has(owner, Rtype::NS),
             _ => true,
         };
         let is_free = !has(owner, Rtype::CNAME) && !has(owner, rtype);
