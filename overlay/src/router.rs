@@ -56,8 +56,9 @@ pub struct Router {
     signer: Signer,
     members: Members,
     dialing: Dialing,
-    /// Whose links were closed as surplus: if one comes back, somebody needs it.
-    asked_back: BTreeSet<PeerId>,
+    /// Whose links were closed as surplus, since members last changed: if one comes back, its peer
+    /// needs it.
+    pruned: BTreeSet<PeerId>,
     connections: BTreeMap<LinkId, Connection>,
     links: BTreeMap<PeerId, Link>,
     states: States,
@@ -114,7 +115,7 @@ impl Router {
             timing,
             signer,
             dialing: Dialing::new(),
-            asked_back: BTreeSet::new(),
+            pruned: BTreeSet::new(),
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -202,7 +203,7 @@ impl Router {
             self.drop_peer(peer, now);
         }
         self.close_unfit();
-        self.asked_back.clear();
+        self.pruned.clear();
         self.want_links(now);
         self.restate(Issue::IfDue, now);
         self.called = Some(now);

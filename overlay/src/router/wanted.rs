@@ -61,14 +61,14 @@ impl Router {
                 && link.neighbor.stage() == LinkStage::Up
                 && stands_since(link.neighbor.since())
                 && !wanted.contains(peer)
-                && !self.asked_back.contains(peer)
+                && !self.pruned.contains(peer)
                 && !neighbors(**peer, &members, is_away).contains(&me)
         });
         let Some((peer, _)) = surplus else {
             return;
         };
         let peer = *peer;
-        self.asked_back.insert(peer);
+        self.pruned.insert(peer);
         let triple = self.links.get_mut(&peer).and_then(Link::disconnect);
         if let Some(triple) = triple {
             self.close_triple(&triple, CloseCode::NotWanted);

@@ -38,7 +38,7 @@ const CLEAN_AGAIN: Duration = Duration::from_secs(1);
 const CLEAN_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Programs that run at once; a start runs one for each VIP.
 const PROGRAMS_MAX: usize = 32;
-/// Why nothing can be held for now.
+/// Why nothing can be held while the guard runs programs.
 const GUARD_RELEASES: &str = "the guard of virtual addresses releases all";
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(3600);
