@@ -125,6 +125,11 @@ impl Checks {
             return Err(format!("views {members:?} of {alive:?}"));
         }
         for members in members {
+            // What a member has not heard of yet, such as a drain, is still to be done.
+            let logs = members.iter().map(|number| &world.peers[*number].log);
+            if !logs.is_sorted_by(|log, next| log == next) {
+                return Err(format!("{members:?} have not heard of the same changes"));
+            }
             is_served_evenly(world, &members)?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use replication::{Hybrid, Stamp};
 use std::collections::BTreeMap;
 
 /// The changes that a peer has.
-#[derive(Clone, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Log {
     changes: BTreeMap<Stamp, MapChange>,
 }
