@@ -6,7 +6,7 @@
 
 mod encrypted;
 
-pub use encrypted::EncryptedSetup;
+pub use encrypted::{EncryptedAddresses, EncryptedSetup};
 
 use crate::prefix::Prefix;
 use crate::proxy::Proxies;
@@ -281,7 +281,8 @@ impl fmt::Display for Contradiction {
                 f.write_str("tls-certificate and tls-key need each other: one of them is missing")
             }
             Self::CertificateForNothing => f.write_str(
-                "there is a certificate, and nothing that is served by it: --tls-listen ADDR:853",
+                "there is a certificate, and nothing that is served by it: --tls-listen ADDR:853, \
+                 --https-listen ADDR:443 or --quic-listen ADDR:853",
             ),
             Self::RelativeCommand => {
                 f.write_str("the VIP command needs its whole path: the guard runs it from /")

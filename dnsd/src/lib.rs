@@ -10,6 +10,8 @@ pub mod config;
 pub mod cookie;
 pub mod demo;
 pub mod disk;
+pub mod doh;
+pub mod doq;
 pub mod durable;
 pub mod fold;
 pub mod health;

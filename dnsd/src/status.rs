@@ -1,5 +1,6 @@
 //! What a peer says of itself: the data behind `status`, `peers`, `overlay links`, `zone` and `cookie`.
 
+use crate::config::EncryptedAddresses;
 use crate::cookie::Step;
 use crate::health::Health;
 use crate::text::{as_hex, as_seconds, as_some_seconds, as_text, as_texts};
@@ -65,9 +66,9 @@ pub struct Cookies {
 pub struct Addresses {
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
-    /// DNS over TLS.
-    #[serde(default)]
-    pub tls: Vec<SocketAddr>,
+    /// DNS over TLS, HTTPS and QUIC.
+    #[serde(flatten)]
+    pub encrypted: EncryptedAddresses,
     /// Links to other peers.
     pub peer: Option<SocketAddr>,
     /// What other peers are told to dial.

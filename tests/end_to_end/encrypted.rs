@@ -13,26 +13,29 @@ fn kdig(port: u16, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn start(data_dir: &Path, zone: &str, args: &[&str]) -> (Daemon, u16) {
+/// A daemon that listens on the port as `listen` says.
+fn start(data_dir: &Path, zone: &str, listen: &str, args: &[&str]) -> (Daemon, u16) {
     let port = free_port();
-    let tls = format!("127.0.0.1:{port}");
+    let address = format!("127.0.0.1:{port}");
     let common = [
         "--zone",
         zone,
         "--allow-transfer",
         "127.0.0.0/8",
-        "--tls-listen",
-        &tls,
+        listen,
+        &address,
     ];
     (Daemon::start(data_dir, &[&common, args].concat()), port)
 }
+
+const NAMED: [&str; 2] = ["--name", "ns1.example.test"];
 
 #[test]
 fn dns_over_tls_is_spoken_by_a_certificate_that_is_made_once() {
     let folder = tempfile::tempdir().unwrap();
     let zone = zone_argument(folder.path());
     let data_dir = folder.path().join("a");
-    let (mut daemon, port) = start(&data_dir, &zone, &["--name", "ns1.example.test"]);
+    let (mut daemon, port) = start(&data_dir, &zone, "--tls-listen", &NAMED);
     let certificate = format!("+tls-ca={}", data_dir.join("tls.crt").display());
     let proven = ["+tls", &certificate, "+tls-hostname=ns1.example.test"];
     let ask = |question: &[&str]| kdig(port, &[&proven, question].concat());
@@ -59,4 +62,54 @@ fn dns_over_tls_is_spoken_by_a_certificate_that_is_made_once() {
         !kdig(port, &other).contains("192.0.2.80"),
         "it is another's name"
     );
+}
+
+#[test]
+fn dns_over_https_is_spoken_by_both_methods() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
+    let data_dir = folder.path().join("a");
+    let (daemon, port) = start(&data_dir, &zone, "--https-listen", &NAMED);
+    let certificate = format!("+tls-ca={}", data_dir.join("tls.crt").display());
+    let hostname = "+tls-hostname=ns1.example.test";
+    for method in ["+https", "+https-get"] {
+        let args = [
+            "+https",
+            method,
+            &certificate,
+            hostname,
+            "www.example.test",
+            "A",
+        ];
+        let answer = kdig(port, &args);
+        assert!(
+            answer.contains("192.0.2.80") && answer.contains("HTTP/2"),
+            "{answer}"
+        );
+        assert!(answer.contains("status: 200"), "{answer}");
+    }
+    let status = daemon.ask(&["status"]);
+    assert!(
+        status.contains(&format!("over HTTPS   127.0.0.1:{port}")),
+        "{status}"
+    );
+}
+
+#[test]
+fn dns_over_quic_is_spoken_and_transfers_zones() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
+    let data_dir = folder.path().join("a");
+    let (_daemon, port) = start(&data_dir, &zone, "--quic-listen", &NAMED);
+    let certificate = format!("+tls-ca={}", data_dir.join("tls.crt").display());
+    // Of several transports kdig takes the one that is named last.
+    let proven = [&certificate, "+tls-hostname=ns1.example.test", "+quic"];
+    let ask = |question: &[&str]| kdig(port, &[&proven, question].concat());
+    let answer = ask(&["www.example.test", "A"]);
+    assert!(
+        answer.contains("192.0.2.80") && answer.contains("QUIC session"),
+        "{answer}"
+    );
+    let whole = ask(&["example.test", "AXFR"]);
+    assert_eq!(whole.matches("\tSOA\t").count(), 2, "{whole}");
 }

@@ -6,7 +6,9 @@
     reason = "tests, at the other end of the sockets"
 )]
 
+mod https;
 mod proxy;
+mod quic;
 mod rate;
 mod server;
 mod tcp;

@@ -2,7 +2,8 @@
 
 use arc_swap::ArcSwap;
 use dnsd::cookie::{Secret, Secrets};
-use dnsd::io::listeners::{Bound, Config, Encrypted, ListenError, Listeners, Shared};
+use dnsd::io::encrypted::Encrypted;
+use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
 use dnsd::prefix::Policy;
 use dnsd::proxy::Proxies;

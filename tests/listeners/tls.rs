@@ -1,8 +1,9 @@
 //! Connections under TLS.
 
 use crate::server::{PATIENCE, Server, question, receive, receive_answer, send, update};
+use dnsd::config::EncryptedAddresses;
 use dnsd::io::certificate::{Certificate, CertificateFiles};
-use dnsd::io::listeners::Encrypted;
+use dnsd::io::encrypted::Encrypted;
 use dnsd::io::tcp::Limits;
 use dnsd::message::header::HEADER_SIZE;
 use dnsd::serve::{Count, Transport};
@@ -10,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -19,20 +20,21 @@ use tests::question::Question;
 use zones::Rcode;
 use zones::rtype::Rtype;
 
-const NAME: &str = "ns1.example";
+pub(crate) const NAME: &str = "ns1.example";
 /// The option Padding, empty (RFC 7830).
-const PADDING: &[u8] = b"\x00\x0c\x00\x00";
+pub(crate) const PADDING: &[u8] = b"\x00\x0c\x00\x00";
 
-struct TlsServer {
-    server: Server,
-    client: ClientConfig,
+/// A server of encrypted DNS, and a client that believes in its certificate.
+pub(crate) struct TlsServer {
+    pub(crate) server: Server,
+    pub(crate) client: ClientConfig,
     _directory: TempDir,
 }
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 impl TlsServer {
-    fn start(limits: Limits) -> Self {
+    pub(crate) fn start(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let files = CertificateFiles::made(directory.path(), vec![NAME.to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -45,7 +47,11 @@ impl TlsServer {
         client.alpn_protocols = vec![b"dot".to_vec()];
         let encrypted = Encrypted {
             certificate: Certificate::open(files).unwrap(),
-            tls: vec!["127.0.0.1:0".parse().unwrap()],
+            addresses: EncryptedAddresses {
+                tls: vec!["127.0.0.1:0".parse().unwrap()],
+                https: vec!["127.0.0.1:0".parse().unwrap()],
+                quic: vec!["127.0.0.1:0".parse().unwrap()],
+            },
         };
         Self {
             server: Server::encrypted(limits, encrypted),
@@ -54,17 +60,29 @@ impl TlsServer {
         }
     }
 
+    pub(crate) fn addresses(&self) -> &EncryptedAddresses {
+        self.server.listeners.encrypted_addresses()
+    }
+
     fn tcp(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.server.listeners.tls_addresses()[0]).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        connect_to(self.addresses().tls[0])
     }
 
     fn connect(&self) -> TlsStream {
+        self.shake_hands(self.tcp())
+    }
+
+    pub(crate) fn shake_hands(&self, stream: TcpStream) -> TlsStream {
         let name = NAME.try_into().unwrap();
         let connection = ClientConnection::new(Arc::new(self.client.clone()), name).unwrap();
-        StreamOwned::new(connection, self.tcp())
+        StreamOwned::new(connection, stream)
     }
+}
+
+pub(crate) fn connect_to(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 #[test]

@@ -63,8 +63,15 @@ fn text(status: &Status) -> String {
         "DNS",
         &list(&status.addresses.dns, "none: this peer only holds the log"),
     );
-    if !status.addresses.tls.is_empty() {
-        line("DNS over TLS", &list(&status.addresses.tls, ""));
+    let encrypted = &status.addresses.encrypted;
+    for (name, addresses) in [
+        ("over TLS", &encrypted.tls),
+        ("over HTTPS", &encrypted.https),
+        ("over QUIC", &encrypted.quic),
+    ] {
+        if !addresses.is_empty() {
+            line(name, &list(addresses, ""));
+        }
     }
     if let Some(address) = status.addresses.peer {
         let advertised = &status.addresses.advertised;

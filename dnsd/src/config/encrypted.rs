@@ -2,18 +2,30 @@
 
 use super::Contradiction;
 use crate::setting::Setting;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where encrypted DNS is served, and as whom.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EncryptedSetup {
-    /// Where DNS over TLS is served; empty: nowhere.
-    pub tls: Vec<SocketAddr>,
+    /// Where; empty: nowhere.
+    pub addresses: EncryptedAddresses,
     /// The files of the certificate and its key; none: those in the data directory, made at the
     /// first start.
     pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where encrypted DNS is served.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncryptedAddresses {
+    /// DNS over TLS (RFC 7858).
+    pub tls: Vec<SocketAddr>,
+    /// DNS over HTTPS (RFC 8484).
+    pub https: Vec<SocketAddr>,
+    /// DNS over QUIC (RFC 9250).
+    pub quic: Vec<SocketAddr>,
 }
 
 /// The settings of `[tls]`.
@@ -24,6 +36,14 @@ pub(super) struct TlsSettings {
     #[arg(id = "tls-listen", long = "tls-listen", value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
     #[serde(deserialize_with = "crate::setting::many")]
     listen: Option<Vec<SocketAddr>>,
+    /// Serve DNS over HTTPS here, at the path /dns-query; may be repeated
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "crate::setting::many")]
+    https_listen: Option<Vec<SocketAddr>>,
+    /// Serve DNS over QUIC here; may be repeated
+    #[arg(long, value_name = "ADDR:PORT", value_parser = <SocketAddr as Setting>::read)]
+    #[serde(deserialize_with = "crate::setting::many")]
+    quic_listen: Option<Vec<SocketAddr>>,
     /// The certificate for encrypted DNS and those that lead to its root, PEM; read again when it
     /// changes [default: one signed by itself, kept in the data directory]
     #[arg(id = "tls-certificate", long = "tls-certificate", value_name = "FILE")]
@@ -36,9 +56,16 @@ pub(super) struct TlsSettings {
 impl TlsSettings {
     /// These settings; where they are silent, those of `file`.
     pub(super) fn over(&self, file: &Self) -> Self {
-        let listen = self.listen.as_ref().or(file.listen.as_ref());
         Self {
-            listen: listen.cloned(),
+            listen: self.listen.clone().or_else(|| file.listen.clone()),
+            https_listen: self
+                .https_listen
+                .clone()
+                .or_else(|| file.https_listen.clone()),
+            quic_listen: self
+                .quic_listen
+                .clone()
+                .or_else(|| file.quic_listen.clone()),
             certificate: self
                 .certificate
                 .clone()
@@ -48,24 +75,39 @@ impl TlsSettings {
     }
 }
 
+impl EncryptedAddresses {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.tls.iter().chain(&self.https).chain(&self.quic)
+    }
+}
+
 impl EncryptedSetup {
     pub(super) fn new(settings: TlsSettings) -> Result<Self, Contradiction> {
-        let tls = settings.listen.unwrap_or_default();
+        let addresses = EncryptedAddresses {
+            tls: settings.listen.unwrap_or_default(),
+            https: settings.https_listen.unwrap_or_default(),
+            quic: settings.quic_listen.unwrap_or_default(),
+        };
+        let is_for_nothing = addresses.all().next().is_none();
         let certificate = match (settings.certificate, settings.key) {
-            (Some(_) | None, Some(_)) | (Some(_), None) if tls.is_empty() => {
+            (Some(_) | None, Some(_)) | (Some(_), None) if is_for_nothing => {
                 return Err(Contradiction::CertificateForNothing);
             }
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err(Contradiction::HalfACertificate),
         };
-        Ok(Self { tls, certificate })
+        Ok(Self {
+            addresses,
+            certificate,
+        })
     }
 
     /// True if nothing is served.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tls.is_empty()
+        self.addresses.all().next().is_none()
     }
 }
 
@@ -76,20 +118,31 @@ mod tests {
 
     #[test]
     fn a_certificate_has_a_key_and_something_to_serve() {
-        let check = |file: &str, expected: Result<(&[&str], bool), Contradiction>| {
+        let check = |file: &str, expected: Result<([&[&str]; 3], bool), Contradiction>| {
             let settings = Settings::from_toml(file).unwrap();
             let config = ServeConfig::new(&Settings::default(), &settings);
             let setup = config.map(|config| config.encrypted);
-            let expected = expected.map(|(tls, has_certificate)| EncryptedSetup {
-                tls: tls.iter().map(|text| text.parse().unwrap()).collect(),
+            let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+            let expected = expected.map(|([tls, https, quic], has_certificate)| EncryptedSetup {
+                addresses: EncryptedAddresses {
+                    tls: parse(tls),
+                    https: parse(https),
+                    quic: parse(quic),
+                },
                 certificate: has_certificate.then(|| ("c".into(), "k".into())),
             });
             assert_eq!(setup, expected, "{file}");
         };
-        check("", Ok((&[], false)));
-        check("[tls]\nlisten = '[::]:853'", Ok((&["[::]:853"], false)));
+        let tls = |listen: &'static [&'static str]| [listen, &[], &[]];
+        check("", Ok((tls(&[]), false)));
+        check(
+            "[tls]\nlisten = '[::]:853'",
+            Ok((tls(&["[::]:853"]), false)),
+        );
         let both = "[tls]\nlisten = ['127.0.0.1:853', '[::1]:853']\ncertificate = 'c'\nkey = 'k'";
-        check(both, Ok((&["127.0.0.1:853", "[::1]:853"], true)));
+        check(both, Ok((tls(&["127.0.0.1:853", "[::1]:853"]), true)));
+        let others = "[tls]\nhttps-listen = '[::]:443'\nquic-listen = '[::]:853'\ncertificate = 'c'\nkey = 'k'";
+        check(others, Ok(([&[], &["[::]:443"], &["[::]:853"]], true)));
         let half = Err(Contradiction::HalfACertificate);
         check("[tls]\nlisten = '[::]:853'\ncertificate = 'c'", half);
         check("[tls]\nlisten = '[::]:853'\nkey = 'k'", half);

@@ -130,9 +130,9 @@ impl Certificate {
         }))
     }
 
-    /// What a listener of a protocol needs, by its name in ALPN.
+    /// What a listener needs, by the names in ALPN of the protocols that it speaks.
     #[must_use]
-    pub fn server_config(self: &Arc<Self>, alpn: &[u8]) -> Arc<ServerConfig> {
+    pub fn server_config(self: &Arc<Self>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
         let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             // RFC 9103 section 8 asks for it in zone transfers, RFC 9250 in QUIC; and whoever
@@ -140,7 +140,7 @@ impl Certificate {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has its cipher suites");
         let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![alpn.to_owned()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // Clients come back without a full handshake, and nothing is kept for them here.
         match Ticketer::new() {
             Ok(ticketer) => config.ticketer = ticketer,

@@ -13,8 +13,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+/// The least time between two looks at whether a connection is idle.
+const IDLE_LOOK: Duration = Duration::from_millis(5);
 
 /// All open connections.
 #[derive(Debug)]
@@ -159,6 +163,14 @@ impl Activity {
     fn is_idle(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) == 0
     }
+
+    /// For how long it has been idle, if it is.
+    fn idle(&self) -> Option<Duration> {
+        self.is_idle().then(|| {
+            let since = Duration::from_micros(self.idle_since.load(Ordering::Relaxed));
+            self.start.elapsed().saturating_sub(since)
+        })
+    }
 }
 
 impl Place {
@@ -171,6 +183,17 @@ impl Place {
     /// True if nothing is asked that is not answered.
     pub(super) fn is_idle(&self) -> bool {
         self.activity.is_idle()
+    }
+
+    /// Returns once nothing has been in flight for so long.
+    pub(super) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let idle = self.activity.idle();
+            match idle {
+                Some(idle) if idle >= limit => return,
+                idle => sleep((limit - idle.unwrap_or_default()).max(IDLE_LOOK)).await,
+            }
+        }
     }
 
     /// Returns when the connection has to give way to another.

@@ -1,8 +1,11 @@
-//! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener, and
-//! TCP listeners for TLS.
+//! All DNS listeners of the daemon: for each address some UDP workers and one TCP listener; TCP
+//! listeners for TLS and HTTPS, and UDP sockets for QUIC.
 
-use super::certificate::Certificate;
+use super::encrypted::{Encrypted, EncryptedSockets};
+use super::server::Server;
+use super::tcp::Spoken;
 use super::{tcp, udp};
+use crate::config::EncryptedAddresses;
 use crate::proxy::Proxies;
 use crate::serve::rate::{Notices, RateLimit};
 use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
@@ -12,10 +15,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::watch;
 
-/// The name of DNS over TLS in ALPN, and of zone transfers by it (RFC 9103 section 7.1).
-const ALPN_DOT: &[u8] = b"dot";
 /// Tries to find a port that is free for UDP and TCP, if the system is to choose it.
 const PORT_TRIES: usize = 16;
 
@@ -38,15 +39,6 @@ pub struct Config {
     pub encrypted: Option<Encrypted>,
 }
 
-/// Listeners for encrypted DNS.
-#[derive(Clone, Debug)]
-pub struct Encrypted {
-    /// Who this server is.
-    pub certificate: Arc<Certificate>,
-    /// Where to listen for DNS over TLS (RFC 7858).
-    pub tls: Vec<SocketAddr>,
-}
-
 /// What all listeners share with the rest of the daemon.
 pub struct Shared {
     /// What is served at the moment.
@@ -59,15 +51,16 @@ pub struct Shared {
 pub struct Bound {
     config: Config,
     sockets: Vec<(SocketAddr, Vec<UdpSocket>, TcpListener)>,
-    tls: Vec<(SocketAddr, TcpListener)>,
+    encrypted: Option<EncryptedSockets>,
 }
 
 /// The listeners, running.
 pub struct Listeners {
     addresses: Vec<SocketAddr>,
-    tls_addresses: Vec<SocketAddr>,
+    encrypted: EncryptedAddresses,
     workers: Vec<udp::Worker>,
-    tcp: tcp::Listener,
+    server: Arc<Server>,
+    stop: watch::Sender<bool>,
 }
 
 /// An address on which the daemon cannot listen.
@@ -75,7 +68,7 @@ pub struct Listeners {
 pub struct ListenError {
     /// The address.
     pub address: SocketAddr,
-    /// UDP, TCP or TLS.
+    /// UDP, TCP, TLS, HTTPS or QUIC.
     pub transport: &'static str,
     /// Why.
     pub cause: io::Error,
@@ -88,27 +81,26 @@ impl Bound {
         let workers_each = config.udp_workers.unwrap_or_else(cores);
         let addresses = config.listen.iter();
         let sockets = addresses.map(|address| bind(*address, workers_each));
-        let tls = config.encrypted.iter().flat_map(|encrypted| &encrypted.tls);
-        let tls = tls.map(|address| bind_tls(*address));
+        let encrypted = config.encrypted.clone().map(EncryptedSockets::bind);
         Ok(Self {
             sockets: sockets.collect::<Result<_, _>>()?,
-            tls: tls.collect::<Result<_, _>>()?,
+            encrypted: encrypted.transpose()?,
             config,
         })
     }
 
-    /// Starts to answer. TCP runs on `runtime`.
+    /// Starts to answer. All but UDP runs on `runtime`.
     pub fn start(self, shared: &Arc<Shared>, runtime: &Handle) -> Result<Listeners, ListenError> {
         let Self {
             config,
             sockets,
-            tls,
+            encrypted,
         } = self;
         let setup = Arc::new(config.setup);
         let proxies = Arc::new(config.proxies);
-        let tcp = {
+        let server = {
             let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
-            tcp::Listener::new(config.tcp, setup, proxies, Arc::clone(shared), runtime)
+            Server::new(config.tcp, setup, proxies, Arc::clone(shared))
         };
         let limiting = config.rate_limit.map(|limit| {
             Arc::new(udp::Limiting {
@@ -118,40 +110,27 @@ impl Bound {
         });
         let mut listeners = Listeners {
             addresses: Vec::new(),
-            tls_addresses: Vec::new(),
+            encrypted: EncryptedAddresses::default(),
             workers: Vec::new(),
-            tcp,
+            server: Arc::new(server),
+            stop: watch::channel(false).0,
         };
         for (address, udp_sockets, tcp_socket) in sockets {
-            let error = |transport| {
-                move |cause| ListenError {
-                    address,
-                    transport,
-                    cause,
-                }
-            };
             listeners.addresses.push(address);
             for (nth, socket) in udp_sockets.into_iter().enumerate() {
                 let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
                 let (limiting, shared) = (limiting.clone(), Arc::clone(shared));
                 let worker = udp::Worker::start(socket, nth, setup, proxies, limiting, shared);
-                listeners.workers.push(worker.map_err(error("UDP"))?);
+                let worker = worker.map_err(ListenError::at(address, "UDP"))?;
+                listeners.workers.push(worker);
             }
-            let plain = listeners.tcp.listen(tcp_socket, None);
-            plain.map_err(error("TCP"))?;
+            let (server, stop) = (Arc::clone(&listeners.server), listeners.stop.subscribe());
+            let listening = tcp::listen(server, tcp_socket, Spoken::Plain, runtime, stop);
+            listening.map_err(ListenError::at(address, "TCP"))?;
         }
-        if let Some(encrypted) = config.encrypted {
-            let acceptor = TlsAcceptor::from(encrypted.certificate.server_config(ALPN_DOT));
-            for (address, socket) in tls {
-                listeners.tls_addresses.push(address);
-                let listening = listeners.tcp.listen(socket, Some(acceptor.clone()));
-                listening.map_err(|cause| ListenError {
-                    address,
-                    transport: "TLS",
-                    cause,
-                })?;
-            }
-            runtime.spawn(encrypted.certificate.watch());
+        if let Some(encrypted) = encrypted {
+            let stop = listeners.stop.subscribe();
+            listeners.encrypted = encrypted.listen(&listeners.server, runtime, &stop)?;
         }
         Ok(listeners)
     }
@@ -164,26 +143,26 @@ impl Listeners {
         &self.addresses
     }
 
-    /// The addresses for DNS over TLS.
+    /// The addresses for encrypted DNS, with the ports that the system chose.
     #[must_use]
-    pub fn tls_addresses(&self) -> &[SocketAddr] {
-        &self.tls_addresses
+    pub fn encrypted_addresses(&self) -> &EncryptedAddresses {
+        &self.encrypted
     }
 
     /// The sum of what all listeners counted.
     #[must_use]
     pub fn counts(&self) -> Tally {
-        let mut sum = self.tcp.counters().snapshot();
+        let mut sum = self.server.counters.snapshot();
         for counters in self.workers.iter().map(udp::Worker::counters) {
             sum.merge(&Counters::snapshot(counters));
         }
         sum
     }
 
-    /// How many TCP connections are open.
+    /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.tcp.connections()
+        self.server.connections.count()
     }
 
     /// Stops to listen. UDP workers finish their batch; connections send what they have and
@@ -195,7 +174,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.tcp.stop();
+        self.stop.send_replace(true);
         self.workers.drain(..).for_each(udp::Worker::stop);
     }
 }
@@ -208,13 +187,7 @@ fn bind(
     let mut tries = 0;
     loop {
         tries += 1;
-        let error = |transport| {
-            move |cause| ListenError {
-                address,
-                transport,
-                cause,
-            }
-        };
+        let error = |transport| ListenError::at(address, transport);
         let udp = udp::bind(address, udp_workers.max(1)).map_err(error("UDP"))?;
         let chosen = udp[0].local_addr().map_err(error("UDP"))?;
         match tcp::bind(chosen) {
@@ -228,13 +201,18 @@ fn bind(
     }
 }
 
-fn bind_tls(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ListenError> {
-    let bound = tcp::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    bound.map_err(|cause| ListenError {
-        address,
-        transport: "TLS",
-        cause,
-    })
+impl ListenError {
+    /// What a failure at this address means.
+    pub(super) fn at(
+        address: SocketAddr,
+        transport: &'static str,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self {
+            address,
+            transport,
+            cause,
+        }
+    }
 }
 
 impl fmt::Display for ListenError {

@@ -9,9 +9,10 @@ use super::commands::{Commands, Seeds, Snapshot};
 use super::cookie_commands::new_secret;
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
+use super::encrypted::Encrypted;
 use super::http;
 use super::joining::{self, JoinError};
-use super::listeners::{self, Bound, Encrypted, ListenError};
+use super::listeners::{self, Bound, ListenError};
 use super::open_files;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
@@ -292,13 +293,13 @@ fn encrypted(config: &ServeConfig) -> Result<Option<Encrypted>, ServeError> {
     let certificate = Certificate::open(files).map_err(ServeError::Certificate)?;
     Ok(Some(Encrypted {
         certificate,
-        tls: setup.tls.clone(),
+        addresses: setup.addresses.clone(),
     }))
 }
 
 /// What a certificate that this peer makes says it is.
 fn own_names(config: &ServeConfig) -> Vec<String> {
-    let listens = config.encrypted.tls.iter().map(SocketAddr::ip);
+    let listens = config.encrypted.addresses.all().map(|address| address.ip());
     let known = listens.filter(|ip| !ip.is_unspecified());
     let name = config.name.iter().map(PeerName::as_str);
     let name = name.filter(|name| name.is_ascii()).map(str::to_owned);
@@ -396,7 +397,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         cluster: admit.cluster,
         addresses: Addresses {
             dns: dns.addresses().to_vec(),
-            tls: dns.tls_addresses().to_vec(),
+            encrypted: dns.encrypted_addresses().clone(),
             peer: Some(peer_listeners.address()),
             advertised: advertised.clone(),
             metrics: config.metrics,

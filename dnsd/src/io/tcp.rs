@@ -1,5 +1,6 @@
 //! The TCP listener (RFC 7766), plain or under TLS (RFC 7858): requests of a connection are read
-//! ahead and answered as their answers come, each with its length in front.
+//! ahead and answered as their answers come, each with its length in front. Under TLS it may be
+//! HTTP that is spoken: then `https.rs` goes on.
 //!
 //! ```text
 //! read_requests ─ place in the queue, then serve ─→ response ──────────┐
@@ -10,15 +11,12 @@
 //! taken before a request is served, so a client that does not read is not read from either.
 //! Which connections there may be is said in `connections.rs`.
 
-use super::clock;
-use super::connections::{Connections, From, InFlight, Place};
-use super::listeners::Shared;
-use crate::proxy::{self, Proxies};
+use super::connections::{From, InFlight};
+use super::https;
+use super::server::{Connection, Server};
+use crate::proxy;
 use crate::serve::transfer::{self, TooLarge};
-use crate::serve::update::{self, ReplyTo, UpdateRequest};
-use crate::serve::{
-    Client, Count, Counters, Outcome, Served, Setup, Tally, Transport, respond, serve,
-};
+use crate::serve::{Client, Count, Outcome, Served, Transport};
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -32,7 +30,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use zones::Rcode;
 
 /// What an operator may set about connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,11 +68,7 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Bytes of responses of one connection that are not written yet. One more is made meanwhile.
 const RESPONSES_SIZE_MAX: usize = 128 * 1024;
 /// Zone transfers of one connection at the same time.
-const TRANSFERS_PER_CONNECTION_MAX: usize = 1;
-/// A transfer waits no longer for what is settled to be published.
-const PUBLISH_WAIT: Duration = Duration::from_secs(1);
-/// How often it looks: a mark takes some milliseconds to the disk, and transfers are few.
-const PUBLISH_LOOK: Duration = Duration::from_millis(2);
+pub(super) const TRANSFERS_PER_CONNECTION_MAX: usize = 1;
 /// Bytes of responses gathered for one write.
 const WRITE_SIZE: usize = 64 * 1024;
 /// Room for requests that are read ahead; a longer request makes it grow.
@@ -83,27 +76,31 @@ const READ_SIZE: usize = 4 * 1024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// A client that takes longer for its TLS handshake is let go.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often one looks for the rest of a header of which a part has come.
 const PROXY_LOOK: Duration = Duration::from_millis(1);
 /// Wait after an accept that fails for lack of file descriptors or memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// All TCP listeners, with the limits that they share.
-pub(super) struct Listener {
-    server: Arc<Server>,
-    runtime: Handle,
-    stop: watch::Sender<bool>,
+/// What is spoken on a connection.
+#[derive(Clone)]
+pub(super) enum Spoken {
+    /// DNS alone.
+    Plain,
+    /// DNS under TLS.
+    Tls(TlsAcceptor),
+    /// HTTP under TLS.
+    Https(TlsAcceptor),
 }
 
-struct Server {
-    limits: Limits,
-    setup: Arc<Setup>,
-    proxies: Arc<Proxies>,
-    shared: Arc<Shared>,
-    counters: Counters,
-    transfers: Arc<Semaphore>,
-    connections: Arc<Connections>,
+impl Spoken {
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Plain => Transport::Tcp,
+            Self::Tls(_) => Transport::Tls,
+            Self::Https(_) => Transport::Https,
+        }
+    }
 }
 
 /// Binds the socket of one address.
@@ -124,86 +121,24 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-impl Listener {
-    /// Listens nowhere yet.
-    pub(super) fn new(
-        limits: Limits,
-        setup: Arc<Setup>,
-        proxies: Arc<Proxies>,
-        shared: Arc<Shared>,
-        runtime: &Handle,
-    ) -> Self {
-        let server = Server {
-            limits,
-            setup,
-            proxies,
-            shared,
-            counters: Counters::default(),
-            transfers: Arc::new(Semaphore::new(limits.transfers_max)),
-            connections: Arc::new(Connections::new(
-                limits.connections_max,
-                limits.connections_per_address_max,
-            )),
-        };
-        Self {
-            server: Arc::new(server),
-            runtime: runtime.clone(),
-            stop: watch::channel(false).0,
-        }
-    }
-
-    /// Takes connections on one more socket; under TLS, if there is something to do that with.
-    pub(super) fn listen(&self, socket: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
-        let _runtime = self.runtime.enter();
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let server = Arc::clone(&self.server);
-        self.runtime
-            .spawn(accept(server, socket, tls, self.stop.subscribe()));
-        Ok(())
-    }
-
-    /// What is counted.
-    pub(super) fn counters(&self) -> &Counters {
-        &self.server.counters
-    }
-
-    /// How many connections are open.
-    pub(super) fn connections(&self) -> usize {
-        self.server.connections.count()
-    }
-
-    /// Takes no more connections and reads no more requests.
-    pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
-    }
-}
-
-impl Server {
-    /// What clients are told of how long they may keep a connection idle (RFC 7828 section 3.4:
-    /// zero asks them to close it soon).
-    fn timeout_told(&self) -> Duration {
-        if self.connections.is_nearly_full() {
-            Duration::ZERO
-        } else {
-            self.limits.timeout_idle
-        }
-    }
-
-    /// Leave for one more zone transfer, on this connection and in all.
-    fn admit_transfer(
-        &self,
-        on_connection: &Arc<Semaphore>,
-    ) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let one = Arc::clone(on_connection).try_acquire_owned().ok()?;
-        let other = Arc::clone(&self.transfers).try_acquire_owned().ok()?;
-        Some((one, other))
-    }
+/// Takes connections on a socket until it is to stop.
+pub(super) fn listen(
+    server: Arc<Server>,
+    socket: TcpListener,
+    spoken: Spoken,
+    runtime: &Handle,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let _runtime = runtime.enter();
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    runtime.spawn(accept(server, socket, spoken, stop));
+    Ok(())
 }
 
 async fn accept(
     server: Arc<Server>,
     socket: tokio::net::TcpListener,
-    tls: Option<TlsAcceptor>,
+    spoken: Spoken,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -232,14 +167,11 @@ async fn accept(
                 let connection = Connection {
                     server: Arc::clone(&server),
                     place,
-                    from,
                     address,
-                    transport: match tls {
-                        Some(_) => Transport::Tls,
-                        None => Transport::Tcp,
-                    },
+                    transport: spoken.transport(),
                 };
-                tokio::spawn(connection.run(stream, tls.clone(), stop.clone()));
+                let (spoken, stop) = (spoken.clone(), stop.clone());
+                tokio::spawn(connection.run(stream, from, spoken, stop));
             }
             // The stream is closed; what the client asks next, it asks anew.
             Err(count) => server.counters.add(count),
@@ -247,19 +179,11 @@ async fn accept(
     }
 }
 
-struct Connection {
-    server: Arc<Server>,
-    place: Place,
-    from: From,
-    /// The client's; a proxy says it.
-    address: SocketAddr,
-    transport: Transport,
-}
-
 /// What a connection is once it has begun.
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Https(Box<TlsStream<TcpStream>>),
 }
 
 /// Reads what a proxy says before anything else, if it says something: none of it is taken from a
@@ -327,7 +251,8 @@ impl Connection {
     async fn run(
         mut self,
         mut stream: TcpStream,
-        tls: Option<TlsAcceptor>,
+        from: From,
+        spoken: Spoken,
         mut stop: watch::Receiver<bool>,
     ) {
         // A response must not wait for the acknowledgement of the one before it.
@@ -335,7 +260,7 @@ impl Connection {
             return;
         }
         let begun = async {
-            let client = match self.from {
+            let client = match from {
                 From::Client => None,
                 From::Proxy => {
                     let header = timeout(HANDSHAKE_TIMEOUT, read_proxy_header(&mut stream)).await;
@@ -346,14 +271,12 @@ impl Connection {
                     client
                 }
             };
-            let Some(tls) = tls else {
-                return Some((client, Stream::Plain(stream)));
+            let stream = match spoken {
+                Spoken::Plain => Stream::Plain(stream),
+                Spoken::Tls(tls) => Stream::Tls(self.shake_hands(stream, tls).await?),
+                Spoken::Https(tls) => Stream::Https(self.shake_hands(stream, tls).await?),
             };
-            let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
-                self.server.counters.add(Count::TlsFailed);
-                return None;
-            };
-            Some((client, Stream::Tls(Box::new(stream))))
+            Some((client, stream))
         };
         let begun = tokio::select! {
             begun = begun => begun,
@@ -373,7 +296,20 @@ impl Connection {
                 let (read, write) = tokio::io::split(stream);
                 self.talk(read, write, stop).await;
             }
+            Stream::Https(stream) => https::talk(self, stream, stop).await,
         }
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        tls: TlsAcceptor,
+    ) -> Option<Box<TlsStream<TcpStream>>> {
+        let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
+            self.server.counters.add(Count::TlsFailed);
+            return None;
+        };
+        Some(Box::new(stream))
     }
 
     async fn talk(
@@ -422,37 +358,34 @@ impl Connection {
             let Ok(place) = responses.queue.clone().reserve_owned().await else {
                 return;
             };
-            let client = Client {
-                address: self.address,
-                transport: self.transport,
-                wall: clock::wall(),
-                timeout_idle: server.timeout_told(),
-            };
-            let mut response = Vec::new();
+            let client = self.client();
             let served = server.shared.served.load_full();
-            let setup = &*server.setup;
-            let handled = serve(&message, &client, &served, setup, &mut response);
-            let mut tally = Tally::default();
-            tally.add_request(self.transport, &message, handled, &response);
-            server.counters.take(&mut tally);
-            match handled.outcome {
+            let (outcome, response) = self.take(&message, &client, &served);
+            match outcome {
                 Outcome::Respond(_) => {
                     place.send(responses.admit(response, in_flight).await);
                 }
                 // Who sends what is no request does not get a second try.
                 Outcome::Drop => return,
-                Outcome::Update => self.hand_on(message, client, place, in_flight),
+                // The answer has its place in the queue, so whoever gives it does not wait.
+                Outcome::Update => self.hand_on(message, client, |message| {
+                    place.send(Response {
+                        message,
+                        room: None,
+                        in_flight,
+                    });
+                }),
                 Outcome::Transfer => {
-                    let Some(permits) = server.admit_transfer(&transfers) else {
+                    let Some(permit) = server.admit_transfer(&transfers) else {
                         server.counters.add(Count::TransfersOverflowed);
-                        let response = servfail(server, &message, &client);
+                        let response = server.servfail(&message, &client);
                         place.send(responses.admit(response, in_flight).await);
                         continue;
                     };
                     let (server, responses) = (Arc::clone(server), responses.clone());
                     tokio::spawn(async move {
-                        let _permits = permits;
-                        let served = when_published(&server, &message, &client, served).await;
+                        let _permit = permit;
+                        let served = server.when_published(&message, &client, served).await;
                         let request = (&message[..], &client);
                         send_transfer(&server, request, &served, &responses, in_flight).await;
                     });
@@ -460,67 +393,6 @@ impl Connection {
             }
         }
     }
-
-    /// Gives an update to the peer, or says that too many wait. The answer has its place in the
-    /// queue, so whoever gives it does not wait.
-    fn hand_on(
-        &self,
-        message: Bytes,
-        client: Client,
-        place: mpsc::OwnedPermit<Response>,
-        in_flight: InFlight,
-    ) {
-        let server = Arc::clone(&self.server);
-        let reply = {
-            let message = message.clone();
-            ReplyTo::new(move |rcode| {
-                let mut response = Vec::new();
-                let (served, setup) = (server.shared.served.load(), &*server.setup);
-                update::respond(&message, &client, rcode, &served, setup, &mut response);
-                let mut tally = Tally::default();
-                tally.add_response(rcode, &response);
-                server.counters.take(&mut tally);
-                place.send(Response {
-                    message: response,
-                    room: None,
-                    in_flight,
-                });
-            })
-        };
-        let request = UpdateRequest {
-            message,
-            source: self.address,
-            transport: self.transport,
-            reply,
-        };
-        let server = &self.server;
-        match server.shared.updates.try_push(request) {
-            Ok(()) => server.counters.add(Count::UpdatesTaken),
-            Err(request) => {
-                server.counters.add(Count::UpdatesOverflowed);
-                request.reply.send(Rcode::SERVFAIL);
-            }
-        }
-    }
-}
-
-/// Replication protocol section 10: a transfer waits for what was settled when it was asked for.
-/// Who reads by AXFR what he has just written finds it.
-async fn when_published(
-    server: &Server,
-    request: &[u8],
-    client: &Client,
-    asked: Arc<Served>,
-) -> Arc<Served> {
-    let deadline = Instant::now() + PUBLISH_WAIT;
-    let mut newest = Arc::clone(&asked);
-    while newest.shown < asked.begun && Instant::now() < deadline {
-        sleep(PUBLISH_LOOK).await;
-        newest = server.shared.served.load_full();
-    }
-    let setup = &*server.setup;
-    let is_there_still = transfer::messages(request, client, &newest, setup).is_some();
-    if is_there_still { newest } else { asked }
 }
 
 /// Sends a zone message by message, as fast as the client takes them.
@@ -538,7 +410,7 @@ async fn send_transfer(
         let (message, is_whole) = match message {
             Ok(message) => (message, true),
             // An error code in the middle tells the client to throw away what it has.
-            Err(TooLarge) => (servfail(server, request, client), false),
+            Err(TooLarge) => (server.servfail(request, client), false),
         };
         let response = responses.admit(message, in_flight.clone()).await;
         if responses.queue.send(response).await.is_err() || !is_whole {
@@ -546,14 +418,6 @@ async fn send_transfer(
         }
     }
     server.counters.add(Count::TransfersCompleted);
-}
-
-fn servfail(server: &Server, request: &[u8], client: &Client) -> Vec<u8> {
-    let mut response = Vec::new();
-    let (served, setup) = (server.shared.served.load(), &*server.setup);
-    let refusal = Rcode::SERVFAIL.into();
-    respond(request, client, refusal, &served, setup, &mut response);
-    response
 }
 
 /// What comes next on a connection.

@@ -61,8 +61,8 @@ impl<'a> Asked<'a> {
     /// What the OPT record of the response says, if the request has one.
     pub(super) fn opt(&self) -> Option<Opt<'a>> {
         let edns = self.request.edns?;
-        // RFC 7828 section 3.3.1: over UDP the option is ignored.
-        let keepalive = (edns.wants_keepalive && self.client.transport.is_connection())
+        // RFC 7828 section 3.3.1: over UDP the option is ignored; so it is by HTTP.
+        let keepalive = (edns.wants_keepalive && self.client.transport.has_keepalive())
             .then(|| keepalive_timeout(self.client.timeout_idle));
         Some(Opt {
             keepalive,
@@ -80,7 +80,9 @@ impl<'a> Asked<'a> {
     /// How long the response may be.
     pub(super) fn size_max(&self) -> usize {
         match self.client.transport {
-            Transport::Tcp | Transport::Tls => MESSAGE_SIZE_MAX,
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
+                MESSAGE_SIZE_MAX
+            }
             // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server
             // sends.
             Transport::Udp => match self.request.edns {

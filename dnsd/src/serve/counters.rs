@@ -16,6 +16,12 @@ pub enum Count {
     RequestsTcp,
     /// Requests by TLS.
     RequestsTls,
+    /// Requests by HTTPS that hold a DNS message.
+    RequestsHttps,
+    /// Requests by QUIC.
+    RequestsQuic,
+    /// Requests by HTTPS that hold none and are answered by an error of HTTP.
+    HttpRefused,
     /// Responses with TC set.
     Truncated,
     /// Requests without a response: shorter than a header, responses themselves, or above the rate.
@@ -48,7 +54,7 @@ pub enum Count {
     UdpSendFailed,
     /// UDP sockets that failed to receive.
     UdpReceiveFailed,
-    /// TCP connections taken, those for TLS too; so below.
+    /// TCP connections taken, those for TLS and HTTPS too; so below.
     TcpAccepted,
     /// TCP connections closed at once: too many in all, and none of them idle.
     TcpRefusedTotal,
@@ -62,6 +68,12 @@ pub enum Count {
     TcpGaveWay,
     /// TLS handshakes that failed or took too long.
     TlsFailed,
+    /// QUIC connections begun. Those closed are counted with TCP's, by the same reasons.
+    QuicAccepted,
+    /// QUIC handshakes that failed or took too long.
+    QuicFailed,
+    /// QUIC connections ended because their clients break its rules (RFC 9250 section 4.3.3).
+    QuicBroken,
 }
 
 /// All [`Count`]s, in order, with the names under which metrics show them.
@@ -69,6 +81,9 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::RequestsUdp, "requests_udp"),
     (Count::RequestsTcp, "requests_tcp"),
     (Count::RequestsTls, "requests_tls"),
+    (Count::RequestsHttps, "requests_https"),
+    (Count::RequestsQuic, "requests_quic"),
+    (Count::HttpRefused, "http_requests_refused"),
     (Count::Truncated, "responses_truncated"),
     (Count::Dropped, "requests_dropped"),
     (Count::Malformed, "requests_malformed"),
@@ -92,9 +107,12 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::TcpSlow, "tcp_closed_slow"),
     (Count::TcpGaveWay, "tcp_closed_for_another"),
     (Count::TlsFailed, "tls_handshakes_failed"),
+    (Count::QuicAccepted, "quic_accepted"),
+    (Count::QuicFailed, "quic_handshakes_failed"),
+    (Count::QuicBroken, "quic_closed_broken"),
 ];
 
-const COUNT_OF_COUNTS: usize = Count::TlsFailed as usize + 1;
+const COUNT_OF_COUNTS: usize = Count::QuicBroken as usize + 1;
 /// Opcodes have four bits.
 const OPCODES: usize = 16;
 /// RCODEs up to BADCOOKIE (23); no other is ever sent.
@@ -130,6 +148,8 @@ impl Tally {
             Transport::Udp => Count::RequestsUdp,
             Transport::Tcp => Count::RequestsTcp,
             Transport::Tls => Count::RequestsTls,
+            Transport::Https => Count::RequestsHttps,
+            Transport::Quic => Count::RequestsQuic,
         });
         if let Ok(header) = Header::read(request) {
             self.0[COUNT_OF_COUNTS + usize::from(header.opcode().0)] += 1;

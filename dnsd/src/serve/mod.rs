@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─→ header ─→ OPCODE ─ QUERY ──→ query.rs    ─→ response
-//!              │                    ├───→ transfer.rs ─→ messages, on TCP
+//!              │                    ├───→ transfer.rs ─→ messages, not by UDP
 //!              │                    └ CH → chaos.rs    ─→ response
 //!              │          └ UPDATE ─────→ update.rs   ─→ the peer, which answers later
 //!              ├ malformed, not implemented ─→ unread.rs ─→ response
@@ -50,19 +50,30 @@ pub enum Transport {
     Tcp,
     /// A connection under TLS (RFC 7858).
     Tls,
+    /// HTTP under TLS (RFC 8484).
+    Https,
+    /// A stream of QUIC (RFC 9250).
+    Quic,
 }
 
 impl Transport {
-    /// True if a response has no bound but that of all messages.
+    /// True if requests follow each other on one connection, so that its life is their matter
+    /// (RFC 7828 section 3). HTTP and QUIC have means of their own (RFC 9250 section 5.5.2).
     #[must_use]
-    pub fn is_connection(self) -> bool {
+    pub fn has_keepalive(self) -> bool {
         matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// True if a request may have any number of responses.
+    #[must_use]
+    pub fn carries_transfers(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls | Self::Quic)
     }
 
     /// True if nobody on the way can read it, and its size is all that there is to be learned.
     #[must_use]
     pub fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls)
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
     }
 }
 
@@ -138,7 +149,7 @@ pub enum Outcome {
     Drop,
     /// It is an update that its sender may ask for: the peer answers it later.
     Update,
-    /// It is a zone transfer that its sender may have, over TCP: see [`transfer::messages`].
+    /// It is a zone transfer that its sender may have, by TCP, TLS or QUIC: see [`transfer::messages`].
     Transfer,
 }
 
@@ -210,6 +221,10 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
         return refuse(Rcode::NOTAUTH.into(), response);
     }
     if request.header.opcode() == Opcode::UPDATE {
+        // A page on the web can have any browser that reads it send one, from its address.
+        if transport == Transport::Https {
+            return refuse(unsupported(Rcode::REFUSED), response);
+        }
         return match update::admit(asked) {
             Ok(()) => (Outcome::Update, of_answer),
             Err(refusal) => refuse(refusal, response),
@@ -222,8 +237,10 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
         return refuse(unsupported(Rcode::REFUSED), response);
     }
     match (request.question.qtype, transport) {
-        // RFC 5936 section 4.2: AXFR over UDP is not defined.
-        (Rtype::AXFR, Transport::Udp) => refuse(unsupported(Rcode::NOTIMP), response),
+        // RFC 5936 section 4.2: AXFR over UDP is not defined, nor is it over HTTP.
+        (Rtype::AXFR, transport) if !transport.carries_transfers() => {
+            refuse(unsupported(Rcode::NOTIMP), response)
+        }
         // A zone is of one class.
         (Rtype::AXFR | Rtype::IXFR, _) if request.question.qclass != Class::IN => {
             refuse(unsupported(Rcode::REFUSED), response)

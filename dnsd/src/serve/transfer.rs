@@ -41,13 +41,13 @@ pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
 }
 
 /// True if the SOA alone answers an IXFR: the requestor has the newest version, or it learns by
-/// UDP that it must ask by TCP (RFC 1995 section 2).
+/// UDP, or HTTP, that it must ask by TCP (RFC 1995 section 2).
 pub(super) fn is_one_soa(request: &Request<'_>, zone: &ZoneState, transport: Transport) -> bool {
     let (Some(held), Some(shown)) = (serial_held(request), &zone.shown) else {
         return false;
     };
     request.question.qtype == Rtype::IXFR
-        && (transport == Transport::Udp || held == shown.serial || held > shown.serial)
+        && (!transport.carries_transfers() || held == shown.serial || held > shown.serial)
 }
 
 /// Writes that response.
