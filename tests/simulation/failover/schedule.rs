@@ -21,7 +21,7 @@ const REST_BOUND: Duration = Duration::from_secs(12);
 const QUIET: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
 /// Words, orders and the like that one peer may say in a second of faults.
-const ACTIONS_MAX: u64 = 4_000;
+const ACTIONS_MAX: u64 = 1_000;
 
 /// What breaks in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -25,6 +25,9 @@ impl Failover {
         let mut claims = self.claims_of_epoch();
         claims.insert(self.config.me, &frozen.claim);
         let stated = claims.values().flat_map(|claim| &claim.quarantined);
+        // Nobody else has a part in the plan. A quarantine that is not merged below would be over
+        // as soon as the plan stands, and call for the next one, again and again.
+        let stated = stated.filter(|(peer, _)| self.is_member(**peer));
         let stated: Vec<(PeerId, Duration)> = stated.map(|(peer, left)| (*peer, *left)).collect();
         let quarantined = match self.faults {
             VipFaults::OwnQuarantine => self.quarantine.left(now).into_keys().collect(),
@@ -35,9 +38,7 @@ impl Failover {
             .values()
             .any(|claim| claim.maturity == Maturity::Mature);
         for (peer, left) in stated {
-            if self.is_member(peer) {
-                self.quarantine.merge(peer, left, now);
-            }
+            self.quarantine.merge(peer, left, now);
         }
         if is_mature && !self.is_convalescing() {
             // The others know it by the same rule.

@@ -264,6 +264,23 @@ fn a_peer_that_closes_does_not_keep_the_others_waiting() {
     assert!(bench.failover.is_closed());
 }
 
+#[test]
+fn a_quarantine_of_a_peer_outside_the_view_calls_for_no_plan() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    let mut other = Claim::decode(&claim_of_other(1)).unwrap();
+    other.quarantined.insert(PeerId([3; 8]), MS * 10_000);
+    let (failover, now) = (&mut bench.failover, bench.now);
+    failover.handle_claim(OTHER, LIFE, &other.encode(), now);
+    bench.settle();
+    bench.pass(MS * 1_000);
+    let plan = bench.failover.plan();
+    assert_eq!(
+        plan.map(|(view, epoch, _)| (view, epoch)),
+        Some((ViewId(1), 1))
+    );
+}
+
 fn claim_of_other(epoch: u64) -> Bytes {
     let mut bench = Bench::new();
     bench.failover.config.me = OTHER;
