@@ -134,6 +134,11 @@ fn headers_of_proxies() {
 }
 
 #[test]
+fn what_is_around_encrypted_requests() {
+    smoke("encrypted");
+}
+
+#[test]
 fn store_rows() {
     smoke("rows");
 }

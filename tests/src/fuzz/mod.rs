@@ -4,6 +4,7 @@
 //! Each target is a plain function with samples to begin with. `tests/fuzz_smoke.rs` mutates
 //! those on any toolchain; `tests/fuzz` hands the same functions to libFuzzer.
 
+pub mod encrypted;
 pub mod message;
 pub mod proxy;
 pub mod replication;
@@ -22,7 +23,7 @@ pub struct Target {
 }
 
 /// All doors.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target {
         name: "message",
         run: message::run,
@@ -72,6 +73,11 @@ pub const TARGETS: [Target; 10] = [
         name: "proxy",
         run: proxy::run,
         samples: proxy::samples,
+    },
+    Target {
+        name: "encrypted",
+        run: encrypted::run,
+        samples: encrypted::samples,
     },
 ];
 
