@@ -7,42 +7,54 @@ use dnsd::io::tcp::Limits;
 use dnsd::serve::{Count, Transport};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::answer::Answer;
 use tests::question::Question;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use zones::Rcode;
 use zones::rtype::Rtype;
 
 /// A client with a runtime of its own.
-struct Client {
-    runtime: tokio::runtime::Runtime,
+pub(crate) struct Client {
+    pub(crate) runtime: Runtime,
     endpoint: Endpoint,
-    connection: Connection,
+    pub(crate) connection: Connection,
+}
+
+/// Connects to an address of the server, to speak what ALPN calls so.
+pub(crate) fn connect(tls: &mut TlsServer, address: SocketAddr, alpn: &[u8]) -> Client {
+    try_connect(tls, address, alpn).unwrap()
+}
+
+fn try_connect(
+    tls: &mut TlsServer,
+    address: SocketAddr,
+    alpn: &[u8],
+) -> Result<Client, ConnectionError> {
+    tls.client.alpn_protocols = vec![alpn.to_vec()];
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let config = QuicClientConfig::try_from(tls.client.clone()).unwrap();
+    let (endpoint, connection) = runtime.block_on(async {
+        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(ClientConfig::new(Arc::new(config)));
+        let connecting = endpoint.connect(address, NAME).unwrap();
+        let connection = timeout(PATIENCE, connecting).await.unwrap();
+        (endpoint, connection)
+    });
+    Ok(Client {
+        runtime,
+        endpoint,
+        connection: connection?,
+    })
 }
 
 impl Client {
     fn connect(tls: &mut TlsServer) -> Self {
-        tls.client.alpn_protocols = vec![b"doq".to_vec()];
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let config = QuicClientConfig::try_from(tls.client.clone()).unwrap();
         let address = tls.addresses().quic[0];
-        let (endpoint, connection) = runtime.block_on(async {
-            let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-            endpoint.set_default_client_config(ClientConfig::new(Arc::new(config)));
-            let connecting = endpoint.connect(address, NAME).unwrap();
-            let connection = timeout(PATIENCE, connecting).await.unwrap().unwrap();
-            (endpoint, connection)
-        });
-        Self {
-            runtime,
-            endpoint,
-            connection,
-        }
+        connect(tls, address, b"doq")
     }
 
     /// What comes back on the stream of a request: messages, each with its length.
@@ -171,18 +183,7 @@ fn idle_connections_end_and_one_gives_way_to_another() {
 #[test]
 fn another_protocol_is_not_spoken() {
     let mut tls = TlsServer::start(Limits::default());
-    tls.client.alpn_protocols = vec![b"h3".to_vec()];
-    let config = QuicClientConfig::try_from(tls.client.clone()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let address = tls.addresses().quic[0];
-    runtime.block_on(async {
-        let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-        endpoint.set_default_client_config(ClientConfig::new(Arc::new(config)));
-        let connecting = endpoint.connect(address, NAME).unwrap();
-        assert!(timeout(PATIENCE, connecting).await.unwrap().is_err());
-    });
+    assert!(try_connect(&mut tls, address, b"h3").is_err());
     tls.server.await_count(Count::QuicFailed, 1);
 }

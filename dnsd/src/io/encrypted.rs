@@ -1,10 +1,11 @@
-//! The listeners of encrypted DNS: over TLS, over HTTPS and over QUIC, by one certificate.
+//! The listeners of encrypted DNS: over TLS, over HTTPS and over QUIC, by one certificate. HTTPS is
+//! served by TCP and, as HTTP/3, by UDP on the same port.
 
 use super::certificate::Certificate;
-use super::listeners::ListenError;
+use super::listeners::{ListenError, PORT_TRIES};
 use super::server::Server;
 use super::tcp::Spoken;
-use super::{https, quic, tcp};
+use super::{doq, http3, https, quic, tcp};
 use crate::config::EncryptedAddresses;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -29,7 +30,7 @@ pub struct Encrypted {
 pub(super) struct EncryptedSockets {
     certificate: Arc<Certificate>,
     tls: Vec<TcpListener>,
-    https: Vec<TcpListener>,
+    https: Vec<(TcpListener, UdpSocket)>,
     quic: Vec<UdpSocket>,
     addresses: EncryptedAddresses,
 }
@@ -41,7 +42,7 @@ impl EncryptedSockets {
         Ok(Self {
             certificate: encrypted.certificate,
             tls: bind_each(&mut addresses.tls, "TLS", bind_tcp)?,
-            https: bind_each(&mut addresses.https, "HTTPS", bind_tcp)?,
+            https: bind_each(&mut addresses.https, "HTTPS", bind_https)?,
             quic: bind_each(&mut addresses.quic, "QUIC", |address| {
                 let socket = quic::bind(address)?;
                 Ok((socket.local_addr()?, socket))
@@ -57,23 +58,32 @@ impl EncryptedSockets {
         runtime: &Handle,
         stop: &watch::Receiver<bool>,
     ) -> Result<EncryptedAddresses, ListenError> {
-        let acceptor = |alpn| TlsAcceptor::from(self.certificate.server_config(alpn));
-        let tls = Spoken::Tls(acceptor(&ALPN_DOT));
-        let https = Spoken::Https(acceptor(&https::ALPN));
-        for (sockets, addresses, spoken, transport) in [
-            (self.tls, &self.addresses.tls, tls, "TLS"),
-            (self.https, &self.addresses.https, https, "HTTPS"),
-        ] {
-            for (socket, address) in sockets.into_iter().zip(addresses) {
-                let server = Arc::clone(server);
-                let listening = tcp::listen(server, socket, spoken.clone(), runtime, stop.clone());
-                listening.map_err(ListenError::at(*address, transport))?;
-            }
+        let config = |alpn| self.certificate.server_config(alpn);
+        let tls = Spoken::Tls(TlsAcceptor::from(config(&ALPN_DOT)));
+        for (socket, address) in self.tls.into_iter().zip(&self.addresses.tls) {
+            let (server, stop) = (Arc::clone(server), stop.clone());
+            let listening = tcp::listen(server, socket, tls.clone(), runtime, stop);
+            listening.map_err(ListenError::at(*address, "TLS"))?;
         }
-        let tls = self.certificate.server_config(&quic::ALPN);
+        let https = Spoken::Https(TlsAcceptor::from(config(&https::ALPN)));
+        let http3 = (quic::Spoken::Http, config(&http3::ALPN));
+        for ((tcp, udp), address) in self.https.into_iter().zip(&self.addresses.https) {
+            let (server, stop) = (Arc::clone(server), stop.clone());
+            let by_tcp = tcp::listen(
+                Arc::clone(&server),
+                tcp,
+                https.clone(),
+                runtime,
+                stop.clone(),
+            );
+            let by_udp = || quic::listen(server, udp, http3.clone(), runtime, stop);
+            let listening = by_tcp.and_then(|()| by_udp());
+            listening.map_err(ListenError::at(*address, "HTTPS"))?;
+        }
+        let dns = (quic::Spoken::Dns, config(&doq::ALPN));
         for (socket, address) in self.quic.into_iter().zip(&self.addresses.quic) {
-            let (server, tls) = (Arc::clone(server), Arc::clone(&tls));
-            let listening = quic::listen(server, socket, tls, runtime, stop.clone());
+            let (server, stop) = (Arc::clone(server), stop.clone());
+            let listening = quic::listen(server, socket, dns.clone(), runtime, stop);
             listening.map_err(ListenError::at(*address, "QUIC"))?;
         }
         runtime.spawn(self.certificate.watch());
@@ -98,4 +108,21 @@ fn bind_each<S>(
 fn bind_tcp(address: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     let socket = tcp::bind(address)?;
     Ok((socket.local_addr()?, socket))
+}
+
+/// Two sockets on one port.
+fn bind_https(address: SocketAddr) -> io::Result<(SocketAddr, (TcpListener, UdpSocket))> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (chosen, tcp) = bind_tcp(address)?;
+        match quic::bind(chosen) {
+            Ok(udp) => return Ok((chosen, (tcp, udp))),
+            Err(error)
+                if address.port() == 0
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && tries < PORT_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

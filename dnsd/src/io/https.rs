@@ -1,4 +1,5 @@
-//! DNS over HTTPS (RFC 8484), by HTTP/2 or HTTP/1.1 under TLS.
+//! DNS over HTTPS (RFC 8484), by HTTP/2 or HTTP/1.1 under TLS, and what a request gets by any
+//! version of HTTP.
 //!
 //! ```text
 //! connection (tcp.rs) ─→ hyper ─ request ─→ doh.rs: its DNS message ─→ Connection::answer ─→ response
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,7 +33,7 @@ pub(super) const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Requests of one connection at the same time.
 const STREAMS_MAX: u32 = 64;
 /// Bytes of the header of one request: the longest URI, and more than clients put beside it.
-const HEADER_SIZE_MAX: usize = 72 * 1024;
+pub(super) const HEADER_SIZE_MAX: usize = 72 * 1024;
 /// Bytes of one request, of all requests of a connection, and of a response, that wait.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
@@ -48,26 +50,26 @@ pub(super) async fn talk(
     let connection = Arc::new(connection);
     let service = service_fn({
         let connection = Arc::clone(&connection);
-        move |request| {
+        move |request: Request<Incoming>| {
             let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(respond(&connection, request).await) }
+            async move {
+                let (head, body) = request.into_parts();
+                let response = respond(&connection, &head, read_body(body)).await;
+                Ok::<_, Infallible>(response.map(Full::new))
+            }
         }
     });
     let builder = builder();
     let http = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(http);
-    let limits = &connection.server.limits;
-    let counters = &connection.server.counters;
     tokio::select! {
         // How it ended is the client's matter.
         _ended = http.as_mut() => return,
-        () = connection.place.idle_for(limits.timeout_idle) => counters.add(Count::TcpIdle),
-        () = connection.place.give_way() => counters.add(Count::TcpGaveWay),
-        _ = stop.wait_for(|stopped| *stopped) => {}
+        _end = connection.ended(&mut stop) => {}
     }
     http.as_mut().graceful_shutdown();
     // A client that does not take what is left for it is not waited for.
-    drop(timeout(limits.timeout_write, http).await);
+    drop(timeout(connection.server.limits.timeout_write, http).await);
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -88,11 +90,26 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn respond(connection: &Connection, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    match answer(connection, request).await {
+async fn read_body(body: Incoming) -> Result<Bytes, NoMessage> {
+    let body = Limited::new(body, MESSAGE_SIZE_MAX).collect().await;
+    match body {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(NoMessage::TOO_LARGE),
+        // The client is gone, so nobody reads this.
+        Err(_) => Err(NoMessage::NO_REQUEST),
+    }
+}
+
+/// What a request gets; its body is read if it is needed.
+pub(super) async fn respond(
+    connection: &Connection,
+    head: &Parts,
+    body: impl Future<Output = Result<Bytes, NoMessage>>,
+) -> Response<Bytes> {
+    match answer(connection, head, body).await {
         Ok(message) => {
             let fresh = format!("max-age={}", doh::seconds_fresh(&message));
-            let mut response = Response::new(Full::from(message));
+            let mut response = Response::new(Bytes::from(message));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(doh::MEDIA_TYPE));
             let fresh = HeaderValue::try_from(fresh).expect("these are letters and digits");
@@ -101,7 +118,7 @@ async fn respond(connection: &Connection, request: Request<Incoming>) -> Respons
         }
         Err(NoMessage { status, why }) => {
             connection.server.counters.add(Count::HttpRefused);
-            let mut response = Response::new(Full::from(format!("{why}\n")));
+            let mut response = Response::new(Bytes::from_static(why.as_bytes()));
             *response.status_mut() = status;
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -113,21 +130,17 @@ async fn respond(connection: &Connection, request: Request<Incoming>) -> Respons
     }
 }
 
-async fn answer(connection: &Connection, request: Request<Incoming>) -> Result<Vec<u8>, NoMessage> {
-    let content_type = request.headers().get(CONTENT_TYPE);
-    let content_type = content_type.map(HeaderValue::as_bytes);
-    let message = match doh::message_of(request.method(), request.uri(), content_type)? {
+async fn answer(
+    connection: &Connection,
+    head: &Parts,
+    body: impl Future<Output = Result<Bytes, NoMessage>>,
+) -> Result<Vec<u8>, NoMessage> {
+    let content_type = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let message = match doh::message_of(&head.method, &head.uri, content_type)? {
         Held::InUri(message) => message.into(),
         Held::InBody => {
-            let body = Limited::new(request.into_body(), MESSAGE_SIZE_MAX);
-            let body = timeout(connection.server.limits.timeout_idle, body.collect()).await;
-            let body = body.map_err(|_| NoMessage::TOO_SLOW)?;
-            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-                true => NoMessage::TOO_LARGE,
-                // The client is gone, so nobody reads this.
-                false => NoMessage::NO_REQUEST,
-            })?;
-            body.to_bytes()
+            let body = timeout(connection.server.limits.timeout_idle, body).await;
+            body.map_err(|_| NoMessage::TOO_SLOW)??
         }
     };
     let in_flight = connection.place.begin();

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Tries to find a port that is free for UDP and TCP, if the system is to choose it.
-const PORT_TRIES: usize = 16;
+pub(super) const PORT_TRIES: usize = 16;
 
 /// What an operator says about listeners.
 #[derive(Clone, Debug)]

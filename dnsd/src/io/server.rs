@@ -14,8 +14,8 @@ use bytes::Bytes;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
 use zones::Rcode;
 
 /// A transfer waits no longer for what is settled to be published.
@@ -41,6 +41,17 @@ pub(super) struct Connection {
     /// The client's; a proxy says it.
     pub(super) address: SocketAddr,
     pub(super) transport: Transport,
+}
+
+/// Why a connection is to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// Nothing was asked for too long.
+    Idle,
+    /// Another takes its place.
+    GaveWay,
+    /// The daemon stops.
+    Stopped,
 }
 
 /// What a request gets that has a stream of its own.
@@ -135,6 +146,28 @@ impl Connection {
             wall: clock::wall(),
             timeout_idle: self.server.timeout_told(),
         }
+    }
+
+    /// Returns once the connection is to end, and counts it.
+    pub(super) async fn ended(&self, stop: &mut watch::Receiver<bool>) -> End {
+        let counters = &self.server.counters;
+        tokio::select! {
+            () = self.place.idle_for(self.server.limits.timeout_idle) => {
+                counters.add(Count::TcpIdle);
+                End::Idle
+            }
+            () = self.place.give_way() => {
+                counters.add(Count::TcpGaveWay);
+                End::GaveWay
+            }
+            _ = stop.wait_for(|stopped| *stopped) => End::Stopped,
+        }
+    }
+
+    /// Returns once what is under way is answered, or takes too long.
+    pub(super) async fn finish(&self) {
+        let done = self.place.idle_for(Duration::ZERO);
+        drop(timeout(self.server.limits.timeout_write, done).await);
     }
 
     /// What is to be done with a request, and the response as far as there is one by now.
