@@ -30,7 +30,7 @@ pub(crate) type BaseId = [u8; 16];
 /// What a version holds, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Names, empty non-terminals included.
+    /// Names, empty non-terminals included, and owners of NSEC3 records.
     pub names: usize,
     /// Records.
     pub records: usize,
@@ -337,7 +337,7 @@ fn check_chunk(
         let bytes = data.get(at..table)?;
         at += node::check(origin, bytes)?;
         let node = Node::read(origin, bytes);
-        let key = crate::key::Key::of_labels(node.labels());
+        let key = node.key();
         let is_first = last_key.is_empty() && node.is_apex();
         if !is_first && key.as_bytes() <= last_key.as_slice() {
             return None;
