@@ -227,6 +227,13 @@ impl<'b> Builder<'b> {
         self.names.forget_from(mark.size);
     }
 
+    /// Takes back all records.
+    pub fn clear(&mut self) {
+        let size = HEADER_SIZE + self.question_size;
+        let counts = [self.counts[0], 0, 0, 0];
+        self.rollback(Mark { size, counts });
+    }
+
     /// How many records a section holds.
     #[must_use]
     pub fn count(&self, section: Section) -> u16 {
