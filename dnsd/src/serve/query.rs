@@ -222,7 +222,7 @@ impl<'a> Answer<'a, '_> {
                 self.prove(met, Says::Data)?;
                 self.put_proofs()?;
             }
-            self.add_targets(zone, node, rrset);
+            self.add_targets(node, rrset);
             return Ok(Step::Done(Rcode::NOERROR));
         }
         // RFC 4035 section 2.5: these stand beside an alias, or nowhere.
@@ -356,33 +356,31 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 1034 section 4.3.2 step 6: what will be asked next, as far as there is room.
-    fn add_targets(&mut self, zone: &'a ZoneState, node: Node<'a>, rrset: RrsetRef<'a>) {
+    fn add_targets(&mut self, node: Node<'a>, rrset: RrsetRef<'a>) {
         let rtype = rrset.rtype();
+        let is_service = matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard();
+        // RFC 9460 section 2.5.2: the target `.` is the owner itself.
+        let itself = is_service.then(|| node.owner());
         let targets = || {
-            rrset
-                .rdata()
-                .take(TARGETS_MAX)
-                .filter_map(move |r| rdata::target(rtype, r))
+            let targets = rrset.rdata().take(TARGETS_MAX);
+            let targets = targets.filter_map(|rdata| rdata::target(rtype, rdata));
+            targets.map(|target| match &itself {
+                Some(owner) if target == ROOT => owner.as_wire(),
+                _ => target,
+            })
         };
         for (i, target) in targets().enumerate() {
-            if targets()
+            let is_there = targets()
                 .take(i)
-                .any(|earlier| earlier.eq_ignore_ascii_case(target))
-            {
+                .any(|earlier| earlier.eq_ignore_ascii_case(target));
+            // RFC 7505, RFC 2782: at the root there is no such service.
+            if is_there || target == ROOT {
                 continue;
             }
-            let full = if target != ROOT {
-                let target = read_name(target);
-                match self.served.zones.find(&target) {
-                    Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
-                    _ => Ok(()),
-                }
-            } else if matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard() {
-                // RFC 9460 section 2.5.2: the target `.` is the owner itself.
-                self.add_addresses(zone, &node.owner())
-            } else {
-                // RFC 7505, RFC 2782: there is no such service.
-                Ok(())
+            let target = read_name(target);
+            let full = match self.served.zones.find(&target) {
+                Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
+                _ => Ok(()),
             };
             if full.is_err() {
                 break;
