@@ -81,10 +81,16 @@ impl Version {
         found: &Found<'_>,
         says: Says,
     ) -> Result<Proof<'_>, Collision> {
+        let mut proof = Proof::default();
+        // What stands there says so itself.
+        if matches!(found, Found::Dname(_))
+            || says == Says::Data && !matches!(found, Found::Wildcard { .. })
+        {
+            return Ok(proof);
+        }
         if let Some(chain) = HashChain::of(self) {
             return chain.prove(qname, found, says);
         }
-        let mut proof = Proof::default();
         if self.apex().rrset(Rtype::NSEC).is_some() {
             self.prove_by_nsec(qname, found, says, &mut proof);
         }
@@ -100,9 +106,9 @@ impl Version {
     ) {
         let key = Key::relative(qname, self.origin()).expect("the zone was found by the QNAME");
         match (found, says) {
-            (Found::Node(_) | Found::Cut(_), Says::Data) | (Found::Dname(_), _) => {}
+            (Found::Dname(_), _) => {}
             // RFC 4035 section 3.1.3.1: no such type; section 3.1.4: no DS.
-            (Found::Node(node) | Found::Cut(node), Says::NoData) => {
+            (Found::Node(node) | Found::Cut(node), _) => {
                 proof.add(self.nsec(node.key().as_bytes()));
             }
             // RFC 4035 section 3.1.3.3: nothing closer than the wildcard; section 3.1.3.4: and the
@@ -186,10 +192,10 @@ impl<'v> HashChain<'v> {
     fn prove(&self, qname: &Name, found: &Found<'_>, says: Says) -> Result<Proof<'v>, Collision> {
         let mut proof = Proof::default();
         match (found, says) {
-            (Found::Node(_) | Found::Cut(_), Says::Data) | (Found::Dname(_), _) => {}
+            (Found::Dname(_), _) => {}
             // RFC 5155 section 7.2.3: no such type; sections 7.2.4 and 7.2.7: no DS. What opt-out
             // leaves without a record, an empty non-terminal too, is in the gap of another.
-            (Found::Node(node) | Found::Cut(node), Says::NoData) => {
+            (Found::Node(node) | Found::Cut(node), _) => {
                 let depth = self.version.depth(node);
                 match self.matching(&self.hash(&[], self.above(qname, depth))) {
                     Some(node) => proof.add(Some(node)),

@@ -98,7 +98,7 @@ impl<'v> Node<'v> {
     /// records of the same name are in a node of their own.
     #[must_use]
     pub fn is_denial(&self) -> bool {
-        self.bytes[0] & FLAG_DENIAL != 0
+        is_denial(self.bytes)
     }
 
     /// True if the first label is `*` alone.
@@ -398,7 +398,7 @@ pub(crate) fn check(origin: &Name, bytes: &[u8]) -> Option<usize> {
         }
         last = Some(rank);
         // NSEC3 records and others never share a node.
-        if rank.is_denial(labels) != (bytes[0] & FLAG_DENIAL != 0) {
+        if rank.is_denial(labels) != is_denial(bytes) {
             return None;
         }
         flags |= flag_of(rank, labels);
@@ -414,13 +414,23 @@ pub(crate) fn check(origin: &Name, bytes: &[u8]) -> Option<usize> {
     (flags == bytes[0]).then_some(bytes.len() - rest.len() + size)
 }
 
+/// True if the node at the start of `bytes` holds NSEC3 records.
+pub(crate) fn is_denial(bytes: &[u8]) -> bool {
+    bytes[0] & FLAG_DENIAL != 0
+}
+
+/// Compares the key of a name with the name of the node at the start of `bytes`.
+pub(crate) fn compare_name(key: &[u8], bytes: &[u8]) -> Ordering {
+    compare(key, &bytes[1..])
+}
+
 /// Compares a key with that of the node at the start of `bytes`.
 pub(crate) fn compare_key(key: &[u8], bytes: &[u8]) -> Ordering {
-    if bytes[0] & FLAG_DENIAL == 0 {
-        return compare(key, &bytes[1..]);
+    if !is_denial(bytes) {
+        return compare_name(key, bytes);
     }
     match key.strip_prefix(DENIAL) {
-        Some(key) => compare(key, &bytes[1..]),
+        Some(key) => compare_name(key, bytes),
         // The apex comes before all NSEC3 records, every other name after them.
         None if key.is_empty() => Ordering::Less,
         None => Ordering::Greater,
@@ -429,10 +439,10 @@ pub(crate) fn compare_key(key: &[u8], bytes: &[u8]) -> Ordering {
 
 /// The key of the node at the start of `bytes`.
 pub(crate) fn key_of(bytes: &[u8]) -> Key {
-    if bytes[0] & FLAG_DENIAL == 0 {
-        Key::of_labels(&bytes[1..])
-    } else {
+    if is_denial(bytes) {
         Key::denial(&bytes[1..])
+    } else {
+        Key::of_labels(&bytes[1..])
     }
 }
 

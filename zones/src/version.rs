@@ -123,7 +123,13 @@ impl Version {
     /// The apex, which always exists.
     #[must_use]
     pub fn apex(&self) -> Node<'_> {
-        self.node_at(&[]).expect("the apex always exists")
+        match self.changes.get(&[]) {
+            Some(change) => {
+                let bytes = change.node().expect("the apex always exists");
+                Node::read(self.origin(), bytes)
+            }
+            None => self.base.apex(),
+        }
     }
 
     /// The node of exactly this name, whatever stands above it: for glue.
