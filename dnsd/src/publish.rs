@@ -2,7 +2,8 @@
 //!
 //! Replication protocol section 10: published is a settled state whose mark is durable, on a side
 //! that holds the majority. Every SOA and every transfer speak of it alone; all other data is
-//! `now`. A zone that was never published is not served yet.
+//! `now`. A zone that was never published is not served yet. A signed zone is served as it was
+//! published, whole: a signature binds its serial to the rest.
 
 use crate::rebase::Carrier;
 use crate::serve::served::Served;
@@ -172,9 +173,10 @@ fn state_of(origin: &Name, now: &State, published: Option<&State>) -> Option<Zon
     let published = published?;
     let shown = published.version(origin)?.clone();
     let serial = published.serial(origin);
+    let is_signed = version.is_signed() || shown.is_signed();
     Some(ZoneState {
         origin: version.origin().clone(),
-        now: version,
+        now: if is_signed { shown.clone() } else { version },
         shown: Some(Shown {
             version: shown,
             serial,

@@ -320,6 +320,8 @@ pub enum CommandRefused {
     ZoneExists,
     /// The zone changed while its import was being spread.
     ZoneChanged,
+    /// The zone is signed with a serial that is not ahead of what was shown.
+    SerialBehind,
     /// The settling view holds no majority of the members.
     NoMajority,
     /// Members did not fetch the data in time.

@@ -242,10 +242,20 @@ impl State {
         is_remembered(digest, answered.stamp, stamp).then_some(answered.outcome)
     }
 
-    /// The serial of a zone: E + N + J·K modulo 2³².
+    /// The serial of a zone: E + N + J·K modulo 2³², or the one that its SOA is signed with.
     #[must_use]
     pub fn serial(&self, origin: &Name) -> Serial {
-        Serial(self.unbounded_serial(origin) as u32)
+        let signed = self.version(origin).and_then(Version::signed_serial);
+        signed.unwrap_or_else(|| self.counted_serial(origin))
+    }
+
+    /// Whether a zone that is signed with this serial can come to be at `origin`: it is the only one
+    /// that it can be shown with, so it must lie ahead of all that were shown there before, which
+    /// are below what is counted.
+    #[must_use]
+    pub fn takes_signed(&self, origin: &Name, serial: Serial) -> bool {
+        let ahead = serial.distance_from(self.counted_serial(origin));
+        !self.zones.contains_key(origin) || ahead < (1 << 31) - SERIAL_ROOM
     }
 
     /// What the update would do here.
@@ -289,6 +299,10 @@ impl State {
             serial + i128::from(ahead)
         };
         i64::try_from(wanted - next).ok()
+    }
+
+    fn counted_serial(&self, origin: &Name) -> Serial {
+        Serial(self.unbounded_serial(origin) as u32)
     }
 
     fn unbounded_serial(&self, origin: &Name) -> i128 {
@@ -452,5 +466,58 @@ fn window(digest: Digest) -> Duration {
         WINDOW_SIGNED
     } else {
         WINDOW_UNSIGNED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zones::{Rdata, Record, Rtype};
+
+    /// A state with one zone that has this serial; signed if `signature` has a byte.
+    fn state(serial: u32, signature: &[u8]) -> State {
+        let origin: Name = "example.".parse().unwrap();
+        let record = |rtype, rdata: Vec<u8>| Record {
+            owner: origin.clone(),
+            rtype,
+            ttl: 60,
+            rdata: Rdata::from_checked(rdata),
+        };
+        let soa = [b"\0\0", &serial.to_be_bytes()[..], &[0; 16]].concat();
+        let covered = Rtype::SOA.0.to_be_bytes();
+        let mut records = vec![record(Rtype::SOA, soa)];
+        records.extend(
+            signature
+                .iter()
+                .map(|_| record(Rtype::RRSIG, covered.to_vec())),
+        );
+        let version = Version::from_records(&origin, &records).unwrap();
+        let zone = Zone {
+            version: Some(version),
+            counted: 1,
+            offset: Some(i64::from(serial) - 1),
+            changed: None,
+        };
+        let mut state = State::empty();
+        state.zones.insert(origin, zone);
+        state
+    }
+
+    #[test]
+    fn the_serial_of_a_signed_zone_is_the_signed_one() {
+        let check = |signature: &[u8], expected: u32| {
+            let origin: Name = "example.".parse().unwrap();
+            let mut state = state(7, signature);
+            assert_eq!(state.serial(&origin), Serial(7));
+            state.evictions += 1;
+            assert_eq!(state.serial(&origin), Serial(expected));
+            // What is imported next is above all that was counted.
+            let takes = |serial| state.takes_signed(&origin, Serial(serial));
+            assert!(!takes(7) && !takes(1_006) && takes(1_007) && takes(1_008));
+            let other: Name = "other.".parse().unwrap();
+            assert!(state.takes_signed(&other, Serial(1)));
+        };
+        check(b"", 1_007);
+        check(b"x", 7);
     }
 }

@@ -5,7 +5,7 @@
 use crate::reply::{Reply, TC, canonical_line, glue};
 use crate::world::World;
 use tests::answer::Answer;
-use zones::Record;
+use zones::{Record, Rtype};
 
 /// What is not as it should be.
 pub(crate) fn find_fault(world: &World, reply: &Reply) -> Option<String> {
@@ -46,9 +46,15 @@ pub(crate) fn find_lacking(world: &World, answer: &Answer) -> Option<String> {
     (has != wants).then(|| format!("the glue is {wants}"))
 }
 
-/// The records that are in one RRset with this one, in one order.
+/// The records that are in one RRset with this one, in one order. Signatures are in one with those
+/// of the same type covered.
 fn rrset(records: &[Record], of: &Record) -> Vec<String> {
-    let is_same = |record: &&Record| record.rtype == of.rtype && record.owner == of.owner;
+    let covered = |record: &Record| record.rdata.as_bytes().first_chunk::<2>().copied();
+    let is_same = |record: &&Record| {
+        record.rtype == of.rtype
+            && record.owner == of.owner
+            && (of.rtype != Rtype::RRSIG || covered(record) == covered(of))
+    };
     let mut lines: Vec<String> = records.iter().filter(is_same).map(canonical_line).collect();
     lines.sort();
     lines

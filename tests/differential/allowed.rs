@@ -87,15 +87,16 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         holds: |case| case.request.question.qclass == Class::ANY && !has_flag(case.ours, AA),
     },
     Allowed {
-        name: "another RRset for ANY",
+        name: "another RRset for ANY or RRSIG",
         aspects: &[Aspect::Answer],
         because: "RFC 8482 section 4.1: \"[...] MAY instead send a response with a single RRset \
-                  (or a larger subset of available RRsets) in the answer section.\"",
+                  (or a larger subset of available RRsets) in the answer section.\" BIND and \
+                  Knot do so for RRSIG too, each in its own way.",
         holds: |case| {
             let is_any = case
                 .request
                 .asked()
-                .is_some_and(|(_, qtype)| qtype == Rtype::ANY);
+                .is_some_and(|(_, qtype)| matches!(qtype, Rtype::ANY | Rtype::RRSIG));
             is_any
                 && case
                     .ours
@@ -200,6 +201,23 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "what a wildcard that is an empty non-terminal has",
+        aspects: &[Aspect::Authority],
+        because: "RFC 4035 section 3.1.3.4: \"An NSEC RR proving that there are no RRsets matching \
+                  STYPE at the wildcard owner name that matched <SNAME, SCLASS> via wildcard \
+                  expansion.\" NSD sends it too; BIND and Knot have it follow from the other one.",
+        holds: |case| {
+            let ours = authority(case.ours);
+            let is_nodata = case.ours.kind() == "NODATA";
+            let is_of_nsec = |line: &&String| line.contains(" NSEC ");
+            is_nodata
+                && case.theirs.iter().all(|(_, reply)| {
+                    let theirs = authority(reply);
+                    theirs.is_subset(&ours) && ours.difference(&theirs).all(|l| is_of_nsec(&l))
+                })
+        },
+    },
+    Allowed {
         name: "a DNAME met again",
         aspects: &[Aspect::Rcode, Aspect::Tc, Aspect::Answer, Aspect::Authority],
         because: "RFC 1034 section 3.6.2: \"CNAME chains should be followed\"; how far one is that \
@@ -241,6 +259,12 @@ fn distinct_answers(reply: &Reply) -> (BTreeSet<String>, bool) {
     let distinct: BTreeSet<String> = answers.iter().map(canonical_line).collect();
     let is_repeated = distinct.len() < answers.len();
     (distinct, is_repeated)
+}
+
+/// The records of the authority section.
+fn authority(reply: &Reply) -> BTreeSet<String> {
+    let records = reply.answer().map_or(&[][..], |answer| &answer.sections[1]);
+    records.iter().map(canonical_line).collect()
 }
 
 fn has_opt(reply: &Reply) -> bool {

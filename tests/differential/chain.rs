@@ -43,6 +43,9 @@ pub(crate) fn follow(
         let mut whole = before.clone();
         whole.rcode = after.rcode;
         whole.sections = after.sections.clone();
+        // What proves that a wildcard was used on the way stays where it is.
+        let proofs = before.sections[1].iter().filter(|record| is_proof(record));
+        whole.sections[1].splice(..0, proofs.cloned());
         // A loop comes back to records that are there.
         let kept = &before.sections[0][..kept];
         let is_new = |record: &&Record| !kept.contains(record);
@@ -85,8 +88,20 @@ fn crossing(
         }
         seen.push(target.clone());
         if after.is_some() && before != after {
-            return Some((place + 1, target));
+            let signatures = answers[place + 1..]
+                .iter()
+                .take_while(|record| record.rtype == Rtype::RRSIG);
+            return Some((place + 1 + signatures.count(), target));
         }
+    }
+}
+
+fn is_proof(record: &Record) -> bool {
+    let covered = record.rdata.as_bytes().first_chunk();
+    let covered = covered.map_or(record.rtype, |covered| Rtype(u16::from_be_bytes(*covered)));
+    match record.rtype {
+        Rtype::RRSIG => matches!(covered, Rtype::NSEC | Rtype::NSEC3),
+        rtype => matches!(rtype, Rtype::NSEC | Rtype::NSEC3),
     }
 }
 

@@ -6,7 +6,7 @@
 //!    └──→ request.rs ─ requests ─→ exchange.rs ─ responses ─→ reply.rs ─→ verdict.rs ─→ tally.rs
 //!                                      └ chain.rs                      └ allowed.rs
 //! ```
-//! `DIFFERENTIAL_SEEDS=200` makes more worlds, from `DIFFERENTIAL_FIRST_SEED` on;
+//! The zones of odd seeds are signed. `DIFFERENTIAL_SEEDS=200` makes more worlds, from `DIFFERENTIAL_FIRST_SEED` on;
 //! `DIFFERENTIAL_SEED=77` only that one. `DIFFERENTIAL_REQUESTS` is how many requests each gets.
 #![allow(
     clippy::disallowed_methods,
@@ -40,6 +40,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use tests::daemon::Daemon;
+use tests::signer::Signer;
 use zones::Name;
 
 /// Worlds of an ordinary run: some seconds in all.
@@ -82,8 +83,11 @@ fn number(name: &str) -> Option<u64> {
 /// All servers with the zones of a seed, and all its requests.
 fn compare(seed: u64, tally: &mut Tally) {
     let mut random = Rng::with_seed(seed);
-    let world = World::generate(&mut random);
+    let mut world = World::generate(&mut random);
     let folder = tempfile::tempdir().unwrap();
+    if seed % 2 == 1 {
+        world.sign(&Signer::new(folder.path().join("keys")), &mut random);
+    }
     let dnsd = start_dnsd(&world, &folder.path().join("dnsd"));
     let mut oracles = Oracle::start_all(&world, folder.path());
     let origins: Vec<&Name> = world.zones.iter().map(|zone| &zone.origin).collect();

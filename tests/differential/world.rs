@@ -9,6 +9,7 @@ use crate::rdata_text::{self, text_of_size};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use tests::signer::{Denial, Signer};
 use tests::zone_text;
 use zones::rtype::Rtype;
 use zones::{Name, Record};
@@ -139,6 +140,19 @@ impl World {
             })
             .collect();
         Self { zones, targets }
+    }
+
+    /// Signs most zones, each with a denial of its own, children before their parents.
+    pub(crate) fn sign(&mut self, signer: &Signer, random: &mut Rng) {
+        for zone in self.zones.iter_mut().rev() {
+            let denials = [Denial::Nsec, Denial::Nsec3, Denial::Nsec3OptOut];
+            if random.u8(..8) == 0 {
+                continue;
+            }
+            let denial = denials[random.usize(..denials.len())];
+            zone.text = signer.sign(&zone.origin, &zone.text, denial).text;
+            zone.records = zone_text::read(&zone.origin, &zone.text);
+        }
     }
 
     /// The zone that answers for a name.

@@ -30,13 +30,16 @@ fn any_option() -> impl Strategy<Value = Vec<u8>> {
 
 fn any_question() -> impl Strategy<Value = Question> {
     let qtypes = vec![
-        1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 43, 48, 64, 65, 250, 251, 252, 255, 65280, 0, 41,
+        1, 2, 5, 6, 12, 15, 16, 28, 33, 39, 43, 46, 47, 48, 50, 51, 64, 65, 250, 251, 252, 255,
+        65280, 0, 41,
     ];
     (
         prop::collection::vec(any_label(), 0..5),
         prop::sample::select(vec![
             "example.",
             "sub.example.",
+            "nsec.",
+            "nsec3.",
             "example.com.",
             "id.server.",
         ]),

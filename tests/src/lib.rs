@@ -21,5 +21,6 @@ pub mod relay;
 pub mod requestor;
 pub mod script;
 pub mod segment;
+pub mod signer;
 pub mod watch;
 pub mod zone_text;

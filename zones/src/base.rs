@@ -5,11 +5,12 @@
 //! chunk = node … | u16 offset of each node | u16 how many
 //! ```
 //! A chunk stands alone: the same bytes are the row in the store and the image in memory. A node
-//! is found by binary search over the first keys of the chunks, then over the offsets of one.
+//! is found by binary search over the first keys of the chunks, then over the offsets of one. No
+//! chunk holds nodes of two regions of the key space, so that one look tells how its keys compare.
 
 use std::sync::{Arc, OnceLock};
 
-use crate::key::head;
+use crate::key::{DENIAL, head};
 use crate::name::Name;
 use crate::node::{self, Node};
 
@@ -30,7 +31,7 @@ pub(crate) type BaseId = [u8; 16];
 /// What a version holds, by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
-    /// Names, empty non-terminals included.
+    /// Names, empty non-terminals included, and owners of NSEC3 records.
     pub names: usize,
     /// Records.
     pub records: usize,
@@ -128,6 +129,11 @@ impl Base {
         debug_assert_eq!(known, digest, "equal content has equal digests");
     }
 
+    /// The node of the apex, which is the first.
+    pub(crate) fn apex(&self) -> Node<'_> {
+        Node::read(&self.origin, node_in(&self.chunks[0], 0))
+    }
+
     /// The node with this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Node<'_>> {
         let at = self.seek(key);
@@ -158,9 +164,17 @@ impl Base {
         };
         let bytes = &self.chunks[chunk];
         let (mut low, mut high) = (0, node_count(bytes));
+        let mut key = key;
+        if node::is_denial(bytes) {
+            match key.strip_prefix(DENIAL) {
+                Some(rest) => key = rest,
+                // It is in the next region.
+                None => low = high,
+            }
+        }
         while low < high {
             let middle = low.midpoint(high);
-            if node::compare_key(key, node_in(bytes, middle)).is_gt() {
+            if node::compare_name(key, node_in(bytes, middle)).is_gt() {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -269,7 +283,10 @@ impl Builder {
     pub(crate) fn push(&mut self, key: &[u8], bytes: &[u8]) {
         self.counts.add(&Node::read(&self.origin, bytes));
         let size = self.chunk.len() + bytes.len() + 2 * (self.offsets.len() + 2);
-        if size > CHUNK_SIZE_MAX && !self.offsets.is_empty() {
+        let is_full = size > CHUNK_SIZE_MAX;
+        if !self.offsets.is_empty()
+            && (is_full || node::is_denial(&self.chunk) != node::is_denial(bytes))
+        {
             self.close_chunk();
         }
         if self.offsets.is_empty() {
@@ -337,9 +354,12 @@ fn check_chunk(
         let bytes = data.get(at..table)?;
         at += node::check(origin, bytes)?;
         let node = Node::read(origin, bytes);
-        let key = crate::key::Key::of_labels(node.labels());
+        let key = node.key();
         let is_first = last_key.is_empty() && node.is_apex();
         if !is_first && key.as_bytes() <= last_key.as_slice() {
+            return None;
+        }
+        if node.is_denial() != node::is_denial(chunk) {
             return None;
         }
         each(&node, key.as_bytes());
@@ -403,6 +423,32 @@ mod tests {
         }
         assert!(base.get(b"a\0").is_none() && base.get(b"z\0").is_none());
         assert_eq!(base.before(base.seek(b"")), None);
+    }
+
+    #[test]
+    fn no_chunk_holds_nodes_of_two_regions() {
+        let mut builder = Builder::new("example.".parse().unwrap());
+        builder.push(b"", &node::encode::<Vec<u8>>(b"", &[]));
+        for rtype in [Rtype::NSEC3, Rtype::NULL] {
+            for i in 0..300 {
+                let labels = format!("\x04q{i:03}").into_bytes();
+                let bytes = node::encode(&labels, &[(rtype, 60, vec![vec![7; 40]])]);
+                builder.push(node::key_of(&bytes).as_bytes(), &bytes);
+            }
+        }
+        let base = builder.finish();
+        let again = Base::from_chunks(base.origin().clone(), base.chunks().to_vec()).unwrap();
+        for i in 0..300 {
+            let name = format!("q{i:03}\0");
+            assert!(!again.get(name.as_bytes()).unwrap().is_denial());
+            let denial = again.get(format!("\0{name}").as_bytes()).unwrap();
+            assert!(denial.is_denial());
+        }
+        let before = |key: &[u8]| again.node(again.before(again.seek(key)).unwrap()).unwrap();
+        assert_eq!(before(b"a\0").key().as_bytes(), b"\0q299\0");
+        assert_eq!(before(b"\0a\0").key().as_bytes(), b"");
+        assert!(again.get(b"a\0").is_none() && again.get(b"\0z\0").is_none());
+        assert!(again.apex().is_apex());
     }
 
     #[test]

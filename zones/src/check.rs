@@ -3,6 +3,8 @@
 //!
 //! One sort and linear walks: in canonical order all that lies below a name follows it at once.
 
+mod signed;
+
 use crate::name::Name;
 use crate::rdata::{self, RRSET_SIZE_MAX, rrset_size};
 use crate::record::{Record, canonical_order};
@@ -35,6 +37,7 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
     zone.check_nodes(&mut findings);
     let glue = zone.check_targets(&mut findings);
     zone.check_cuts(&glue, &mut findings);
+    zone.check_signed(&mut findings);
 
     let mut warnings = parsed.warnings;
     for (place, message) in sorted(findings.warnings) {
@@ -570,7 +573,7 @@ mod tests {
         )
     }
 
-    fn warnings(text: &str) -> String {
+    pub(super) fn warnings(text: &str) -> String {
         let checked = check_text(&format!("{HEAD}{text}"));
         let checked = checked.unwrap_or_else(|rejected| panic!("{text}: {rejected}"));
         checked
@@ -581,7 +584,7 @@ mod tests {
             .join("\n")
     }
 
-    fn errors(text: &str) -> String {
+    pub(super) fn errors(text: &str) -> String {
         check_text(&format!("{HEAD}{text}"))
             .unwrap_err()
             .to_string()

@@ -3,6 +3,9 @@
 //! Byte order of keys is the canonical order of names (RFC 4034 section 6.1): the labels from the
 //! top down in lower case, each ended by 00; a byte 00 or 01 inside a label is written 01 01 or
 //! 01 02. The origin itself has the empty key, and the key of an ancestor is a prefix.
+//!
+//! NSEC3 records have a region of their own: 00 before the key of their owner name, which no other
+//! key begins with. There the one before a hash is next to it, and no QNAME meets them.
 
 use std::cmp::Ordering;
 
@@ -46,6 +49,18 @@ impl Key {
             size += 1;
             key.ends[key.labels] = size as u16;
             key.labels += 1;
+        }
+        key
+    }
+
+    /// The key of the NSEC3 records of labels below the origin.
+    pub(crate) fn denial(wire: &[u8]) -> Self {
+        let mut key = Self::of_labels(wire);
+        let size = key.as_bytes().len();
+        key.bytes.copy_within(..size, DENIAL.len());
+        key.bytes[..DENIAL.len()].copy_from_slice(DENIAL);
+        for end in &mut key.ends[..key.labels] {
+            *end += DENIAL.len() as u16;
         }
         key
     }
@@ -180,7 +195,11 @@ fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
 
 /// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).
 const LABELS_MAX: usize = 127;
-/// Every byte of a name takes at most two bytes of its key.
+/// What keys of NSEC3 records begin with.
+pub(crate) const DENIAL: &[u8] = &[0];
+/// Above all keys of NSEC3 records, and at or below those of all names but the apex.
+pub(crate) const AFTER_DENIAL: &[u8] = &[1];
+/// Every byte of a name takes at most two bytes of its key, and one tells the region.
 const KEY_SIZE_MAX: usize = 512;
 
 #[cfg(test)]
@@ -235,5 +254,13 @@ mod tests {
         assert_eq!(parent(b"c\0"), Some(&b""[..]));
         assert_eq!(parent(b""), None);
         assert_eq!(key.wildcard_below(1).as_bytes(), b"c\0*\0");
+    }
+
+    #[test]
+    fn nsec3_records_come_after_the_apex_and_before_all_names() {
+        let denial = Key::denial(b"\x02zz\x01\0\0");
+        assert_eq!(denial.as_bytes(), b"\0\x01\x01\0zz\0");
+        assert!(denial.as_bytes() > &b""[..] && denial.as_bytes() < AFTER_DENIAL);
+        assert!(Key::of_labels(b"\x01\0\0").as_bytes() > AFTER_DENIAL);
     }
 }

@@ -6,6 +6,7 @@
 mod base;
 mod changes;
 pub mod check;
+pub mod denial;
 pub mod io;
 mod key;
 mod location;
@@ -30,6 +31,7 @@ pub mod zone_set;
 pub mod zonefile;
 
 pub use base::{Base, Counts};
+pub use denial::{Collision, Proof, Says};
 pub use lookup::Found;
 pub use memory_store::MemoryStore;
 pub use name::Name;

@@ -5,10 +5,13 @@
 //! node  = flags u8 | labels below the origin, ended by 00 | size of the rest | RRset …
 //! RRset = type u8 (00: u16 follows) | TTL code u8 (ff: u32 follows) | count | (size, RDATA) …
 //! ```
-//! Sizes and counts are LEB128. RRsets ascend by type, RDATA within one by canonical form. Names
-//! inside RDATA are written in full, so that RDATA is handed out as it stands.
+//! Sizes and counts are LEB128. RRsets ascend by [`Rank`], so that the signatures of an RRset come
+//! right after it; RDATA within one ascends by canonical form. Names inside RDATA are written in
+//! full, so that RDATA is handed out as it stands.
 
-use crate::key::{compare, relative_labels};
+use std::cmp::Ordering;
+
+use crate::key::{DENIAL, Key, compare, relative_labels};
 use crate::name::{Name, wire_size};
 use crate::rdata::soa_serial_offset;
 use crate::record::{Rdata, Record};
@@ -91,19 +94,32 @@ impl<'v> Node<'v> {
         self.bytes[0] & FLAG_DNAME != 0
     }
 
+    /// True if NSEC3 records, their signatures or both stand here, and nothing else does. The other
+    /// records of the same name are in a node of their own.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        is_denial(self.bytes)
+    }
+
     /// True if the first label is `*` alone.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.labels.starts_with(b"\x01*")
     }
 
-    /// The RRset of this type.
+    /// The RRset of this type. Signatures are several RRsets, one for each type that they cover;
+    /// of these it is the first.
     #[must_use]
     pub fn rrset(&self, rtype: Rtype) -> Option<RrsetRef<'v>> {
         self.rrsets().find(|rrset| rrset.rtype == rtype)
     }
 
-    /// All RRsets, by type.
+    /// The RRset of this rank.
+    pub(crate) fn ranked(&self, rank: Rank) -> Option<RrsetRef<'v>> {
+        self.rrsets().find(|rrset| rrset.rank() == rank)
+    }
+
+    /// All RRsets, by type, each followed by its signatures.
     #[must_use]
     pub fn rrsets(&self) -> Rrsets<'v> {
         Rrsets { rest: self.body }
@@ -130,11 +146,67 @@ impl<'v> Node<'v> {
     pub(crate) fn labels(&self) -> &'v [u8] {
         self.labels
     }
+
+    /// The place of the node in its version.
+    pub(crate) fn key(&self) -> Key {
+        key_of(self.bytes)
+    }
+
+    /// Compares a key with that of this node.
+    pub(crate) fn compare(&self, key: &[u8]) -> Ordering {
+        compare_key(key, self.bytes)
+    }
 }
 
 impl std::fmt::Debug for Node<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?}", self.owner(), self.rrsets())
+    }
+}
+
+/// The place of an RRset among those of its name: by type, signatures right behind what they cover.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Rank {
+    /// The type, or the one that is covered.
+    of: Rtype,
+    is_signature: bool,
+}
+
+impl Rank {
+    /// That of the signatures of the SOA.
+    pub(crate) const OF_SOA_SIGNATURE: Self = Self {
+        of: Rtype::SOA,
+        is_signature: true,
+    };
+
+    /// That of the RRset to which a record belongs.
+    pub(crate) fn of(rtype: Rtype, rdata: &[u8]) -> Self {
+        // RFC 4034 section 3: an RRSIG belongs to the RRset of the type covered, and has its TTL.
+        match rdata.first_chunk() {
+            Some(covered) if rtype == Rtype::RRSIG => Self {
+                of: Rtype(u16::from_be_bytes(*covered)),
+                is_signature: true,
+            },
+            _ => Self {
+                of: rtype,
+                is_signature: false,
+            },
+        }
+    }
+
+    /// True for NSEC3 records and their signatures, which are apart from all others. At the apex,
+    /// where no hash leads, they are records like all others.
+    pub(crate) fn is_denial(self, labels: &[u8]) -> bool {
+        self.of == Rtype::NSEC3 && labels.first().is_some_and(|length| *length != 0)
+    }
+
+    /// The type of its records.
+    pub(crate) fn rtype(self) -> Rtype {
+        if self.is_signature {
+            Rtype::RRSIG
+        } else {
+            self.of
+        }
     }
 }
 
@@ -144,6 +216,7 @@ pub struct RrsetRef<'v> {
     rtype: Rtype,
     ttl: u32,
     count: usize,
+    /// The RDATA, and all that follows it in the node.
     rdata: &'v [u8],
 }
 
@@ -167,13 +240,32 @@ impl<'v> RrsetRef<'v> {
         self.count
     }
 
-    /// The RDATA of each record in canonical order, uncompressed; that of an SOA has serial 0.
+    /// The RDATA of each record in canonical order, uncompressed; that of an SOA has serial 0, or
+    /// the one that is signed.
     #[must_use]
     pub fn rdata(&self) -> RdataIter<'v> {
         RdataIter {
             rest: self.rdata,
             left: self.count,
         }
+    }
+
+    /// The RRSIG records that cover it.
+    #[must_use]
+    pub fn signatures(&self) -> Option<Self> {
+        let mut rdata = self.rdata();
+        rdata.by_ref().for_each(drop);
+        let next = Rrsets { rest: rdata.rest }.next()?;
+        let mine = Rank {
+            of: self.rtype,
+            is_signature: true,
+        };
+        (next.rank() == mine && self.rtype != Rtype::RRSIG).then_some(next)
+    }
+
+    pub(crate) fn rank(&self) -> Rank {
+        let first = self.rdata().next().expect("an RRset is never empty");
+        Rank::of(self.rtype, first)
     }
 }
 
@@ -235,16 +327,13 @@ impl<'v> Iterator for RdataIter<'v> {
 }
 
 /// Writes the bytes of a node. `labels` are those below the origin, without an ending zero byte;
-/// `rrsets` ascend by type.
+/// `rrsets` ascend by rank.
 pub(crate) fn encode<R: AsRef<[u8]>>(labels: &[u8], rrsets: &[(Rtype, u32, Vec<R>)]) -> Vec<u8> {
     let mut body = Vec::new();
     let mut flags = 0;
     for (rtype, ttl, rdata) in rrsets {
-        match *rtype {
-            Rtype::NS if !labels.is_empty() => flags |= FLAG_CUT,
-            Rtype::DNAME => flags |= FLAG_DNAME,
-            _ => {}
-        }
+        let first = rdata.first().map_or(&[][..], AsRef::as_ref);
+        flags |= flag_of(Rank::of(*rtype, first), labels);
         match u8::try_from(rtype.0) {
             Ok(code) => body.push(code),
             Err(_) => {
@@ -274,6 +363,16 @@ pub(crate) fn encode<R: AsRef<[u8]>>(labels: &[u8], rrsets: &[(Rtype, u32, Vec<R
     bytes
 }
 
+/// What an RRset makes of a node.
+fn flag_of(rank: Rank, labels: &[u8]) -> u8 {
+    match rank.rtype() {
+        _ if rank.is_denial(labels) => FLAG_DENIAL,
+        Rtype::NS if !labels.is_empty() => FLAG_CUT,
+        Rtype::DNAME => FLAG_DNAME,
+        _ => 0,
+    }
+}
+
 /// Checks bytes that come from outside: how long the node at their start is, or none if they are
 /// not a node that `encode` writes below this origin.
 pub(crate) fn check(origin: &Name, bytes: &[u8]) -> Option<usize> {
@@ -282,36 +381,69 @@ pub(crate) fn check(origin: &Name, bytes: &[u8]) -> Option<usize> {
         return None;
     }
     wire_size(&bytes[1..]).ok()?;
+    let labels = &bytes[1..labels_end];
     let (size, rest) = take_number(&bytes[labels_end + 1..])?;
     let mut body = rest.get(..size)?;
     let mut last = None;
     let mut flags = 0;
     while !body.is_empty() {
         let (rrset, rest) = take_rrset(body)?;
-        if last >= Some(rrset.rtype) || rrset.rtype.is_meta() {
+        let rank = rrset.rank();
+        let is_mixed = rrset.rtype == Rtype::RRSIG
+            && rrset
+                .rdata()
+                .any(|rdata| Rank::of(Rtype::RRSIG, rdata) != rank);
+        if last >= Some(rank) || rrset.rtype.is_meta() || is_mixed {
             return None;
         }
-        last = Some(rrset.rtype);
-        match rrset.rtype {
-            Rtype::NS if labels_end > 1 => flags |= FLAG_CUT,
-            Rtype::DNAME => flags |= FLAG_DNAME,
-            // The serial of an SOA is not part of a version.
-            Rtype::SOA => {
-                rrset
-                    .rdata()
-                    .all(|rdata| soa_serial_offset(rdata).is_some())
-                    .then_some(())?;
-            }
-            _ => {}
+        last = Some(rank);
+        // NSEC3 records and others never share a node.
+        if rank.is_denial(labels) != is_denial(bytes) {
+            return None;
+        }
+        flags |= flag_of(rank, labels);
+        // The serial of an SOA is not part of a version.
+        if rrset.rtype == Rtype::SOA {
+            rrset
+                .rdata()
+                .all(|rdata| soa_serial_offset(rdata).is_some())
+                .then_some(())?;
         }
         body = rest;
     }
     (flags == bytes[0]).then_some(bytes.len() - rest.len() + size)
 }
 
-/// Compares a key with the name of the node at the start of `bytes`.
-pub(crate) fn compare_key(key: &[u8], bytes: &[u8]) -> std::cmp::Ordering {
+/// True if the node at the start of `bytes` holds NSEC3 records.
+pub(crate) fn is_denial(bytes: &[u8]) -> bool {
+    bytes[0] & FLAG_DENIAL != 0
+}
+
+/// Compares the key of a name with the name of the node at the start of `bytes`.
+pub(crate) fn compare_name(key: &[u8], bytes: &[u8]) -> Ordering {
     compare(key, &bytes[1..])
+}
+
+/// Compares a key with that of the node at the start of `bytes`.
+pub(crate) fn compare_key(key: &[u8], bytes: &[u8]) -> Ordering {
+    if !is_denial(bytes) {
+        return compare_name(key, bytes);
+    }
+    match key.strip_prefix(DENIAL) {
+        Some(key) => compare_name(key, bytes),
+        // The apex comes before all NSEC3 records, every other name after them.
+        None if key.is_empty() => Ordering::Less,
+        None => Ordering::Greater,
+    }
+}
+
+/// The key of the node at the start of `bytes`.
+pub(crate) fn key_of(bytes: &[u8]) -> Key {
+    if is_denial(bytes) {
+        Key::denial(&bytes[1..])
+    } else {
+        Key::of_labels(&bytes[1..])
+    }
 }
 
 /// The labels of `name` below `origin` as a node keeps them.
@@ -355,7 +487,6 @@ fn take_rrset(bytes: &[u8]) -> Option<(RrsetRef<'_>, &[u8])> {
     for _ in 0..count {
         rest = take_sized(rest)?.1;
     }
-    let rdata = &rdata[..rdata.len() - rest.len()];
     Some((
         RrsetRef {
             rtype: Rtype(rtype),
@@ -393,6 +524,7 @@ fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 const FLAG_CUT: u8 = 1;
 const FLAG_DNAME: u8 = 2;
+const FLAG_DENIAL: u8 = 4;
 
 /// Common TTLs take one byte. Their places are part of the stored format: only append.
 const TTLS: [u32; 26] = [
@@ -445,6 +577,67 @@ mod tests {
         assert_eq!(read, rrsets);
         assert_eq!(node.rrset(Rtype::NS).map(|r| r.len()), Some(1));
         assert!(node.rrset(Rtype::AAAA).is_none());
+    }
+
+    #[test]
+    fn signatures_follow_what_they_cover() {
+        let origin: Name = "example.".parse().unwrap();
+        let covers = |rtype: Rtype, ttl| {
+            let rdata = [&rtype.0.to_be_bytes()[..], b"rest"].concat();
+            (
+                Rtype::RRSIG,
+                ttl,
+                vec![rdata.clone(), [rdata, vec![1]].concat()],
+            )
+        };
+        let one = |rtype| (rtype, 60, vec![b"one".to_vec()]);
+        let rrsets = [
+            one(Rtype::A),
+            covers(Rtype::A, 60),
+            covers(Rtype::MX, 61),
+            one(Rtype::AAAA),
+            one(Rtype::DS),
+            covers(Rtype::DS, 62),
+        ];
+        let bytes = encode(b"\x03www", &rrsets);
+        assert_eq!(check(&origin, &bytes), Some(bytes.len()));
+        let node = Node::read(&origin, &bytes);
+        let check_one = |rtype, expected: Option<(u32, usize)>| {
+            let signatures = node.rrset(rtype).unwrap().signatures();
+            let found = signatures.map(|rrset| (rrset.ttl(), rrset.len()));
+            assert_eq!(found, expected, "{rtype}");
+        };
+        check_one(Rtype::A, Some((60, 2)));
+        check_one(Rtype::AAAA, None);
+        check_one(Rtype::DS, Some((62, 2)));
+        check_one(Rtype::RRSIG, None);
+        let mut swapped = rrsets.clone();
+        swapped.swap(0, 1);
+        assert_eq!(check(&origin, &encode(b"\x03www", &swapped)), None);
+        let mut mixed = rrsets[..2].to_vec();
+        mixed[1].2[1] = covers(Rtype::MX, 0).2[1].clone();
+        assert_eq!(check(&origin, &encode(b"\x03www", &mixed)), None);
+    }
+
+    #[test]
+    fn nsec3_records_share_their_node_with_no_others() {
+        let origin: Name = "example.".parse().unwrap();
+        let nsec3 = (Rtype::NSEC3, 60, vec![vec![1]]);
+        let address = (Rtype::A, 60, vec![vec![192, 0, 2, 1]]);
+        let bytes = encode(b"\x02q0", std::slice::from_ref(&nsec3));
+        assert_eq!(check(&origin, &bytes), Some(bytes.len()));
+        let node = Node::read(&origin, &bytes);
+        assert!(node.is_denial());
+        assert_eq!(node.key().as_bytes(), b"\0q0\0");
+        assert!(node.compare(b"\0q0\0").is_eq());
+        assert!(node.compare(b"\0q1\0").is_gt() && node.compare(b"q0\0").is_gt());
+        assert!(node.compare(b"").is_lt() && node.compare(b"\0a\0").is_lt());
+        assert_eq!(
+            check(&origin, &encode(b"\x02q0", &[address, nsec3.clone()])),
+            None
+        );
+        // At the apex they are records like all others.
+        assert!(!Node::read(&origin, &encode(b"", &[nsec3])).is_denial());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use crate::base::{Base, BaseId};
 use crate::changes::{Change, Changes};
-use crate::key::Key;
 use crate::name::Name;
 use crate::node;
 use crate::store::{
@@ -179,7 +178,7 @@ fn load_version(
     for (key, bytes) in changed {
         if !bytes.is_empty() {
             let is_whole = node::check(origin, &bytes) == Some(bytes.len());
-            if !is_whole || Key::of_labels(&bytes[1..]).as_bytes() != key {
+            if !is_whole || node::key_of(&bytes).as_bytes() != key {
                 return Err(corrupt(CHANGED, &key, "not the node of its name"));
             }
         } else if key.is_empty() {

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::key::{self, Key};
 use crate::name::Name;
-use crate::node::{self, labels_of};
+use crate::node::{self, Rank, labels_of};
 use crate::rcode::Rcode;
 use crate::rdata::{self, RRSET_SIZE_MAX, canonical, rrset_size, soa_serial, soa_serial_offset};
 use crate::record::{Rdata, Record, TTL_MAX};
@@ -199,6 +199,16 @@ impl Update {
         })
     }
 
+    fn adds_denial(&self) -> bool {
+        self.changes.iter().flatten().any(|change| match change {
+            Change::Add(record) => {
+                let rank = Rank::of(record.rtype, record.rdata.as_bytes());
+                rank.is_denial(record.owner.as_wire()) && record.owner != self.zone
+            }
+            _ => false,
+        })
+    }
+
     /// The serial that the update wants: that of an SOA RR added at the apex, the greatest if
     /// there are several.
     #[must_use]
@@ -220,13 +230,17 @@ impl Update {
 impl Version {
     /// Whether all prerequisites hold and the update section is allowed; if not, what the
     /// response says (RFC 2136 sections 3.2 and 3.4.1). `current` is the serial that this version
-    /// has where it stands.
+    /// has where it stands. REFUSED if the zone is signed: what changes would need new signatures,
+    /// and nobody here makes them; or if a part of an NSEC3 chain would be added.
     pub fn check(&self, update: &Update, current: Serial) -> Result<(), Rcode> {
         assert_eq!(
             self.origin(),
             &update.zone,
             "an update goes to its own zone"
         );
+        if self.is_signed() || update.adds_denial() {
+            return Err(Rcode::REFUSED);
+        }
         let mut expected: BTreeMap<(&Name, Rtype), BTreeSet<Vec<u8>>> = BTreeMap::new();
         // Exact names only: neither wildcards nor aliases count (RFC 2136 section 3.2.2 speaks of
         // the zone's own RRs).
@@ -252,8 +266,9 @@ impl Version {
         }
         // RFC 2136 section 3.2.3: value-dependent prerequisites are compared last, RRset by RRset.
         for ((name, rtype), expected) in expected {
-            let found: BTreeSet<Vec<u8>> = rrset(name, rtype)
-                .into_iter()
+            let rrsets = self.node(name).into_iter().flat_map(|node| node.rrsets());
+            let found: BTreeSet<Vec<u8>> = rrsets
+                .filter(|rrset| rrset.rtype() == rtype)
                 .flat_map(|rrset| rrset.rdata())
                 .map(|rdata| shown(rtype, rdata, current))
                 .collect();
@@ -266,7 +281,8 @@ impl Version {
 
     /// The version that the update section makes of this one (RFC 2136 section 3.4.2). `check`
     /// passed; `current` is the serial that an SOA RR has to exceed. REFUSED if an RRset would
-    /// grow beyond what a message holds ([`RRSET_SIZE_MAX`]).
+    /// grow beyond what a message holds ([`RRSET_SIZE_MAX`]), or the zone become a signed one, which
+    /// no further update could mend.
     pub fn apply(&self, update: &Update, current: Serial) -> Result<Applied, Rcode> {
         let changes = update
             .changes
@@ -285,6 +301,9 @@ impl Version {
             return Err(Rcode::REFUSED);
         }
         let (version, wanted) = work.finish();
+        if version.is_signed() {
+            return Err(Rcode::REFUSED);
+        }
         Ok(Applied {
             before: self.clone(),
             version,
@@ -341,7 +360,7 @@ struct Work<'v> {
 
 struct Touched {
     owner: Name,
-    rrsets: BTreeMap<Rtype, Held>,
+    rrsets: BTreeMap<Rank, Held>,
 }
 
 /// The records of one type, by that in which they differ: an update may bring thousands.
@@ -367,18 +386,20 @@ impl Work<'_> {
             // RFC 2136 section 3.4.2.3: SOA and NS of the apex are never deleted as a whole.
             Change::DeleteRrset(name, rtype) => {
                 if *name != origin || !APEX_TYPES.contains(rtype) {
-                    self.touch(name).rrsets.remove(rtype);
+                    let rrsets = &mut self.touch(name).rrsets;
+                    rrsets.retain(|rank, _| rank.rtype() != *rtype);
                 }
             }
             Change::DeleteName(name) => {
                 let is_apex = *name == origin;
-                let keeps = |rtype: &Rtype| is_apex && APEX_TYPES.contains(rtype);
-                self.touch(name).rrsets.retain(|rtype, _| keeps(rtype));
+                let keeps = |rank: &Rank| is_apex && APEX_TYPES.contains(&rank.rtype());
+                self.touch(name).rrsets.retain(|rank, _| keeps(rank));
             }
             Change::DeleteRecord(name, rtype, rdata) => {
                 let is_apex = *name == origin;
                 let touched = self.touch(name);
-                let Some(held) = touched.rrsets.get_mut(rtype) else {
+                let rank = Rank::of(*rtype, rdata.as_bytes());
+                let Some(held) = touched.rrsets.get_mut(&rank) else {
                     return;
                 };
                 // RFC 2136 section 3.4.2.4: neither an SOA nor the last NS of the apex goes.
@@ -388,7 +409,7 @@ impl Work<'_> {
                 }
                 held.rdata.remove(&*comparable(*rtype, rdata.as_bytes()));
                 if held.rdata.is_empty() {
-                    touched.rrsets.remove(rtype);
+                    touched.rrsets.remove(&rank);
                 }
             }
         }
@@ -408,8 +429,8 @@ impl Work<'_> {
             Rtype::CNAME => touched
                 .rrsets
                 .keys()
-                .any(|held| !stands_beside_cname(*held)),
-            _ => !stands_beside_cname(rtype) && touched.rrsets.contains_key(&Rtype::CNAME),
+                .any(|held| !stands_beside_cname(held.rtype())),
+            _ => !stands_beside_cname(rtype) && touched.has(Rtype::CNAME),
         };
         if clashes {
             return;
@@ -417,9 +438,7 @@ impl Work<'_> {
         if rtype == Rtype::SOA {
             let serial = soa_serial(record.rdata.as_bytes()).expect("the RDATA is checked");
             // Only the apex has an SOA, and its serial goes upwards only.
-            if !touched.rrsets.contains_key(&Rtype::SOA)
-                || serial.partial_cmp(&current) != Some(Ordering::Greater)
-            {
+            if !touched.has(Rtype::SOA) || serial.partial_cmp(&current) != Some(Ordering::Greater) {
                 return;
             }
             touched.add(record);
@@ -453,7 +472,7 @@ impl Work<'_> {
                             rdata: rdata.collect(),
                             size_before: rrset_size(rrset.rdata()),
                         };
-                        (rtype, held)
+                        (rrset.rank(), held)
                     });
                 Touched {
                     owner: node.map_or_else(|| name.clone(), |node| node.owner()),
@@ -477,8 +496,9 @@ impl Work<'_> {
             let labels = labels_of(&owner, &origin);
             let rrsets: Vec<_> = rrsets
                 .into_iter()
-                .map(|(rtype, Held { ttl, rdata, .. })| {
-                    (rtype, ttl, sort_rdata(rtype, rdata.into_values().collect()))
+                .map(|(rank, Held { ttl, rdata, .. })| {
+                    let rdata = sort_rdata(rank.rtype(), rdata.into_values().collect());
+                    (rank.rtype(), ttl, rdata)
                 })
                 .collect();
             let bytes = node::encode(labels, &rrsets);
@@ -514,14 +534,19 @@ impl Touched {
         })
     }
 
+    fn has(&self, rtype: Rtype) -> bool {
+        self.rrsets.keys().any(|rank| rank.rtype() == rtype)
+    }
+
     fn add(&mut self, record: &Record) {
         // A name keeps its case while it has records.
         if self.rrsets.is_empty() {
             self.owner = record.owner.clone();
         }
+        let rank = Rank::of(record.rtype, record.rdata.as_bytes());
         let Held {
             ttl, rdata: held, ..
-        } = self.rrsets.entry(record.rtype).or_default();
+        } = self.rrsets.entry(rank).or_default();
         // RFC 2181 section 5.2: the TTL of the newest record is that of the RRset.
         *ttl = record.ttl;
         let differs_in = comparable(record.rtype, record.rdata.as_bytes());

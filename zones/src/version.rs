@@ -10,15 +10,15 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::iter::Peekable;
+use std::iter::{Peekable, Take};
 use std::sync::Arc;
 
 use crate::base::{Base, Builder, Counts, Position, node_digest};
 use crate::changes::{Change, Changes};
-use crate::key::{self, Key};
+use crate::key::{self, AFTER_DENIAL, DENIAL, Key};
 use crate::name::Name;
-use crate::node::{self, Node, labels_of};
-use crate::rdata::{canonical, with_soa_serial};
+use crate::node::{self, Node, Rank, labels_of};
+use crate::rdata::{canonical, soa_serial, with_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
@@ -123,7 +123,13 @@ impl Version {
     /// The apex, which always exists.
     #[must_use]
     pub fn apex(&self) -> Node<'_> {
-        self.node_at(&[]).expect("the apex always exists")
+        match self.changes.get(&[]) {
+            Some(change) => {
+                let bytes = change.node().expect("the apex always exists");
+                Node::read(self.origin(), bytes)
+            }
+            None => self.base.apex(),
+        }
     }
 
     /// The node of exactly this name, whatever stands above it: for glue.
@@ -137,18 +143,28 @@ impl Version {
     #[must_use]
     pub fn floor(&self, name: &Name) -> Option<Node<'_>> {
         let key = Key::relative(name, self.origin())?;
-        if let Some(node) = self.node_at(key.as_bytes()) {
-            return Some(node);
-        }
-        let mut base = self.base.before(self.base.seek(key.as_bytes()));
-        let mut change = self.changes.before(key.as_bytes());
+        let found = self
+            .node_at(key.as_bytes())
+            .or_else(|| self.before(key.as_bytes()))?;
+        // Between the apex and the first name stand the NSEC3 records, which are no names.
+        Some(if found.is_denial() {
+            self.apex()
+        } else {
+            found
+        })
+    }
+
+    /// The last node before this key.
+    pub(crate) fn before(&self, key: &[u8]) -> Option<Node<'_>> {
+        let mut base = self.base.before(self.base.seek(key));
+        let mut change = self.changes.before(key);
         loop {
             let standing = base.and_then(|at| self.base.node(at));
             let order = match (&standing, change) {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(node), Some(change)) => key::compare(change.key(), node.labels()),
+                (Some(node), Some(change)) => node.compare(change.key()),
             };
             if order.is_lt() {
                 return standing;
@@ -164,10 +180,14 @@ impl Version {
         }
     }
 
-    /// All nodes in canonical order, the apex first.
+    /// All nodes in canonical order of their names, the apex first.
     #[must_use]
     pub fn walk(&self) -> Walk<'_> {
-        self.walk_from(&[])
+        Walk::merge(
+            self.walk_from(&[]).take(1),
+            self.walk_from(AFTER_DENIAL),
+            self.walk_from(DENIAL),
+        )
     }
 
     /// The nodes after `name` in canonical order; none for a name outside the zone.
@@ -175,10 +195,30 @@ impl Version {
     pub fn walk_after(&self, name: &Name) -> Option<Walk<'_>> {
         let key = Key::relative(name, self.origin())?;
         // No key lies between a key and that key with a zero byte.
-        Some(self.walk_from(&[key.as_bytes(), &[0]].concat()))
+        let after = [key.as_bytes(), &[0]].concat();
+        Some(Walk::merge(
+            self.walk_from(&[]).take(0),
+            self.walk_from(after.as_slice().max(AFTER_DENIAL)),
+            self.walk_from(&[DENIAL, &after].concat()),
+        ))
     }
 
-    /// All records in canonical order, the SOA with serial 0.
+    /// True if the zone was signed elsewhere: keys or a signature of the SOA stand at its apex.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        let apex = self.apex();
+        apex.rrset(Rtype::DNSKEY).is_some() || self.signed_serial().is_some()
+    }
+
+    /// The serial over which the SOA is signed, and which alone can be shown.
+    #[must_use]
+    pub fn signed_serial(&self) -> Option<Serial> {
+        let soa = self.apex().rrset(Rtype::SOA)?;
+        soa.signatures()?;
+        soa.rdata().next().and_then(soa_serial)
+    }
+
+    /// All records in canonical order, the SOA with serial 0 unless it is signed.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.walk().flat_map(|node| node.records())
     }
@@ -208,8 +248,8 @@ impl Version {
     #[must_use]
     pub fn rebase(&self) -> Base {
         let mut builder = Builder::new(self.origin().clone());
-        for node in self.walk() {
-            builder.push(Key::of_labels(node.labels()).as_bytes(), node.bytes());
+        for node in self.walk_from(&[]) {
+            builder.push(node.key().as_bytes(), node.bytes());
         }
         let base = builder.finish();
         // Both take long for a large zone, and are asked for where nothing may.
@@ -257,7 +297,7 @@ impl Version {
     }
 
     /// Calls `each` with key and nodes of every name that differs between two versions of one
-    /// zone, in canonical order.
+    /// zone, in the order of keys.
     pub(crate) fn changed<'v>(
         old: &'v Self,
         new: &'v Self,
@@ -286,22 +326,22 @@ impl Version {
             });
             return;
         }
-        let (mut left, mut right) = (old.walk().peekable(), new.walk().peekable());
+        let (mut left, mut right) = (old.walk_from(&[]).peekable(), new.walk_from(&[]).peekable());
         loop {
             let (before, after) = (left.peek().copied(), right.peek().copied());
             let Some(name) = before.or(after) else {
                 return;
             };
-            let left_key = Key::of_labels(before.unwrap_or(name).labels());
+            let left_key = before.unwrap_or(name).key();
             let order = match (before, after) {
                 (_, None) => Ordering::Less,
                 (None, _) => Ordering::Greater,
-                (Some(_), Some(after)) => key::compare(left_key.as_bytes(), after.labels()),
+                (Some(_), Some(after)) => after.compare(left_key.as_bytes()),
             };
             let before = if order.is_le() { left.next() } else { None };
             let after = if order.is_ge() { right.next() } else { None };
             let name = before.or(after).expect("one side has the name");
-            report(Key::of_labels(name.labels()).as_bytes(), before, after);
+            report(name.key().as_bytes(), before, after);
         }
     }
 
@@ -341,7 +381,7 @@ impl Version {
         }
         let mut at = self.base.seek(&after);
         while let Some(node) = self.base.node(at) {
-            let standing = Key::of_labels(node.labels());
+            let standing = node.key();
             if !standing.as_bytes().starts_with(key) {
                 return false;
             }
@@ -353,9 +393,9 @@ impl Version {
         false
     }
 
-    /// The nodes from `key` on.
-    pub(crate) fn walk_from(&self, key: &[u8]) -> Walk<'_> {
-        Walk {
+    /// The nodes from `key` on, in the order of keys.
+    pub(crate) fn walk_from(&self, key: &[u8]) -> WalkKeys<'_> {
+        WalkKeys {
             version: self,
             at: self.base.seek(key),
             changes: self.changes.iter_from(key).peekable(),
@@ -374,14 +414,54 @@ impl std::fmt::Debug for Version {
     }
 }
 
-/// The nodes of a version in canonical order: the base merged with what changed.
+/// The nodes of a version in canonical order of their names. Where a name owns NSEC3 records beside
+/// others, its two nodes follow each other.
 pub struct Walk<'v> {
+    apex: Take<WalkKeys<'v>>,
+    names: Peekable<WalkKeys<'v>>,
+    denials: Peekable<WalkKeys<'v>>,
+}
+
+impl<'v> Walk<'v> {
+    fn merge(apex: Take<WalkKeys<'v>>, names: WalkKeys<'v>, denials: WalkKeys<'v>) -> Self {
+        Self {
+            apex,
+            names: names.peekable(),
+            denials: denials.peekable(),
+        }
+    }
+}
+
+impl<'v> Iterator for Walk<'v> {
+    type Item = Node<'v>;
+
+    fn next(&mut self) -> Option<Node<'v>> {
+        if let Some(apex) = self.apex.next() {
+            return Some(apex);
+        }
+        let Some(denial) = self.denials.peek().filter(|node| node.is_denial()) else {
+            return self.names.next();
+        };
+        let place = Key::of_labels(denial.labels());
+        let is_before = self
+            .names
+            .peek()
+            .is_none_or(|node| node.compare(place.as_bytes()).is_lt());
+        match is_before {
+            true => self.denials.next(),
+            false => self.names.next(),
+        }
+    }
+}
+
+/// The nodes of a version in the order of their keys: the base merged with what changed.
+pub(crate) struct WalkKeys<'v> {
     version: &'v Version,
     at: Position,
     changes: Peekable<tree::Iter<'v, Change>>,
 }
 
-impl<'v> Iterator for Walk<'v> {
+impl<'v> Iterator for WalkKeys<'v> {
     type Item = Node<'v>;
 
     fn next(&mut self) -> Option<Node<'v>> {
@@ -392,7 +472,7 @@ impl<'v> Iterator for Walk<'v> {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Greater,
                 (None, Some(_)) => Ordering::Less,
-                (Some(node), Some(change)) => key::compare(change.key(), node.labels()),
+                (Some(node), Some(change)) => node.compare(change.key()),
             };
             if order.is_ge() {
                 self.at = base.after(self.at);
@@ -413,15 +493,17 @@ impl Base {
     pub(crate) fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
         let mut order = Vec::with_capacity(records.len());
         for (at, record) in records.iter().enumerate() {
-            let key = Key::relative(&record.owner, origin)
+            let labels = key::relative_labels(&record.owner, origin)
                 .ok_or_else(|| OutOfZone(record.owner.clone()))?;
+            // The head also tells the regions of the key space apart.
+            let key = key_of(rank_of(record), labels);
             order.push((key::head(key.as_bytes()), at));
         }
         order.sort_unstable_by(|(head, a), (other, b)| {
             let (left, right) = (&records[*a], &records[*b]);
             head.cmp(other)
                 .then_with(|| left.owner.cmp(&right.owner))
-                .then_with(|| left.rtype.cmp(&right.rtype))
+                .then_with(|| rank_of(left).cmp(&rank_of(right)))
                 .then_with(|| a.cmp(b))
         });
 
@@ -433,20 +515,34 @@ impl Base {
             builder.push(&[], &node::encode::<Rdata>(&[], &[]));
         }
         let mut last_key = Vec::new();
-        for name in order.chunk_by(|(_, a), (_, b)| records[*a].owner == records[*b].owner) {
-            let owner = &records[name[0].1].owner;
-            let labels = labels_of(owner, origin);
-            let key = Key::of_labels(labels);
-            push_missing_ancestors(&mut builder, &last_key, &key, labels);
+        let is_one_node = |(head, a): &(u64, usize), (other, b): &(u64, usize)| {
+            head == other && records[*a].owner == records[*b].owner
+        };
+        for name in order.chunk_by(is_one_node) {
+            let first = &records[name[0].1];
+            let labels = labels_of(&first.owner, origin);
+            let rank = rank_of(first);
+            let key = key_of(rank, labels);
+            if !rank.is_denial(labels) {
+                push_missing_ancestors(&mut builder, &last_key, &key, labels);
+            }
+            let is_signed =
+                |(_, at): &(u64, usize)| rank_of(&records[*at]) == Rank::OF_SOA_SIGNATURE;
+            // RFC 4034 section 3.1.8.1: a signature of the SOA is one of its serial too.
+            let keeps_serial = name.iter().any(is_signed);
             let rrsets: Vec<_> = name
-                .chunk_by(|(_, a), (_, b)| records[*a].rtype == records[*b].rtype)
+                .chunk_by(|(_, a), (_, b)| rank_of(&records[*a]) == rank_of(&records[*b]))
                 .map(|rrset| {
                     let first = &records[rrset[0].1];
                     let rdata = rrset
                         .iter()
                         .map(|(_, at)| records[*at].rdata.clone())
                         .collect();
-                    (first.rtype, first.ttl, sort_rdata(first.rtype, rdata))
+                    let rdata = match first.rtype {
+                        Rtype::SOA if keeps_serial => vec![first.rdata.clone()],
+                        rtype => sort_rdata(rtype, rdata),
+                    };
+                    (first.rtype, first.ttl, rdata)
                 })
                 .collect();
             builder.push(key.as_bytes(), &node::encode(labels, &rrsets));
@@ -472,6 +568,19 @@ fn push_missing_ancestors(builder: &mut Builder, last_key: &[u8], key: &Key, lab
     for (above, labels) in missing.into_iter().rev() {
         builder.push(key.ancestor(above), &node::encode::<Rdata>(labels, &[]));
     }
+}
+
+/// The key of the node that holds the RRset of this rank.
+fn key_of(rank: Rank, labels: &[u8]) -> Key {
+    if rank.is_denial(labels) {
+        Key::denial(labels)
+    } else {
+        Key::of_labels(labels)
+    }
+}
+
+fn rank_of(record: &Record) -> Rank {
+    Rank::of(record.rtype, record.rdata.as_bytes())
 }
 
 /// The RDATA of an RRset as a node keeps it: in canonical order, each once, an SOA without its
@@ -506,7 +615,7 @@ fn missing(these: Option<Node<'_>>, those: Option<Node<'_>>) -> Vec<Record> {
     for rrset in these.rrsets() {
         let other = those
             .filter(|node| node.labels() == these.labels())
-            .and_then(|node| node.rrset(rrset.rtype()))
+            .and_then(|node| node.ranked(rrset.rank()))
             .filter(|other| other.ttl() == rrset.ttl());
         let kept: BTreeSet<&[u8]> = other.iter().flat_map(|other| other.rdata()).collect();
         for rdata in rrset.rdata().filter(|rdata| !kept.contains(rdata)) {

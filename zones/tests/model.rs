@@ -378,6 +378,61 @@ fn the_serial_is_no_part_of_a_version() {
 }
 
 #[test]
+fn nsec3_records_are_no_names_and_are_walked_where_their_names_belong() {
+    let names = "@ 60 SOA ns1 1
+         a  60 A 192.0.2.1
+         b  60 A 192.0.2.2
+         z  60 A 192.0.2.3";
+    let chain = "5   60 NSEC3 01000000000100
+         5   61 RRSIG 003200
+         b   60 NSEC3 01000000000100
+         x.c 60 NSEC3 01000000000100";
+    let version = samples::version(&format!("{names}\n{chain}"));
+    let owners = |version: &Version, after: Option<&str>| -> Vec<Name> {
+        let walk = match after {
+            Some(after) => version.walk_after(&name(after)).unwrap(),
+            None => version.walk(),
+        };
+        walk.map(|node| node.owner()).collect()
+    };
+    let all = ["@", "5", "a", "b", "b", "x.c", "z"].map(name);
+    assert_eq!(owners(&version, None), all);
+    assert_eq!(owners(&version, Some("a")), all[3..]);
+    assert_eq!(owners(&version, Some("b")), all[5..]);
+
+    let floor = |qname| version.floor(&name(qname)).unwrap().owner();
+    assert_eq!(floor("6"), name("@"));
+    assert_eq!(floor("y"), name("b"));
+    for qname in ["5", "x.5", "c", "x.c"] {
+        let found = version.find(&name(qname));
+        assert!(matches!(found, Found::NxDomain { encloser } if encloser.is_apex()));
+        assert!(version.node(&name(qname)).is_none());
+    }
+    let b = version.node(&name("b")).unwrap();
+    assert_eq!(
+        b.rrsets().map(|r| r.rtype()).collect::<Vec<_>>(),
+        [Rtype::A]
+    );
+
+    let again = Version::from_base(Arc::new(version.rebase()));
+    assert!(again.is_same_as(&version));
+    assert_eq!(again.digest(), version.digest());
+    let delta = Version::difference(&samples::version(names), &version);
+    assert_eq!(sorted(&delta.added), sorted(&records(chain)));
+    assert!(delta.removed.is_empty());
+}
+
+#[test]
+fn the_serial_of_a_signed_zone_stays_what_it_is() {
+    let signed = samples::version("@ 60 SOA ns1 7\n@ 60 RRSIG 000600");
+    assert_eq!(signed.signed_serial(), Some(Serial(7)));
+    assert!(signed.is_signed());
+    let unsigned = samples::version("@ 60 SOA ns1 7\n@ 60 RRSIG 000200");
+    assert_eq!(unsigned.signed_serial(), None);
+    assert!(!unsigned.is_signed());
+}
+
+#[test]
 fn a_delegation_found_at_its_cut_holds_its_ds() {
     let version = samples::version(
         "@      60 SOA ns1 1

@@ -19,6 +19,10 @@ fn zone(names: usize, salt: usize) -> Version {
             (i + salt) % 250
         )));
     }
+    // Signatures, and records that are no names.
+    all.extend(records(
+        "h1.s1 61 RRSIG 000100\nh1.s1 62 RRSIG 001c00\nq 60 NSEC3 01000000000100\nq 60 RRSIG 003200",
+    ));
     // Larger than a value of the store, and larger than a chunk.
     all.extend(records(&format!(
         "large 60 TYPE65280 {}",

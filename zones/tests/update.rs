@@ -458,3 +458,55 @@ fn thousands_of_records_and_names_take_moments() {
     assert!(gone.node(&name("many")).is_none());
     assert_eq!(gone.counts().names, full.counts().names);
 }
+
+/// RDATA of an RRSIG over this type.
+fn rrsig(covered: &str) -> String {
+    format!("{covered}0d020000003c0000000000000000000100aa")
+}
+
+#[test]
+fn what_would_need_signatures_is_refused() {
+    let check = |zone: &str, lines: &str, expected: Result<(), Rcode>| {
+        let update = Update::from_message(&message(lines)).unwrap();
+        let version = version(&format!("{ZONE}\n{zone}"));
+        let done = version
+            .check(&update, Serial(10))
+            .and_then(|()| version.apply(&update, Serial(10)).map(drop));
+        assert_eq!(done, expected, "{zone}: {lines}");
+    };
+    let (dnskey, of_soa) = ("DNSKEY 0101030da1a1a1", format!("RRSIG {}", rrsig("0006")));
+    let refused = Err(Rcode::REFUSED);
+    check("", "add www 60 A 192.0.2.9", Ok(()));
+    check(&format!("@ 60 {dnskey}"), "add www 60 A 192.0.2.9", refused);
+    check(&format!("@ 60 {of_soa}"), "delete www", refused);
+    // Nor does an update make a zone a signed one, or a part of a chain of hashes.
+    check("", &format!("add @ 60 {dnskey}"), refused);
+    check("", &format!("add @ 60 {of_soa}"), refused);
+    check("", &format!("add www 60 {dnskey}"), Ok(()));
+    check("", "add 0p 60 NSEC3 01000000000100", refused);
+    let of_nsec3 = rrsig("0032");
+    check("", &format!("add 0p 60 RRSIG {of_nsec3}"), refused);
+}
+
+#[test]
+fn signatures_over_each_type_have_a_ttl_of_their_own() {
+    let (of_a, of_mx) = (rrsig("0001"), rrsig("000f"));
+    let check = |lines: &str, expected: &str| {
+        let update = Update::from_message(&message(lines)).unwrap();
+        let zone = format!("{ZONE}\nwww 300 RRSIG {of_a}\nwww 301 RRSIG {of_mx}");
+        let applied = version(&zone).apply(&update, Serial(10)).unwrap();
+        let www = applied.version.node(&name("www")).unwrap();
+        let ttls = www
+            .rrsets()
+            .map(|rrset| format!("{} {}", rrset.rtype(), rrset.ttl()));
+        assert_eq!(ttls.collect::<Vec<_>>().join(", "), expected, "{lines}");
+    };
+    check("add x 60 A 192.0.2.1", "A 300, RRSIG 300, RRSIG 301");
+    check(
+        &format!("add www 60 RRSIG {of_a}"),
+        "A 300, RRSIG 60, RRSIG 301",
+    );
+    check(&format!("delete www RRSIG {of_a}"), "A 300, RRSIG 301");
+    check("delete www RRSIG", "A 300");
+    check("delete www A", "RRSIG 300, RRSIG 301");
+}

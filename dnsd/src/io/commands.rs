@@ -598,6 +598,11 @@ fn refusal(refused: CommandRefused) -> String {
         CommandRefused::Vip(NoChange::Full) => {
             format!("all VIPs together may have {ADDRESSES_MAX} addresses")
         }
+        CommandRefused::SerialBehind => {
+            "the zone is signed with a serial that was shown here before, or one below it; sign it \
+             with a greater one"
+                .to_owned()
+        }
         CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
              sides do not bring the same zone; if the others are off for good, evict them first"
             .to_owned(),

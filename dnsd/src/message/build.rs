@@ -5,7 +5,7 @@
 
 use super::ExtendedError;
 use super::compress::{Case, Compressor};
-use super::edns::{EXTENDED_ERROR_SIZE, Opt};
+use super::edns::{Opt, error_size};
 use super::header::{HEADER_SIZE, Header};
 use super::request::Request;
 use zones::rdata::{self, Part};
@@ -188,10 +188,10 @@ impl<'b> Builder<'b> {
     pub fn explain(&mut self, error: ExtendedError) {
         if let Some(opt) = &mut self.opt
             && opt.error.is_none()
-            && self.message.len() + EXTENDED_ERROR_SIZE <= self.size_max
+            && self.message.len() + error_size(error) <= self.size_max
         {
             opt.error = Some(error);
-            self.size_max -= EXTENDED_ERROR_SIZE;
+            self.size_max -= error_size(error);
         }
     }
 
@@ -225,6 +225,13 @@ impl<'b> Builder<'b> {
         self.message.truncate(mark.size);
         self.counts = mark.counts;
         self.names.forget_from(mark.size);
+    }
+
+    /// Takes back all records.
+    pub fn clear(&mut self) {
+        let size = HEADER_SIZE + self.question_size;
+        let counts = [self.counts[0], 0, 0, 0];
+        self.rollback(Mark { size, counts });
     }
 
     /// How many records a section holds.

@@ -62,8 +62,6 @@ const PADDING: u16 = 12;
 const PADDING_BLOCK: usize = 468;
 /// The option EDE (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
-/// Size of that option without a text.
-pub(super) const EXTENDED_ERROR_SIZE: usize = OPTION_HEADER_SIZE + 2;
 /// Size of the code and the length before the data of an option.
 const OPTION_HEADER_SIZE: usize = 4;
 
@@ -127,7 +125,7 @@ impl Opt<'_> {
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
             + self.cookie.map_or(0, |_| OPTION_HEADER_SIZE + COOKIE_SIZE)
             + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
-            + self.error.map_or(0, |_| EXTENDED_ERROR_SIZE)
+            + self.error.map_or(0, error_size)
             + if self.is_padded {
                 OPTION_HEADER_SIZE
             } else {
@@ -178,7 +176,13 @@ impl Opt<'_> {
             put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
         }
         if let Some(error) = self.error {
-            put_option(message, EXTENDED_ERROR, &error.0.to_be_bytes());
+            put_header(
+                message,
+                EXTENDED_ERROR,
+                error_size(error) - OPTION_HEADER_SIZE,
+            );
+            message.extend_from_slice(&error.code.to_be_bytes());
+            message.extend_from_slice(error.text.as_bytes());
         }
         if self.is_padded {
             put_option(message, PADDING, padding);
@@ -186,10 +190,19 @@ impl Opt<'_> {
     }
 }
 
+/// Size of the option EDE (RFC 8914 section 2).
+pub(super) fn error_size(error: ExtendedError) -> usize {
+    OPTION_HEADER_SIZE + 2 + error.text.len()
+}
+
 fn put_option(message: &mut Vec<u8>, code: u16, data: &[u8]) {
-    message.extend_from_slice(&code.to_be_bytes());
-    message.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    put_header(message, code, data.len());
     message.extend_from_slice(data);
+}
+
+fn put_header(message: &mut Vec<u8>, code: u16, size: usize) {
+    message.extend_from_slice(&code.to_be_bytes());
+    message.extend_from_slice(&(size as u16).to_be_bytes());
 }
 
 #[cfg(test)]

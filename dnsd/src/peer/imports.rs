@@ -52,6 +52,10 @@ impl Peer {
         if self.spreading.len() == IMPORTS_MAX {
             return Err(CommandRefused::Busy);
         }
+        let signed = version.signed_serial();
+        if signed.is_some_and(|serial| !self.fold.now().takes_signed(&origin, serial)) {
+            return Err(CommandRefused::SerialBehind);
+        }
         let unchanged_since = self
             .fold
             .now()
@@ -147,6 +151,10 @@ impl Peer {
             .and_then(|zone| zone.changed);
         if changed != import.unchanged_since {
             return Err(CommandRefused::ZoneChanged);
+        }
+        let signed = self.imports.get(&blob).signed_serial();
+        if signed.is_some_and(|serial| !state.takes_signed(&import.origin, serial)) {
+            return Err(CommandRefused::SerialBehind);
         }
         let body = Body::Import {
             origin: import.origin.clone(),

@@ -2,7 +2,8 @@
 //! 4.3.2).
 //!
 //! Positive answers are minimal: no NS records in the authority section. All data comes from
-//! `now`, only the serial in an SOA is that of the published version.
+//! `now`, only the serial in an SOA is that of the published version. Who sets DO gets signatures
+//! and proofs too (RFC 4035 section 3.1), and nobody else does.
 
 use super::Served;
 use super::asked::Asked;
@@ -15,7 +16,7 @@ use zones::name::NAME_SIZE_MAX;
 use zones::rdata;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
-use zones::{Name, Node, Rcode, RrsetRef, Serial};
+use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial};
 
 /// Aliases followed in one answer, as in other servers: longer chains are mistakes, and each
 /// costs a lookup.
@@ -36,6 +37,8 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subje
         builder,
         flags: 0,
         dnames: Vec::new(),
+        dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
+        proofs: Vec::new(),
         subject: Subject::of_qname(Kind::Error),
     };
     let rcode = match answer.zone_of(&qname) {
@@ -44,9 +47,17 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subje
             answer.builder.explain(ExtendedError::NOT_AUTHORITATIVE);
             Rcode::REFUSED
         }
-        Some(zone) => answer.fill(zone, qname).unwrap_or_else(|Full| {
-            answer.flags |= TC;
-            Rcode::NOERROR
+        Some(zone) => answer.fill(zone, qname).unwrap_or_else(|stop| match stop {
+            Stop::Full => {
+                answer.flags |= TC;
+                Rcode::NOERROR
+            }
+            // RFC 5155 section 7.2.9.
+            Stop::Unprovable => {
+                answer.flags = 0;
+                answer.builder.clear();
+                Rcode::SERVFAIL
+            }
         }),
     };
     // RFC 1035 section 6.2: who asks for all classes gets no authoritative answer, as nobody knows
@@ -86,7 +97,38 @@ struct Answer<'a, 'b> {
     flags: u16,
     /// Owners of the DNAMEs in the answer section.
     dnames: Vec<Name>,
+    /// Signatures and proofs are wanted.
+    dnssec_ok: bool,
+    /// Proofs that wait for the answer section to be complete.
+    proofs: Vec<(Node<'a>, RrsetRef<'a>)>,
     subject: Subject,
+}
+
+/// What a name of a chain of aliases, first the QNAME, meets in its zone.
+struct Met<'a, 'n> {
+    zone: &'a ZoneState,
+    name: &'n Name,
+    found: Found<'a>,
+}
+
+/// Why a response is not completed.
+enum Stop {
+    /// There is no room for what it cannot be without.
+    Full,
+    /// There is no proof for what it would say.
+    Unprovable,
+}
+
+impl From<Full> for Stop {
+    fn from(Full: Full) -> Self {
+        Self::Full
+    }
+}
+
+impl From<Collision> for Stop {
+    fn from(Collision: Collision) -> Self {
+        Self::Unprovable
+    }
 }
 
 /// What one name contributes.
@@ -107,12 +149,19 @@ impl<'a> Answer<'a, '_> {
         Some(zone)
     }
 
-    /// Follows aliases from zone to zone, as far as the zones are ours.
-    fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Full> {
+    /// Writes all sections. What was proven on the way stands in the authority section.
+    fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Stop> {
         if zone.shown.is_none() {
             self.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
         }
+        let rcode = self.follow(zone, qname)?;
+        self.put_proofs()?;
+        Ok(rcode)
+    }
+
+    /// Follows aliases from zone to zone, as far as the zones are ours.
+    fn follow(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Stop> {
         let mut followed = match self.step(zone, &qname, Owner::Question)? {
             Step::Done(rcode) => return Ok(rcode),
             Step::Follow(target) => vec![qname, target],
@@ -131,37 +180,35 @@ impl<'a> Answer<'a, '_> {
         Ok(Rcode::NOERROR)
     }
 
-    fn step(&mut self, zone: &'a ZoneState, name: &Name, owner: Owner<'_>) -> Result<Step, Full> {
+    fn step(&mut self, zone: &'a ZoneState, name: &Name, owner: Owner<'_>) -> Result<Step, Stop> {
         let found = zone.now.find(name);
         if owner == Owner::Question {
             self.subject = subject_of(&found, zone, name);
         }
+        let met = Met { zone, name, found };
         match found {
-            Found::Node(node) => self.node(zone, node, owner),
+            Found::Node(node) => self.node(&met, node, owner),
             // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
             // their owner.
-            Found::Wildcard { source, .. } => self.node(zone, source, owner),
+            Found::Wildcard { source, .. } => self.node(&met, source, owner),
             Found::Cut(cut) => {
                 if self.qtype == Rtype::DS && cut.label_count() == name.label_count() {
-                    self.node(zone, cut, owner)
+                    self.node(&met, cut, owner)
                 } else {
-                    self.referral(zone, cut)
+                    self.referral(&met, cut)
                 }
             }
-            Found::Dname(node) => self.dname(zone, node, name, owner),
-            Found::NxDomain { .. } => self.negative(zone, Rcode::NXDOMAIN),
+            Found::Dname(node) => self.dname(&met, node, owner),
+            Found::NxDomain { .. } => self.negative(&met, Rcode::NXDOMAIN),
         }
     }
 
-    fn node(
-        &mut self,
-        zone: &'a ZoneState,
-        node: Node<'a>,
-        owner: Owner<'_>,
-    ) -> Result<Step, Full> {
+    fn node(&mut self, met: &Met<'a, '_>, node: Node<'a>, owner: Owner<'_>) -> Result<Step, Stop> {
+        let zone = met.zone;
         self.flags |= AA;
         let rrset = match self.qtype {
-            // RFC 8482 section 4.1: one RRset is an answer to ANY.
+            // RFC 8482 section 4.1: one RRset is an answer to ANY. So is one to RRSIG, as in other
+            // servers: those of all types covered would be as large.
             Rtype::ANY => node.rrsets().next(),
             qtype => node.rrset(qtype),
         };
@@ -170,8 +217,12 @@ impl<'a> Answer<'a, '_> {
                 self.put_dname(zone, node, owner, rrset)?;
             } else {
                 self.put(zone, Section::Answer, owner, rrset)?;
-                self.add_targets(zone, node, rrset);
             }
+            if self.dnssec_ok {
+                self.prove(met, Says::Data)?;
+                self.put_proofs()?;
+            }
+            self.add_targets(node, rrset);
             return Ok(Step::Done(Rcode::NOERROR));
         }
         // RFC 4035 section 2.5: these stand beside an alias, or nowhere.
@@ -179,23 +230,21 @@ impl<'a> Answer<'a, '_> {
         // RFC 1034 section 3.6.2: an alias answers for all other types but its own.
         if let Some(cname) = node.rrset(Rtype::CNAME).filter(|_| !is_beside) {
             self.put(zone, Section::Answer, owner, cname)?;
+            if self.dnssec_ok {
+                self.prove(met, Says::Data)?;
+            }
             let target = cname.rdata().next().expect("an RRset is never empty");
             return Ok(Step::Follow(read_name(target)));
         }
-        self.negative(zone, Rcode::NOERROR)
+        self.negative(met, Rcode::NOERROR)
     }
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
-    fn dname(
-        &mut self,
-        zone: &'a ZoneState,
-        node: Node<'a>,
-        name: &Name,
-        owner: Owner<'_>,
-    ) -> Result<Step, Full> {
+    fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>, owner: Owner<'_>) -> Result<Step, Stop> {
+        let name = met.name;
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
-        self.put_dname(zone, node, Owner::Name(node.owner().as_wire()), dname)?;
+        self.put_dname(met.zone, node, Owner::Name(node.owner().as_wire()), dname)?;
         let target = dname.rdata().next().expect("an RRset is never empty");
         let below = name.label_count() - node.label_count();
         let labels = name.labels().take(below).map(|label| label.len() + 1).sum();
@@ -204,7 +253,8 @@ impl<'a> Answer<'a, '_> {
         let Ok(target) = Name::from_wire(&wire) else {
             return Ok(Step::Done(Rcode::YXDOMAIN));
         };
-        // RFC 6672 section 3.1: the TTL of the CNAME is that of the DNAME.
+        // RFC 6672 section 3.1: the TTL of the CNAME is that of the DNAME. Section 5.3.1: it has no
+        // signature; who validates makes it again from the DNAME.
         let ttl = dname.ttl();
         self.builder
             .record(Section::Answer, owner, Rtype::CNAME, ttl, target.as_wire())?;
@@ -232,43 +282,62 @@ impl<'a> Answer<'a, '_> {
         Ok(())
     }
 
-    /// NODATA or NXDOMAIN: the SOA says how long (RFC 2308 sections 2 and 3). Without room for it
-    /// the response is cut, and its RCODE is still the right one.
-    fn negative(&mut self, zone: &'a ZoneState, rcode: Rcode) -> Result<Step, Full> {
+    /// NODATA or NXDOMAIN. Without room for what belongs to it the response is cut, and its RCODE is
+    /// still the right one.
+    fn negative(&mut self, met: &Met<'a, '_>, rcode: Rcode) -> Result<Step, Stop> {
         self.flags |= AA;
         self.subject.kind = match rcode {
             Rcode::NXDOMAIN => Kind::NxDomain,
             _ => Kind::NoData,
         };
-        if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
-            let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
-            let ttl = soa.ttl().min(minimum.unwrap_or(0));
-            let owner = Owner::Name(zone.origin.as_wire());
-            let put = put_soa(
-                &mut self.builder,
-                Section::Authority,
-                owner,
-                soa,
-                ttl,
-                shown.serial,
-            );
-            if put.is_err() {
-                self.flags |= TC;
-            }
+        match self.deny(met) {
+            Ok(()) => {}
+            Err(Stop::Full) => self.flags |= TC,
+            Err(Stop::Unprovable) => return Err(Stop::Unprovable),
         }
         Ok(Step::Done(rcode))
     }
 
+    /// The SOA, which says how long (RFC 2308 sections 2 and 3), and the proof.
+    fn deny(&mut self, met: &Met<'a, '_>) -> Result<(), Stop> {
+        let zone = met.zone;
+        if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
+            let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
+            let ttl = soa.ttl().min(minimum.unwrap_or(0));
+            let (section, owner) = (Section::Authority, Owner::Name(zone.origin.as_wire()));
+            put_soa(&mut self.builder, section, owner, soa, ttl, shown.serial)?;
+            if self.dnssec_ok
+                && let Some(signatures) = soa.signatures()
+            {
+                self.put_signatures(section, owner, ttl, signatures)?;
+            }
+        }
+        if self.dnssec_ok {
+            self.prove(met, Says::NoData)?;
+            self.put_proofs()?;
+        }
+        Ok(())
+    }
+
     /// RFC 1034 section 4.3.2 step 3b: who is asked next.
-    fn referral(&mut self, zone: &'a ZoneState, cut: Node<'a>) -> Result<Step, Full> {
+    fn referral(&mut self, met: &Met<'a, '_>, cut: Node<'a>) -> Result<Step, Stop> {
+        let zone = met.zone;
         let name = cut.owner();
         let servers = cut.rrset(Rtype::NS).expect("a cut has NS records");
-        self.put(
-            zone,
-            Section::Authority,
-            Owner::Name(name.as_wire()),
-            servers,
-        )?;
+        let owner = Owner::Name(name.as_wire());
+        self.put(zone, Section::Authority, owner, servers)?;
+        if self.dnssec_ok {
+            // RFC 4035 section 3.1.4: the DS with its signature, or the proof that there is none.
+            match cut.rrset(Rtype::DS) {
+                Some(ds) if ds.signatures().is_some() => {
+                    self.put(zone, Section::Authority, owner, ds)?;
+                }
+                // The parent is not signed, and its DS is worth nothing.
+                Some(_) => {}
+                None => self.prove(met, Says::NoData)?,
+            }
+            self.put_proofs()?;
+        }
         let hosts = || servers.rdata().map(read_name);
         // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
         // set. Section 3.2: sibling glue is sent as far as there is room.
@@ -287,33 +356,31 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 1034 section 4.3.2 step 6: what will be asked next, as far as there is room.
-    fn add_targets(&mut self, zone: &'a ZoneState, node: Node<'a>, rrset: RrsetRef<'a>) {
+    fn add_targets(&mut self, node: Node<'a>, rrset: RrsetRef<'a>) {
         let rtype = rrset.rtype();
+        let is_service = matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard();
+        // RFC 9460 section 2.5.2: the target `.` is the owner itself.
+        let itself = is_service.then(|| node.owner());
         let targets = || {
-            rrset
-                .rdata()
-                .take(TARGETS_MAX)
-                .filter_map(move |r| rdata::target(rtype, r))
+            let targets = rrset.rdata().take(TARGETS_MAX);
+            let targets = targets.filter_map(|rdata| rdata::target(rtype, rdata));
+            targets.map(|target| match &itself {
+                Some(owner) if target == ROOT => owner.as_wire(),
+                _ => target,
+            })
         };
         for (i, target) in targets().enumerate() {
-            if targets()
+            let is_there = targets()
                 .take(i)
-                .any(|earlier| earlier.eq_ignore_ascii_case(target))
-            {
+                .any(|earlier| earlier.eq_ignore_ascii_case(target));
+            // RFC 7505, RFC 2782: at the root there is no such service.
+            if is_there || target == ROOT {
                 continue;
             }
-            let full = if target != ROOT {
-                let target = read_name(target);
-                match self.served.zones.find(&target) {
-                    Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
-                    _ => Ok(()),
-                }
-            } else if matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard() {
-                // RFC 9460 section 2.5.2: the target `.` is the owner itself.
-                self.add_addresses(zone, &node.owner())
-            } else {
-                // RFC 7505, RFC 2782: there is no such service.
-                Ok(())
+            let target = read_name(target);
+            let full = match self.served.zones.find(&target) {
+                Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
+                _ => Ok(()),
             };
             if full.is_err() {
                 break;
@@ -358,7 +425,54 @@ impl<'a> Answer<'a, '_> {
             (rtype, _) => self
                 .builder
                 .rrset(section, owner, rtype, rrset.ttl(), rrset.rdata()),
+        }?;
+        if self.dnssec_ok
+            && let Some(signatures) = rrset.signatures()
+        {
+            let put = self.put_signatures(section, owner, signatures.ttl(), signatures);
+            // RFC 4035 section 3.1.1: in the additional section they are left out for want of room.
+            if section != Section::Additional {
+                return put;
+            }
         }
+        Ok(())
+    }
+
+    fn put_signatures(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        ttl: u32,
+        signatures: RrsetRef<'_>,
+    ) -> Result<(), Full> {
+        self.builder
+            .rrset(section, owner, Rtype::RRSIG, ttl, signatures.rdata())
+    }
+
+    /// Has the authority section prove that the name meets what it meets.
+    fn prove(&mut self, met: &Met<'a, '_>, says: Says) -> Result<(), Stop> {
+        let proof = met.zone.now.prove(met.name, &met.found, says)?;
+        for (node, rrset) in proof.rrsets() {
+            let is_there = |(held, _): &(Node<'_>, _)| held.owner_wire() == node.owner_wire();
+            if !self.proofs.iter().any(is_there) {
+                self.proofs.push((node, rrset));
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing goes into the answer section after this.
+    fn put_proofs(&mut self) -> Result<(), Full> {
+        for (node, rrset) in std::mem::take(&mut self.proofs) {
+            let (section, owner) = (Section::Authority, node.owner());
+            let owner = Owner::Name(owner.as_wire());
+            self.builder
+                .rrset(section, owner, rrset.rtype(), rrset.ttl(), rrset.rdata())?;
+            if let Some(signatures) = rrset.signatures() {
+                self.put_signatures(section, owner, signatures.ttl(), signatures)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,10 @@ impl Refusal {
     /// The zone is not published yet, or too many wait.
     pub(super) const NOT_READY: Self = Self::new(Rcode::SERVFAIL, ExtendedError::NOT_READY);
 
+    /// An update that would need signatures which nobody here makes.
+    pub(super) const SIGNED_ELSEWHERE: Self =
+        Self::new(Rcode::REFUSED, ExtendedError::SIGNED_ELSEWHERE);
+
     pub(super) const fn new(rcode: Rcode, error: ExtendedError) -> Self {
         Self {
             rcode,

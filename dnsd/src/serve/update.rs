@@ -83,12 +83,16 @@ pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
 fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
     let served = asked.served;
     // RFC 2136 section 3.1.2.
-    if asked.request.question.qclass != Class::IN || served.zones.get(zone).is_none() {
+    let held = served.zones.get(zone);
+    let Some(held) = held.filter(|_| asked.request.question.qclass == Class::IN) else {
         return Err(Refusal::NOT_HELD);
-    }
+    };
     // RFC 2136 section 3.3.
     if !any_contains(&served.policy.update, asked.client.address.ip()) {
         return Err(Refusal::PROHIBITED);
+    }
+    if held.now.is_signed() {
+        return Err(Refusal::SIGNED_ELSEWHERE);
     }
     Ok(())
 }

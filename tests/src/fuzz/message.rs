@@ -40,6 +40,22 @@ $GENERATE 1-40 wide 60 NS n$.wide
 $GENERATE 1-40 n$.wide 60 A 192.0.2.$
 "#;
 
+/// Parts of chains, with signatures: what they prove is not looked at.
+const NSEC: &str = "
+@ 60 NSEC many SOA NS
+@ 60 RRSIG NSEC 13 1 60 20360101000000 20260101000000 1 @ AA==
+@ 60 RRSIG SOA 13 1 60 20360101000000 20260101000000 1 @ AA==
+many 60 RRSIG A 13 2 60 20360101000000 20260101000000 1 @ AA==
+many 60 NSEC @ A
+";
+const NSEC3: &str = "
+@ 0 NSEC3PARAM 1 0 2 AB
+00000000000000000000000000000000 60 NSEC3 1 1 2 AB vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv A
+00000000000000000000000000000000 60 RRSIG NSEC3 13 2 60 20360101000000 20260101000000 1 @ AA==
+g0000000000000000000000000000000 60 NSEC3 1 0 2 AC 00000000000000000000000000000000 A
+vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv 60 NSEC3 1 0 2 AB 00000000000000000000000000000000 A
+";
+
 /// When all requests come.
 const WALL: Duration = Duration::from_secs(1_800_000_000);
 /// From where.
@@ -59,12 +75,19 @@ pub fn good_cookie() -> Vec<u8> {
 }
 
 static SERVED: LazyLock<Served> = LazyLock::new(|| {
-    let zones = ["example.", "sub.example."].iter().enumerate().fold(
-        ZoneTable::default(),
-        |zones, (i, origin)| {
+    // The lower zone is held too, with names of its own.
+    let all = [
+        ("example.", ""),
+        ("sub.example.", ""),
+        ("nsec.", NSEC),
+        ("nsec3.", NSEC3),
+    ];
+    let zones = all
+        .iter()
+        .enumerate()
+        .fold(ZoneTable::default(), |zones, (i, (origin, chain))| {
             let origin: Name = origin.parse().unwrap();
-            // The lower zone is held too, with names of its own.
-            let records = crate::zone_text::read(&origin, ZONE);
+            let records = crate::zone_text::read(&origin, &[ZONE, *chain].concat());
             let version = Version::from_records(&origin, &records).unwrap();
             let serial = Serial(u32::MAX - i as u32);
             zones.with(ZoneState {
@@ -72,8 +95,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
                 now: version.clone(),
                 shown: Some(Shown { version, serial }),
             })
-        },
-    );
+        });
     let anyone = vec!["0.0.0.0/0".parse().unwrap()];
     let policy = Policy {
         update: anyone.clone(),
@@ -181,6 +203,9 @@ pub fn samples() -> Vec<Vec<u8>> {
         question("example.", 252, 0, None, None),
         question("example.", 251, 0, None, Some(5)),
         question("sub.example.", 43, 0, edns, None),
+        question("deep.loop.nsec.", 1, 0, edns, None),
+        question("x.www.target.nsec3.", 1, 0, edns, None),
+        question("sub.nsec3.", 43, 0, edns, None),
     ];
     let mut asks_all = Question::new("id.server.".parse().unwrap(), Rtype::TXT);
     asks_all.edns = edns;

@@ -560,7 +560,7 @@ fn checksum(key: &[u8], payload: &[u8]) -> u32 {
 }
 
 /// The format of all rows of all databases.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// No key of a tree is equal to it: those have a 00 after the name.
 const FORMAT_KEY: &[u8] = b"format";
 /// Zones are served from memory; the cache only has to hold what is being written.
@@ -734,7 +734,7 @@ mod tests {
     fn another_format_is_refused() {
         let (_folder, path) = folder();
         let store = SledStore::open(&path).unwrap();
-        let row = seal(FORMAT_KEY, &2u32.to_be_bytes());
+        let row = seal(FORMAT_KEY, &1u32.to_be_bytes());
         store.zones.sled.insert(FORMAT_KEY, row).unwrap();
         drop(store);
         let error = open_error(&path);
@@ -742,8 +742,8 @@ mod tests {
             matches!(
                 error,
                 StoreError::Format {
-                    found: 2,
-                    expected: 1
+                    found: 1,
+                    expected: 2
                 }
             ),
             "{error}"

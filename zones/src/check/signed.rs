@@ -1,0 +1,251 @@
+//! What is odd about a zone that was signed elsewhere: signatures of nothing, data without one, and
+//! chains of NSEC or NSEC3 records with a gap.
+//!
+//! Neither signatures nor hashes are worked out: that is for a validator.
+
+use super::{Findings, NodePlace, Zone};
+use crate::denial::ITERATIONS_MAX;
+use crate::name::Name;
+use crate::rtype::Rtype;
+use crate::zonefile::Placed;
+
+use data_encoding::BASE32HEX_NOPAD;
+
+impl Zone<'_> {
+    pub(super) fn check_signed(&self, findings: &mut Findings) {
+        let apex = self
+            .find(self.origin)
+            .map_or(&[][..], |node| self.records_of(node));
+        let is_signed = apex
+            .iter()
+            .any(|placed| covered(placed) == Some(Rtype::SOA));
+        for node in &self.nodes {
+            self.check_covered(self.records_of(node), findings);
+        }
+        if is_signed {
+            self.check_uncovered(findings);
+        }
+        if has(apex, Rtype::NSEC) {
+            self.check_nsec_chain(findings);
+        }
+        for parameters in apex.iter().filter(|p| p.record.rtype == Rtype::NSEC3PARAM) {
+            check_iterations(parameters, findings);
+            self.check_nsec3_chain(parameters, findings);
+        }
+    }
+
+    /// RFC 4034 section 3: a signature covers an RRset of its own name and has its TTL.
+    fn check_covered(&self, records: &[Placed], findings: &mut Findings) {
+        for placed in records {
+            let Some(covered) = covered(placed) else {
+                continue;
+            };
+            let owner = &placed.record.owner;
+            let mut rrset = records.iter().filter(|other| other.record.rtype == covered);
+            match rrset.next() {
+                None => findings.warn(
+                    placed,
+                    format!("{owner} RRSIG covers {covered}, which {owner} does not have"),
+                ),
+                Some(other) if other.record.ttl != placed.record.ttl => findings.warn(
+                    placed,
+                    format!(
+                        "{owner} RRSIG of {covered} has the TTL {}, expected that of {covered}, {}",
+                        placed.record.ttl, other.record.ttl
+                    ),
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// RFC 4035 section 2.2: all authoritative RRsets are signed; at a cut, DS and NSEC.
+    fn check_uncovered(&self, findings: &mut Findings) {
+        let mut bare: Vec<&Placed> = Vec::new();
+        for node in &self.nodes {
+            let records = self.records_of(node);
+            let is_authoritative = |rtype| match node.place {
+                NodePlace::Own => rtype != Rtype::RRSIG,
+                NodePlace::Cut => matches!(rtype, Rtype::DS | Rtype::NSEC),
+                NodePlace::BelowCut(_) | NodePlace::BelowDname(_) => false,
+            };
+            for rrset in records.chunk_by(|a, b| a.record.rtype == b.record.rtype) {
+                let rtype = rrset[0].record.rtype;
+                let is_covered = || records.iter().any(|p| covered(p) == Some(rtype));
+                if is_authoritative(rtype) && !is_covered() {
+                    bare.push(&rrset[0]);
+                }
+            }
+        }
+        // A zone of which little is signed is one mistake.
+        if let [first, others @ ..] = bare.as_slice() {
+            let (owner, rtype) = (&first.record.owner, first.record.rtype);
+            let more = match others.len() {
+                0 => String::new(),
+                1 => ", nor has another RRset".to_owned(),
+                more => format!(", nor have {more} other RRsets"),
+            };
+            findings.warn(first, format!("{owner} {rtype} has no signature{more}"));
+        }
+    }
+
+    /// RFC 4035 section 2.3: every name with authoritative data and every cut has an NSEC record, and
+    /// it leads to the next.
+    fn check_nsec_chain(&self, findings: &mut Findings) {
+        let in_chain: Vec<&[Placed]> = self
+            .nodes
+            .iter()
+            .filter(|node| matches!(node.place, NodePlace::Own | NodePlace::Cut))
+            .map(|node| self.records_of(node))
+            .filter(|records| !records.iter().all(is_of_nsec3))
+            .collect();
+        let nexts = in_chain.iter().cycle().skip(1);
+        for (records, next) in in_chain.iter().zip(nexts) {
+            let (owner, expected) = (&records[0].record.owner, &next[0].record.owner);
+            let nsec = records.iter().find(|p| p.record.rtype == Rtype::NSEC);
+            let Some(nsec) = nsec else {
+                findings.warn(&records[0], format!("{owner} has no NSEC record"));
+                continue;
+            };
+            let next = Name::from_wire(nsec.record.rdata.as_bytes());
+            if !next.is_ok_and(|next| next == *expected) {
+                let message = format!("{owner} NSEC leads past {expected}, which exists");
+                findings.warn(nsec, message);
+            }
+        }
+    }
+
+    /// RFC 5155 section 7.1: the records of one set of parameters lead from hash to hash, in a circle.
+    fn check_nsec3_chain(&self, parameters: &Placed, findings: &mut Findings) {
+        let is_of_chain = |placed: &&Placed| {
+            let (rdata, parameters) = (
+                placed.record.rdata.as_bytes(),
+                parameters.record.rdata.as_bytes(),
+            );
+            placed.record.rtype == Rtype::NSEC3
+                && rdata.first() == parameters.first()
+                && rdata.get(2..parameters.len()) == Some(&parameters[2..])
+        };
+        let chain: Vec<&Placed> = self.records.iter().filter(is_of_chain).collect();
+        if chain.is_empty() {
+            let message = "NSEC3PARAM names a chain that has no NSEC3 record".to_owned();
+            findings.warn(parameters, message);
+        }
+        // Where the salt ends, the size of the hash stands.
+        let at = parameters.record.rdata.as_bytes().len();
+        let nexts = chain.iter().cycle().skip(1);
+        for (placed, next) in chain.iter().zip(nexts) {
+            let rdata = placed.record.rdata.as_bytes();
+            let size = usize::from(rdata[at]);
+            let hash = BASE32HEX_NOPAD.encode(&rdata[at + 1..=at + size]);
+            let expected = next.record.owner.labels().next().unwrap_or_default();
+            if !hash.as_bytes().eq_ignore_ascii_case(expected) {
+                let (owner, expected) = (&placed.record.owner, &next.record.owner);
+                let message = format!("{owner} NSEC3 does not lead to the next one, {expected}");
+                findings.warn(placed, message);
+            }
+        }
+    }
+}
+
+/// Above it no proof is made, so that no validator would believe what does not exist.
+fn check_iterations(parameters: &Placed, findings: &mut Findings) {
+    let [_, _, high, low] = *parameters
+        .record
+        .rdata
+        .as_bytes()
+        .first_chunk()
+        .expect("the RDATA is checked");
+    let iterations = u16::from_be_bytes([high, low]);
+    if iterations > ITERATIONS_MAX {
+        findings.error(
+            parameters,
+            format!("NSEC3PARAM has {iterations} iterations, expected at most {ITERATIONS_MAX}"),
+        );
+    }
+}
+
+/// The type that a signature covers.
+fn covered(placed: &Placed) -> Option<Rtype> {
+    let covered = placed.record.rdata.as_bytes().first_chunk()?;
+    (placed.record.rtype == Rtype::RRSIG).then(|| Rtype(u16::from_be_bytes(*covered)))
+}
+
+fn is_of_nsec3(placed: &Placed) -> bool {
+    placed.record.rtype == Rtype::NSEC3 || covered(placed) == Some(Rtype::NSEC3)
+}
+
+fn has(records: &[Placed], rtype: Rtype) -> bool {
+    records.iter().any(|placed| placed.record.rtype == rtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::tests::{errors, warnings};
+
+    const RRSIG: &str = "8 1 60 20300101000000 20260101000000 1 test. AA==";
+
+    #[test]
+    fn a_signature_covers_what_is_there() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(warnings(&text.replace('%', RRSIG)), expected, "{text}");
+        };
+        check("ns RRSIG A %", "");
+        check(
+            "ns RRSIG AAAA %",
+            "z:5:1: ns.test. RRSIG covers AAAA, which ns.test. does not have",
+        );
+        check(
+            "ns 61 RRSIG A %",
+            "z:5:1: ns.test. RRSIG of A has the TTL 61, expected that of A, 60",
+        );
+        let cut = "sub NS ns.sub\nns.sub A 192.0.2.1";
+        check(
+            &format!("@ RRSIG SOA %\n@ RRSIG NS %\n{cut}"),
+            "z:4:1: ns.test. A has no signature",
+        );
+        check(
+            &format!("@ RRSIG SOA %\n{cut}"),
+            "z:3:1: test. NS has no signature, nor has another RRset",
+        );
+    }
+
+    #[test]
+    fn a_chain_of_nsec_records_has_no_gap() {
+        let check = |text: &str, expected: &str| assert_eq!(warnings(text), expected, "{text}");
+        check(
+            "@ NSEC ns SOA\nns NSEC sub A\nsub NS a.sub\na.sub A 192.0.2.1\nsub NSEC @ NS",
+            "",
+        );
+        check("@ NSEC ns SOA", "z:4:1: ns.test. has no NSEC record");
+        check(
+            "@ NSEC @ SOA\nns NSEC @ A",
+            "z:5:1: test. NSEC leads past ns.test., which exists",
+        );
+    }
+
+    #[test]
+    fn a_chain_of_nsec3_records_has_no_gap() {
+        let check = |text: &str, expected: &str| {
+            let text = text.replace("0t", "0000000000000000000000000000000");
+            assert_eq!(
+                warnings(&format!("@ NSEC3PARAM 1 0 0 AB\n{text}")),
+                expected
+            );
+        };
+        check("0t1 NSEC3 1 1 0 AB 0t2 A\n0t2 NSEC3 1 0 0 AB 0t1 A", "");
+        check(
+            "0t1 NSEC3 1 1 0 AB 0t2 A\n0t2 NSEC3 1 0 0 AB 0t3 A",
+            "z:7:1: 00000000000000000000000000000002.test. NSEC3 does not lead to the next one, \
+             00000000000000000000000000000001.test.",
+        );
+        check(
+            "0t1 NSEC3 1 1 0 AC 0t1 A",
+            "z:5:1: NSEC3PARAM names a chain that has no NSEC3 record",
+        );
+        assert_eq!(
+            errors("@ NSEC3PARAM 1 0 151 -"),
+            "z:5:1: NSEC3PARAM has 151 iterations, expected at most 150"
+        );
+    }
+}
