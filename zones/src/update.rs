@@ -478,7 +478,9 @@ impl Work<'_> {
             let rrsets: Vec<_> = rrsets
                 .into_iter()
                 .map(|(rtype, Held { ttl, rdata, .. })| {
-                    (rtype, ttl, sort_rdata(rtype, rdata.into_values().collect()))
+                    let rdata = rdata.into_values();
+                    let rdata = rdata.map(|rdata| Cow::from(rdata.into_bytes()));
+                    (rtype, ttl, sort_rdata(rtype, rdata.collect()))
                 })
                 .collect();
             let bytes = node::encode(labels, &rrsets);

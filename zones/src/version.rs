@@ -8,6 +8,7 @@
 //! Every name between a name and the apex exists, as an empty non-terminal if need be. The serial
 //! is no part of a version: the SOA holds 0, and who shows it puts in the serial to show.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -18,21 +19,29 @@ use crate::changes::{Change, Changes};
 use crate::key::{self, Key};
 use crate::name::Name;
 use crate::node::{self, Node, labels_of};
-use crate::rdata::{canonical, with_soa_serial};
+use crate::rdata::{canonical, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
-use crate::serial::Serial;
 use crate::tree::{self, Keyed, Tree};
 
-/// One state of a zone. It never changes; a clone costs two reference counts.
+/// One state of a zone. It never changes; a clone costs two reference counts. Of most zones nothing
+/// has changed since the base, and there are very many zones: then a version is two words.
 #[derive(Clone)]
 pub struct Version {
     base: Arc<Base>,
-    changes: Changes,
+    changed: Option<Arc<Changed>>,
+}
+
+/// What of a zone has changed since its base, and what that makes of the whole.
+#[derive(Clone)]
+struct Changed {
+    names: Changes,
     counts: Counts,
     /// What the changes add to the digest of the base.
-    digest_changes: u128,
+    digest: u128,
 }
+
+static NO_CHANGES: Changes = Changes::EMPTY;
 
 /// The records by which two versions differ, in canonical order: one step of an IXFR, without
 /// the SOA records that frame it. A TTL that changes, or the case of an owner name, removes the
@@ -92,12 +101,9 @@ impl Version {
     /// The version that is just this base.
     #[must_use]
     pub fn from_base(base: Arc<Base>) -> Self {
-        let counts = base.counts();
         Self {
             base,
-            changes: Changes::default(),
-            counts,
-            digest_changes: 0,
+            changed: None,
         }
     }
 
@@ -110,14 +116,17 @@ impl Version {
     /// What the version holds, by number.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        match &self.changed {
+            Some(changed) => changed.counts,
+            None => self.base.counts(),
+        }
     }
 
     /// A digest of all records, the serial excluded: equal content has equal digests, however it
     /// came about. It tells apart what went wrong, not what somebody forged.
     #[must_use]
     pub fn digest(&self) -> u128 {
-        self.base.digest().wrapping_add(self.digest_changes)
+        self.base.digest().wrapping_add(self.digest_changes())
     }
 
     /// The apex, which always exists.
@@ -141,7 +150,7 @@ impl Version {
             return Some(node);
         }
         let mut base = self.base.before(self.base.seek(key.as_bytes()));
-        let mut change = self.changes.before(key.as_bytes());
+        let mut change = self.changes().before(key.as_bytes());
         loop {
             let standing = base.and_then(|at| self.base.node(at));
             let order = match (&standing, change) {
@@ -160,7 +169,7 @@ impl Version {
             if order.is_eq() {
                 base = base.and_then(|at| self.base.before(at));
             }
-            change = self.changes.before(changed.key());
+            change = self.changes().before(changed.key());
         }
     }
 
@@ -186,13 +195,13 @@ impl Version {
     /// How many names changed since the base, gone ones included.
     #[must_use]
     pub fn changed_names(&self) -> usize {
-        self.changes.len()
+        self.changes().len()
     }
 
     /// True if so much changed since the base that a new one is worth its work.
     #[must_use]
     pub fn wants_rebase(&self) -> bool {
-        let changed = self.changes.len();
+        let changed = self.changed_names();
         changed > CHANGED_NAMES_MAX
             || (changed > CHANGED_NAMES_FREE
                 && changed > self.base.counts().names / CHANGED_PART_MAX)
@@ -253,7 +262,7 @@ impl Version {
     /// anew. It costs no look at the records.
     #[must_use]
     pub fn is_identical_to(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.base, &other.base) && self.digest_changes == other.digest_changes
+        Arc::ptr_eq(&self.base, &other.base) && self.digest_changes() == other.digest_changes()
     }
 
     /// Calls `each` with key and nodes of every name that differs between two versions of one
@@ -276,7 +285,7 @@ impl Version {
             }
         };
         if Arc::ptr_eq(&old.base, &new.base) {
-            Tree::difference(&old.changes, &new.changes, |before, after| {
+            Tree::difference(old.changes(), new.changes(), |before, after| {
                 let key = before.or(after).expect("one side has the name").key();
                 let read = |change: Option<&'v Change>, version: &'v Self| match change {
                     Some(change) => change.node().map(|node| Node::read(version.origin(), node)),
@@ -307,7 +316,7 @@ impl Version {
 
     /// The node with this key.
     pub(crate) fn node_at(&self, key: &[u8]) -> Option<Node<'_>> {
-        match self.changes.get(key) {
+        match self.changes().get(key) {
             Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
             None => self.base.get(key),
         }
@@ -315,18 +324,29 @@ impl Version {
 
     /// Puts the node with this key in, or takes it out. The caller sees to the names above.
     pub(crate) fn put(&mut self, key: &[u8], bytes: Option<&[u8]>) {
-        if let Some(before) = self.node_at(key) {
-            let (digest, mut counts) = (node_digest(&before), self.counts);
-            counts.remove(&before);
-            self.digest_changes = self.digest_changes.wrapping_sub(digest);
-            self.counts = counts;
+        let base = &self.base;
+        let changed = self.changed.get_or_insert_with(|| {
+            Arc::new(Changed {
+                names: Changes::default(),
+                counts: base.counts(),
+                digest: 0,
+            })
+        });
+        let changed = Arc::make_mut(changed);
+        let before = match changed.names.get(key) {
+            Some(change) => change.node().map(|bytes| Node::read(base.origin(), bytes)),
+            None => base.get(key),
+        };
+        if let Some(before) = before {
+            changed.digest = changed.digest.wrapping_sub(node_digest(&before));
+            changed.counts.remove(&before);
         }
         if let Some(bytes) = bytes {
-            let node = Node::read(self.base.origin(), bytes);
-            self.digest_changes = self.digest_changes.wrapping_add(node_digest(&node));
-            self.counts.add(&node);
+            let node = Node::read(base.origin(), bytes);
+            changed.digest = changed.digest.wrapping_add(node_digest(&node));
+            changed.counts.add(&node);
         }
-        self.changes.put(Change::new(key, bytes));
+        changed.names.put(Change::new(key, bytes));
     }
 
     /// True if names exist below this key. Of those that are gone since the base only such below
@@ -334,7 +354,7 @@ impl Version {
     pub(crate) fn has_names_below(&self, key: &[u8]) -> bool {
         // No key lies between a key and that key with a zero byte.
         let after = [key, &[0]].concat();
-        let changes = self.changes.iter_from(&after);
+        let changes = self.changes().iter_from(&after);
         let mut below = changes.take_while(|change| change.key().starts_with(key));
         if below.any(|change| change.node().is_some()) {
             return true;
@@ -345,7 +365,7 @@ impl Version {
             if !standing.as_bytes().starts_with(key) {
                 return false;
             }
-            if self.changes.get(standing.as_bytes()).is_none() {
+            if self.changes().get(standing.as_bytes()).is_none() {
                 return true;
             }
             at = self.base.after(at);
@@ -358,13 +378,19 @@ impl Version {
         Walk {
             version: self,
             at: self.base.seek(key),
-            changes: self.changes.iter_from(key).peekable(),
+            changes: self.changes().iter_from(key).peekable(),
         }
     }
 
     /// The names changed since the base.
     pub(crate) fn changes(&self) -> &Changes {
-        &self.changes
+        self.changed
+            .as_ref()
+            .map_or(&NO_CHANGES, |changed| &changed.names)
+    }
+
+    fn digest_changes(&self) -> u128 {
+        self.changed.as_ref().map_or(0, |changed| changed.digest)
     }
 }
 
@@ -411,46 +437,50 @@ impl<'v> Iterator for Walk<'v> {
 impl Base {
     /// See [`Version::from_records`].
     pub(crate) fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
-        let mut order = Vec::with_capacity(records.len());
-        for (at, record) in records.iter().enumerate() {
-            let key = Key::relative(&record.owner, origin)
-                .ok_or_else(|| OutOfZone(record.owner.clone()))?;
-            order.push((key::head(key.as_bytes()), at));
+        // Records that come in order, as those of a zone file that was checked, have one run for
+        // each name.
+        let mut runs: Vec<(u64, &[Record])> = Vec::new();
+        for run in records.chunk_by(|a, b| a.owner.as_wire() == b.owner.as_wire()) {
+            let owner = &run[0].owner;
+            let key = Key::relative(owner, origin).ok_or_else(|| OutOfZone(owner.clone()))?;
+            runs.push((key::head(key.as_bytes()), run));
         }
-        order.sort_unstable_by(|(head, a), (other, b)| {
-            let (left, right) = (&records[*a], &records[*b]);
-            head.cmp(other)
-                .then_with(|| left.owner.cmp(&right.owner))
-                .then_with(|| left.rtype.cmp(&right.rtype))
-                .then_with(|| a.cmp(b))
+        // A stable sort: what is first among equals counts.
+        runs.sort_by(|(head, run), (other, other_run)| {
+            let by_name = || run[0].owner.cmp(&other_run[0].owner);
+            head.cmp(other).then_with(by_name)
         });
 
         let mut builder = Builder::new(origin.clone());
-        let is_apex_missing = order
-            .first()
-            .is_none_or(|(_, at)| records[*at].owner != *origin);
-        if is_apex_missing {
+        if runs.first().is_none_or(|(_, run)| run[0].owner != *origin) {
             builder.push(&[], &node::encode::<Rdata>(&[], &[]));
         }
         let mut last_key = Vec::new();
-        for name in order.chunk_by(|(_, a), (_, b)| records[*a].owner == records[*b].owner) {
-            let owner = &records[name[0].1].owner;
-            let labels = labels_of(owner, origin);
+        let mut of_name: Vec<&Record> = Vec::new();
+        for name in runs.chunk_by(|(_, a), (_, b)| a[0].owner == b[0].owner) {
+            of_name.clear();
+            of_name.extend(name.iter().flat_map(|(_, run)| *run));
+            of_name.sort_by_key(|record| record.rtype);
+            let labels = labels_of(&of_name[0].owner, origin);
             let key = Key::of_labels(labels);
             push_missing_ancestors(&mut builder, &last_key, &key, labels);
-            let rrsets: Vec<_> = name
-                .chunk_by(|(_, a), (_, b)| records[*a].rtype == records[*b].rtype)
+            let rrsets: Vec<_> = of_name
+                .chunk_by(|a, b| a.rtype == b.rtype)
                 .map(|rrset| {
-                    let first = &records[rrset[0].1];
+                    let first = rrset[0];
                     let rdata = rrset
                         .iter()
-                        .map(|(_, at)| records[*at].rdata.clone())
-                        .collect();
-                    (first.rtype, first.ttl, sort_rdata(first.rtype, rdata))
+                        .map(|record| Cow::from(record.rdata.as_bytes()));
+                    (
+                        first.rtype,
+                        first.ttl,
+                        sort_rdata(first.rtype, rdata.collect()),
+                    )
                 })
                 .collect();
             builder.push(key.as_bytes(), &node::encode(labels, &rrsets));
-            last_key = key.as_bytes().to_vec();
+            last_key.clear();
+            last_key.extend_from_slice(key.as_bytes());
         }
         Ok(builder.finish())
     }
@@ -476,17 +506,17 @@ fn push_missing_ancestors(builder: &mut Builder, last_key: &[u8], key: &Key, lab
 
 /// The RDATA of an RRset as a node keeps it: in canonical order, each once, an SOA without its
 /// serial and alone.
-pub(crate) fn sort_rdata(rtype: Rtype, mut rdata: Vec<Rdata>) -> Vec<Rdata> {
+pub(crate) fn sort_rdata(rtype: Rtype, mut rdata: Vec<Cow<'_, [u8]>>) -> Vec<Cow<'_, [u8]>> {
     if rtype == Rtype::SOA {
         rdata.truncate(1);
-        return rdata
-            .iter()
-            .map(|rdata| with_soa_serial(rdata, Serial(0)))
-            .collect();
+        for rdata in &mut rdata {
+            *rdata = Cow::Owned(without_soa_serial(rdata));
+        }
+        return rdata;
     }
     if rdata.len() > 1 {
-        rdata.sort_by_cached_key(|rdata| canonical(rtype, rdata.as_bytes()).into_owned());
-        rdata.dedup_by(|a, b| canonical(rtype, a.as_bytes()) == canonical(rtype, b.as_bytes()));
+        rdata.sort_by(|a, b| canonical(rtype, a).cmp(&canonical(rtype, b)));
+        rdata.dedup_by(|a, b| canonical(rtype, a) == canonical(rtype, b));
     }
     rdata
 }
