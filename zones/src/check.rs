@@ -65,13 +65,13 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
 
 /// Checks the records of a zone that come from elsewhere than a file; the places of what is found
 /// mean nothing.
-pub fn check_records(origin: &Name, records: &[Record]) -> Result<Vec<Record>, Rejected> {
+pub fn check_records(origin: &Name, records: Vec<Record>) -> Result<Vec<Record>, Rejected> {
     let place = Place {
         file: 0,
         column: 0,
         line: 0,
     };
-    let placed = records.iter().cloned();
+    let placed = records.into_iter();
     let parsed = Parsed {
         records: placed.map(|record| Placed { record, place }).collect(),
         files: vec![String::new()],

@@ -24,6 +24,7 @@ pub mod http;
 pub mod joining;
 pub mod listeners;
 pub mod log;
+mod memory;
 mod open_files;
 pub mod run;
 pub mod self_check;
