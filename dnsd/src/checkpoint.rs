@@ -7,12 +7,12 @@
 //! ```
 
 use crate::peer::Checkpoint;
-use crate::state::State;
+use crate::state::{State, Zone};
 use crate::state_rows;
 use bytes::{Buf, BufMut, Bytes};
 use imbl::ordmap::DiffItem;
-use std::collections::VecDeque;
-use zones::rows::{RowIter, checkpoint_rows, load};
+use std::collections::{BTreeMap, VecDeque};
+use zones::rows::{RowIter, ZoneRows, checkpoint_rows, load};
 use zones::staged::{self, stage};
 use zones::store::{
     Database, PIECE_ROWS_POLITE, PIECE_SIZE_MAX, Row, Store, StoreError, scan_prefix,
@@ -45,44 +45,73 @@ enum Part {
 /// Plans the writing of a checkpoint.
 #[must_use]
 pub fn slices(checkpoint: &Checkpoint) -> Slices {
-    let mut parts = VecDeque::new();
-    let mut commit = Vec::new();
-    let mut after = Vec::new();
+    let ZoneRows {
+        before,
+        commit,
+        after,
+    } = rows(checkpoint);
+    let staged = stage(commit);
+    Slices(VecDeque::from([
+        Part::Rows(before.peekable()),
+        Part::Flush,
+        Part::Pieces(staged.stage.into()),
+        Part::Flush,
+        Part::Pieces([staged.commit].into()),
+        Part::Flush,
+        Part::Pieces(staged.apply.into()),
+        Part::Rows(after.peekable()),
+        Part::Flush,
+    ]))
+}
+
+/// Plans the writing of the first checkpoint of a store. Nothing counts there before the peer's own
+/// row, which comes after it, so nothing needs to be staged.
+#[must_use]
+pub fn first_slices(state: State, meta: Bytes) -> Slices {
+    let ZoneRows { before, commit, .. } = rows(&Checkpoint {
+        previous: State::empty(),
+        state,
+        meta,
+    });
+    let commit: RowIter = Box::new(commit.into_iter());
+    Slices(VecDeque::from([
+        Part::Rows(before.peekable()),
+        Part::Rows(commit.peekable()),
+        Part::Flush,
+    ]))
+}
+
+/// The rows of a checkpoint, as those of one zone: see `zones::rows`.
+fn rows(checkpoint: &Checkpoint) -> ZoneRows {
+    let (mut before, mut commit, mut after) = (Vec::new(), Vec::new(), Vec::new());
     let previous = checkpoint.previous.zones();
     for item in previous.diff(checkpoint.state.zones()) {
-        let (origin, before, current) = match item {
-            DiffItem::Add(origin, zone) => (origin, None, zone.version.as_ref()),
-            DiffItem::Update { old, new } => {
-                (new.0, old.1.version.as_ref(), new.1.version.as_ref())
-            }
+        let (origin, stood, zone) = match item {
+            DiffItem::Add(origin, zone) => (origin, None, zone),
+            DiffItem::Update { old, new } => (new.0, old.1.version.as_ref(), new.1),
             DiffItem::Remove(..) => unreachable!("the counters of an origin outlive its zone"),
         };
-        // The counters are rows of the cluster. Equal content on another base is another version:
-        // the store must not go on speaking of a base that is gone from memory.
-        let is_unchanged = match (before, current) {
-            (None, None) => true,
-            (Some(before), Some(current)) => before.is_identical_to(current),
-            _ => false,
-        };
-        if is_unchanged {
-            continue;
-        }
-        let rows = checkpoint_rows(origin, before, current, &[]);
-        parts.push_back(Part::Rows(rows.before.peekable()));
+        let counters = state_rows::encode_counters(zone);
+        let rows = checkpoint_rows(origin, stood, current_of(stood, zone), &counters);
+        before.push(rows.before);
         commit.extend(rows.commit);
-        after.push(Part::Rows(rows.after.peekable()));
+        after.push(rows.after);
     }
-    commit.extend(cluster_rows(&checkpoint.state, &checkpoint.meta));
-    let staged = stage(commit);
-    parts.push_back(Part::Flush);
-    parts.push_back(Part::Pieces(staged.stage.into()));
-    parts.push_back(Part::Flush);
-    parts.push_back(Part::Pieces([staged.commit].into()));
-    parts.push_back(Part::Flush);
-    parts.push_back(Part::Pieces(staged.apply.into()));
-    parts.extend(after);
-    parts.push_back(Part::Flush);
-    Slices(parts)
+    let state = state_rows::encode_without_zones(&checkpoint.state);
+    commit.extend(cluster_rows(&state, &checkpoint.meta));
+    ZoneRows {
+        before: Box::new(before.into_iter().flatten()),
+        commit,
+        after: Box::new(after.into_iter().flatten()),
+    }
+}
+
+/// What the store is to say of a zone. Where only its counters are others, that is what it says
+/// already, though names may have changed and changed back.
+fn current_of<'z>(stood: Option<&'z Version>, zone: &'z Zone) -> Option<&'z Version> {
+    let current = zone.version.as_ref();
+    let is_identical = |stood: &&Version| current.is_some_and(|v| v.is_identical_to(stood));
+    stood.filter(is_identical).or(current)
 }
 
 impl Iterator for Slices {
@@ -124,12 +153,12 @@ fn next_piece(rows: &mut std::iter::Peekable<RowIter>) -> Vec<Row> {
     piece
 }
 
-/// `state` and `meta` in rows of their own; the first says how many count.
-fn cluster_rows(state: &State, meta: &[u8]) -> Vec<Row> {
+/// The bytes of a state and `meta` in rows of their own; the first says how many count.
+fn cluster_rows(state: &[u8], meta: &[u8]) -> Vec<Row> {
     let mut bytes = Vec::new();
     bytes.put_u32(meta.len() as u32);
     bytes.put_slice(meta);
-    bytes.put_slice(&state_rows::encode(state));
+    bytes.put_slice(state);
     let count = bytes.len().div_ceil(PIECE_SIZE) as u32;
     bytes
         .chunks(PIECE_SIZE)
@@ -143,15 +172,17 @@ fn cluster_rows(state: &State, meta: &[u8]) -> Vec<Row> {
         .collect()
 }
 
+/// The trees of the rows that a checkpoint commits to.
+pub fn trees() -> impl Iterator<Item = &'static str> {
+    zones::rows::TREES.into_iter().chain([CLUSTER])
+}
+
 /// Reads the last checkpoint: the state with its zones, and the replica's part. None if there is
 /// none. What a crash left in the middle is finished or dropped first.
 pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError> {
-    let trees: Vec<&'static str> = zones::rows::TREES.into_iter().chain([CLUSTER]).collect();
+    let trees: Vec<&'static str> = trees().collect();
     staged::recover(store, Database::Zones, &trees)?;
-    let mut zones: std::collections::BTreeMap<Name, Option<Version>> = load(store)?
-        .into_iter()
-        .map(|zone| (zone.origin, zone.version))
-        .collect();
+    let stored = load(store)?;
     let mut bytes = Vec::new();
     let mut count = 0;
     for (number, row) in (0u32..).zip(scan_prefix(&*store, Database::Zones, CLUSTER, &[])) {
@@ -182,14 +213,126 @@ pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError>
         return Err(corrupt("rows are missing"));
     }
     let meta = Bytes::copy_from_slice(&rest[..size]);
-    let state = state_rows::decode(&rest[size..], |origin| zones.remove(origin).flatten())
-        .ok_or_else(|| corrupt("the state of the checkpoint does not fit its zones"))?;
+    let misfit = || corrupt("the state of the checkpoint does not fit its zones");
+    let Some((mut state, count)) = state_rows::decode_without_zones(&rest[size..]) else {
+        let zones = stored.into_iter().map(|zone| (zone.origin, zone.version));
+        let mut zones: BTreeMap<_, _> = zones.collect();
+        let content = |origin: &Name| zones.remove(origin).flatten();
+        let state = state_rows::decode(&rest[size..], content).ok_or_else(misfit)?;
+        attach_counters(store, &state, &meta)?;
+        return Ok(Some((state, meta)));
+    };
+    if stored.len() != count {
+        return Err(corrupt("zones are missing"));
+    }
+    for zone in stored {
+        let known = state_rows::decode_zone(&zone.attached, zone.version).ok_or_else(misfit)?;
+        state.put_zone(zone.origin, known);
+    }
     Ok(Some((state, meta)))
+}
+
+/// Takes a store over in which the counters of all zones stand in one list.
+fn attach_counters(store: &mut dyn Store, state: &State, meta: &Bytes) -> Result<(), StoreError> {
+    let mut rows = cluster_rows(&state_rows::encode_without_zones(state), meta);
+    for (origin, zone) in state.zones() {
+        let version = zone.version.as_ref();
+        let counters = state_rows::encode_counters(zone);
+        rows.extend(checkpoint_rows(origin, version, version, &counters).commit);
+    }
+    let staged = stage(rows);
+    for pieces in [staged.stage, vec![staged.commit], staged.apply] {
+        for piece in pieces {
+            store.write(Database::Zones, &piece)?;
+        }
+        store.flush(Database::Zones)?;
+    }
+    Ok(())
 }
 
 fn corrupt(cause: &str) -> StoreError {
     StoreError::Corrupt {
         place: format!("database {}, tree {CLUSTER}", Database::Zones.name()),
         cause: cause.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zones::MemoryStore;
+
+    fn zone(version: Option<Version>, counted: u64) -> Zone {
+        Zone {
+            version,
+            counted,
+            offset: Some(7),
+            changed: None,
+        }
+    }
+
+    fn state() -> State {
+        let mut state = State::empty();
+        for n in 0..300 {
+            let origin: Name = format!("z{n}.test").parse().unwrap();
+            let version = Version::from_records(&origin, &[]).unwrap();
+            state.put_zone(origin, zone(Some(version), n));
+        }
+        state.put_zone("gone.test".parse().unwrap(), zone(None, 9));
+        state
+    }
+
+    fn write(store: &mut MemoryStore, rows: impl Iterator<Item = Row>) {
+        for row in rows {
+            store.write(Database::Zones, &[row]).unwrap();
+        }
+        store.flush(Database::Zones).unwrap();
+    }
+
+    fn check(store: &mut MemoryStore) {
+        let (read, meta) = read(store).unwrap().unwrap();
+        assert_eq!(meta.as_ref(), b"meta");
+        let state = state();
+        assert_eq!(read.zone_count(), 300);
+        assert_eq!(read.zones().len(), state.zones().len());
+        for (origin, zone) in state.zones() {
+            let found = &read.zones()[origin];
+            let counters = |zone: &Zone| (zone.version.is_some(), zone.counted, zone.offset);
+            assert_eq!(counters(found), counters(zone), "{origin}");
+            assert_eq!(read.serial(origin), state.serial(origin));
+        }
+    }
+
+    #[test]
+    fn a_first_checkpoint_reads_back_and_a_lost_zone_is_missed() {
+        let mut store = MemoryStore::new(1);
+        for slice in first_slices(state(), Bytes::from_static(b"meta")) {
+            match slice {
+                Slice::Write(rows) => store.write(Database::Zones, &rows).unwrap(),
+                Slice::Flush => store.flush(Database::Zones).unwrap(),
+            }
+        }
+        check(&mut store);
+        let zones = scan_prefix(&store, Database::Zones, "zone", &[]);
+        let (key, _) = zones.last().unwrap().unwrap();
+        write(&mut store, [Row::delete("zone", key)].into_iter());
+        assert!(matches!(read(&mut store), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_store_with_all_counters_in_one_list_is_taken_over() {
+        let mut store = MemoryStore::new(1);
+        let state = state();
+        for (origin, zone) in state.zones() {
+            let rows = checkpoint_rows(origin, None, zone.version.as_ref(), &[]);
+            write(&mut store, rows.before.chain(rows.commit));
+        }
+        let list = cluster_rows(&state_rows::encode(&state), b"meta");
+        write(&mut store, list.into_iter());
+        check(&mut store);
+        let row = scan_prefix(&store, Database::Zones, CLUSTER, &[]).next();
+        let (_, value) = row.unwrap().unwrap();
+        assert_eq!(value[..4], [0, 0, 0, 1], "the list is gone");
+        check(&mut store);
     }
 }

@@ -21,7 +21,9 @@ use overlay::admit::ADDRESSES_MAX;
 use overlay::timing::Profile;
 use overlay::token::Token;
 use serde::Deserialize;
+use siphasher::sip::SipHasher24;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -105,8 +107,8 @@ pub enum VipDriver {
 pub enum Birth {
     /// As a new cluster of one that has these zones and prefixes.
     Cluster {
-        /// Zones to import.
-        zones: Vec<ZoneFile>,
+        /// Zones that it begins with.
+        zones: ZoneFiles,
         /// Whose updates are taken, for all zones.
         allow_update: Vec<Prefix>,
         /// Who may transfer, all zones.
@@ -115,6 +117,46 @@ pub enum Birth {
     /// As a member of the cluster that made this token.
     Join(Token),
 }
+
+/// Zones and their files. There may be very many: once they are read they are forgotten, and it is
+/// still known whether another list is the same.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneFiles {
+    files: Vec<ZoneFile>,
+    digest: u64,
+}
+
+impl ZoneFiles {
+    /// This list.
+    #[must_use]
+    pub fn new(files: Vec<ZoneFile>) -> Self {
+        let mut hasher = SipHasher24::new();
+        files.hash(&mut hasher);
+        Self {
+            files,
+            digest: hasher.finish(),
+        }
+    }
+
+    /// The list; empty once it is forgotten.
+    #[must_use]
+    pub fn files(&self) -> &[ZoneFile] {
+        &self.files
+    }
+
+    /// Forgets the list itself.
+    pub fn forget(&mut self) {
+        self.files = Vec::new();
+    }
+}
+
+impl PartialEq for ZoneFiles {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ZoneFiles {}
 
 /// What to do with a corrupt store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,7 +194,7 @@ impl ServeConfig {
                 return Err(Contradiction::SetAsideWithoutJoin);
             }
             None => Birth::Cluster {
-                zones: settings.zone.unwrap_or_default(),
+                zones: ZoneFiles::new(settings.zone.unwrap_or_default()),
                 allow_update: settings.allow_update.unwrap_or_default(),
                 allow_transfer: settings.allow_transfer.unwrap_or_default(),
             },
@@ -696,7 +738,7 @@ mod tests {
         assert_eq!(
             config.birth,
             Birth::Cluster {
-                zones: Vec::new(),
+                zones: ZoneFiles::new(Vec::new()),
                 allow_update: Vec::new(),
                 allow_transfer: Vec::new()
             }

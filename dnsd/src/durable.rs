@@ -3,7 +3,6 @@
 
 use crate::checkpoint;
 use crate::imports::Imports;
-use crate::peer::Checkpoint;
 use crate::stage::Received;
 use crate::state::State;
 use crate::zone_data;
@@ -22,7 +21,6 @@ use zones::store::{
 const PEER: &str = "peer";
 const KEY_ADMIT: &[u8] = b"admit";
 const KEY_PORT: &[u8] = b"port";
-const KEY_SEEDED: &[u8] = b"seeded";
 /// The tree of the overlay's member list.
 const MEMBERS: &str = "members";
 /// The tree of the join handshake: invitations and whom they bind.
@@ -40,8 +38,6 @@ pub struct Member {
     pub rows: Vec<replication::Row>,
     /// The zones in the blobs that the log names.
     pub imports: Imports,
-    /// Whether what the command line seeds is in.
-    pub is_seeded: bool,
 }
 
 /// Why a store cannot be used.
@@ -108,6 +104,16 @@ pub fn member(store: &mut dyn Store) -> Result<Option<Member>, LoadError> {
         return Ok(None);
     };
     let admit = Admit::decode(&mut &admit[..]).ok_or_else(|| corrupt(PEER))?;
+    member_at(store, admit, checkpoint, meta).map(Some)
+}
+
+/// The member that stands at this checkpoint.
+fn member_at(
+    store: &dyn Store,
+    admit: Admit,
+    checkpoint: State,
+    meta: Bytes,
+) -> Result<Member, LoadError> {
     let mut rows = Vec::new();
     for tree in [TREE_ENTRIES, TREE_START] {
         for row in scan_prefix(store, Database::Log, tree, &[]) {
@@ -129,22 +135,26 @@ pub fn member(store: &mut dyn Store) -> Result<Option<Member>, LoadError> {
             .ok_or(LoadError::Blob(hash))?;
         imports.insert(hash, version);
     }
-    let is_seeded = store.get(Database::Zones, PEER, KEY_SEEDED)?.is_some();
-    Ok(Some(Member {
+    Ok(Member {
         admit,
         checkpoint,
         meta,
         rows,
         imports,
-        is_seeded,
-    }))
+    })
 }
 
-/// Makes the first peer of a new cluster.
-pub fn give_birth(store: &mut dyn Store, admit: &Admit, wall: Duration) -> Result<(), LoadError> {
+/// Makes the first peer of a new cluster that begins with this state.
+pub fn give_birth(
+    store: &mut dyn Store,
+    admit: &Admit,
+    state: State,
+    wall: Duration,
+) -> Result<Member, LoadError> {
     let birth = Replica::birth(admit.clone(), wall);
     clear_unfinished(store)?;
-    write_birth(store, &birth, State::empty(), admit)
+    write_birth(store, &birth, state.clone(), admit)?;
+    member_at(store, admit.clone(), state, birth.checkpoint_meta)
 }
 
 /// Makes a member of what a sponsor sent.
@@ -180,7 +190,6 @@ pub fn take_snapshot(
                 last_good: None,
             })
         })
-        .chain([Row::put(PEER, KEY_SEEDED, Vec::new())])
         .collect();
     for piece in pieces(rows, PIECE_ROWS_MAX) {
         store.write(Database::Zones, &piece)?;
@@ -240,12 +249,7 @@ fn write_birth(
         store.write(Database::Log, &rows)?;
     }
     store.flush(Database::Log)?;
-    let checkpoint = Checkpoint {
-        previous: State::empty(),
-        state: checkpoint,
-        meta: birth.checkpoint_meta.clone(),
-    };
-    for slice in checkpoint::slices(&checkpoint) {
+    for slice in checkpoint::first_slices(checkpoint, birth.checkpoint_meta.clone()) {
         match slice {
             checkpoint::Slice::Write(rows) => store.write(Database::Zones, &rows)?,
             checkpoint::Slice::Flush => store.flush(Database::Zones)?,
@@ -259,12 +263,14 @@ fn write_birth(
 
 /// Removes what a birth or a join left that did not come to its end: nobody relied on it.
 fn clear_unfinished(store: &mut dyn Store) -> Result<(), LoadError> {
-    for tree in [TREE_ENTRIES, TREE_START] {
-        let rows = scan_prefix(store, Database::Log, tree, &[])
+    let log = [TREE_ENTRIES, TREE_START].map(|tree| (Database::Log, tree));
+    let zones = checkpoint::trees().map(|tree| (Database::Zones, tree));
+    for (database, tree) in log.into_iter().chain(zones) {
+        let rows = scan_prefix(store, database, tree, &[])
             .map(|row| row.map(|(key, _)| Row::delete(tree, key)))
             .collect::<Result<Vec<Row>, _>>()?;
         for piece in pieces(rows, PIECE_ROWS_MAX) {
-            store.write(Database::Log, &piece)?;
+            store.write(database, &piece)?;
         }
     }
     Ok(())
@@ -284,12 +290,6 @@ pub fn join_row(key: Vec<u8>, value: Option<Vec<u8>>) -> Row {
         key,
         value,
     }
-}
-
-/// The row that says that what the command line seeds is in.
-#[must_use]
-pub fn seeded_row() -> Row {
-    Row::put(PEER, KEY_SEEDED, Vec::new())
 }
 
 /// The name of a blob.

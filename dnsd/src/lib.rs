@@ -2,6 +2,7 @@
 //! zones, replication and overlay together.
 
 pub mod admin;
+pub mod birth;
 pub mod blobs;
 pub mod body;
 pub mod checkpoint;

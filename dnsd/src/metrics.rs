@@ -311,7 +311,7 @@ const fn counter(
     }
 }
 
-/// The numbers of one moment.
+/// The numbers of one moment, without those of each zone.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Page {
     samples: Vec<(Family, Vec<String>, f64)>,
@@ -320,7 +320,7 @@ pub struct Page {
 impl Page {
     /// The numbers in what a peer says of itself.
     #[must_use]
-    pub fn new(status: &Status, links: &[Link], zones: &[Zone]) -> Self {
+    pub fn new(status: &Status, links: &[Link]) -> Self {
         let mut page = Self::default();
         let marks = &status.marks;
         for (family, value) in [
@@ -369,13 +369,6 @@ impl Page {
             page.put(Family::LinkSent, neighbor, link.sent as f64);
             page.put(Family::LinkResent, neighbor, link.resent as f64);
         }
-        for zone in zones {
-            let origin = zone.origin.to_string();
-            page.put(Family::ZoneRecords, &[&origin], zone.records as f64);
-            if let Some(serial) = zone.published {
-                page.put(Family::ZoneSerial, &[&origin], f64::from(serial));
-            }
-        }
         page
     }
 
@@ -405,25 +398,22 @@ impl Page {
         }
     }
 
-    /// The text form.
+    /// The text form, with the numbers of these zones. They are looked at once for each family of
+    /// theirs, as there may be very many.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text<Z: Iterator<Item = Zone>>(&self, zones: impl Fn() -> Z) -> String {
         let mut text = String::new();
         for description in FAMILIES {
-            let mut samples = self
-                .samples
-                .iter()
-                .filter(|(family, _, _)| *family == description.family)
-                .peekable();
-            if samples.peek().is_none() {
-                continue;
-            }
+            let samples = self.samples.iter();
+            let samples = samples.filter(|(family, _, _)| *family == description.family);
+            let head = text.len();
             let (name, help) = (description.name, description.help);
             let kind = match description.kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
             };
             write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect(INFALLIBLE);
+            let body = text.len();
             for (_, values, value) in samples {
                 text += name;
                 for (i, (label, value)) in description.labels.iter().zip(values).enumerate() {
@@ -434,6 +424,20 @@ impl Page {
                     text.push('}');
                 }
                 writeln!(text, " {value}").expect(INFALLIBLE);
+            }
+            let mut put_zones = |value_of: fn(&Zone) -> Option<f64>| {
+                for (value, zone) in zones().filter_map(|zone| Some((value_of(&zone)?, zone))) {
+                    let origin = escaped(&zone.origin.to_string());
+                    writeln!(text, "{name}{{zone=\"{origin}\"}} {value}").expect(INFALLIBLE);
+                }
+            };
+            match description.family {
+                Family::ZoneRecords => put_zones(|zone| Some(zone.records as f64)),
+                Family::ZoneSerial => put_zones(|zone| zone.published.map(f64::from)),
+                _ => {}
+            }
+            if text.len() == body {
+                text.truncate(head);
             }
         }
         text
@@ -489,9 +493,9 @@ mod tests {
             now: 9,
             records: 10,
         };
-        let mut page = Page::new(&status(), &[], &[zone]);
+        let mut page = Page::new(&status(), &[]);
         page.put_all(Family::Responses, [("NOERROR", 3), ("REFUSED", 1)]);
-        let text = page.text();
+        let text = page.text(|| [zone.clone()].into_iter());
         for expected in [
             "# TYPE zonecast_serving_current_data gauge\nzonecast_serving_current_data 1\n",
             "zonecast_members{state=\"settling\"} 1\nzonecast_members{state=\"reachable\"} 0\n",

@@ -203,7 +203,7 @@ impl Peer {
         self.command(client, Some(origin), &body, Vec::new(), wall, now)
     }
 
-    /// An operator, or the birth of the cluster, sets who may update and transfer.
+    /// An operator sets who may update and transfer.
     pub fn handle_policy(
         &mut self,
         client: ClientId,
@@ -218,7 +218,7 @@ impl Peer {
         self.command(client, None, body, Vec::new(), wall, now)
     }
 
-    /// An operator, or the birth of the cluster, sets by what server cookies are made and known.
+    /// An operator sets by what server cookies are made and known.
     pub fn handle_cookies(
         &mut self,
         client: ClientId,
@@ -404,8 +404,9 @@ impl Peer {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let has_work =
-            !self.fold.is_complete() || matches!(self.checkpointing, Checkpointing::Folding { .. });
+        let has_work = !self.fold.is_complete()
+            || !self.publisher.is_complete()
+            || matches!(self.checkpointing, Checkpointing::Folding { .. });
         if has_work {
             return Some(now);
         }
@@ -459,6 +460,13 @@ impl Peer {
     #[must_use]
     pub fn published(&self) -> Option<&State> {
         self.publisher.published()
+    }
+
+    /// True if queries see all that is published, where this side may publish.
+    #[must_use]
+    pub fn shows_all(&self) -> bool {
+        let is_published = self.published().is_some() || !self.replica.may_publish();
+        is_published && self.publisher.is_complete()
     }
 
     /// The state of the last durable checkpoint.

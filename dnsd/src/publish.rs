@@ -4,6 +4,13 @@
 //! that holds the majority. Every SOA and every transfer speak of it alone; all other data is
 //! `now`. A zone that was never published is not served yet. A signed zone is served as it was
 //! published, whole: a signature binds its serial to the rest.
+//!
+//! ```text
+//! a start, the first publication, an eviction ─▶ all zones are looked at, a slice a time ─┐
+//! any other change ─▶ the zones that changed ─────────────────────────────────────────────┴▶ table
+//! ```
+//! While the table is filled for the first time nothing of it is served: without the zone below it,
+//! a zone gives wrong answers.
 
 use crate::rebase::Carrier;
 use crate::serve::served::Served;
@@ -11,6 +18,7 @@ use crate::state::{State, Zone};
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use zones::{Name, Serial, Shown, ZoneState, ZoneTable};
 
@@ -28,15 +36,45 @@ pub enum ZoneNews {
     },
     /// It was removed, at whichever peer.
     Removed(Name),
+    /// So many more came or went at the same time.
+    More(Counts),
 }
+
+/// Zones that came and went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Those served from now on.
+    pub served: usize,
+    /// Their records.
+    pub records: usize,
+    /// Those removed.
+    pub removed: usize,
+}
+
+/// Zones looked at in one slice when all are: less than a millisecond, as this thread may have to
+/// share a core.
+const SLICE_ZONES: usize = 200;
+/// Zones of which each has a line of its own in the log, when so many come or go at once.
+const NEWS_MAX: usize = 20;
 
 /// Makes what is served, touching only zones that changed.
 pub struct Publisher {
     published: Option<State>,
     table: ZoneTable,
+    /// Zones that are still to be looked at.
+    touched: BTreeSet<Name>,
+    /// All zones are to be looked at.
+    walk: Option<Walk>,
+    filling: Filling,
     news: Vec<ZoneNews>,
+    /// What is too much for a line each.
+    more_news: Counts,
     begun: u64,
+    /// Up to which published state the table is to come, and has come.
+    goal: u64,
     shown: u64,
+    /// Whether what is served last is not all that is to be served by now.
+    is_due: bool,
     /// What the table is made from.
     made_from: Option<MadeFrom>,
 }
@@ -45,19 +83,46 @@ struct MadeFrom {
     now: State,
     published: Option<State>,
     begun: u64,
-    shown: u64,
+    goal: u64,
+}
+
+/// How far a look at all zones is.
+enum Walk {
+    Begun,
+    /// Those up to this one have been looked at.
+    At(Name),
+}
+
+/// Whether the table has held all zones before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Filling {
+    /// Not since the start, which had published zones: they are no news.
+    AtStart,
+    /// Nothing was ever published here.
+    AtFirst,
+    Done,
 }
 
 impl Publisher {
     /// Starts with the state that was published last, if one was.
     #[must_use]
     pub fn new(published: Option<State>) -> Self {
+        let (walk, filling) = match &published {
+            Some(_) => (Some(Walk::Begun), Filling::AtStart),
+            None => (None, Filling::AtFirst),
+        };
         Self {
             published,
             table: ZoneTable::default(),
+            touched: BTreeSet::new(),
+            walk,
+            filling,
             news: Vec::new(),
+            more_news: Counts::default(),
             begun: 0,
+            goal: 0,
             shown: 0,
+            is_due: false,
             made_from: None,
         }
     }
@@ -70,8 +135,13 @@ impl Publisher {
 
     /// The mark of this settled state is durable: show it.
     pub fn publish(&mut self, number: u64, state: State) {
+        let evictions = self.published.as_ref().map(State::evictions);
+        // The first publication shows all zones, and an eviction raises every serial.
+        if evictions != Some(state.evictions()) {
+            self.walk = Some(Walk::Begun);
+        }
         self.published = Some(state);
-        self.shown = number;
+        self.goal = number;
     }
 
     /// Takes the published state of a zone over to its new base.
@@ -87,61 +157,45 @@ impl Publisher {
         self.published.as_ref()
     }
 
-    /// Which zones came and went with what was last to be served. Those of a start are no news.
-    pub fn take_news(&mut self) -> Vec<ZoneNews> {
-        std::mem::take(&mut self.news)
+    /// True if what was served last shows all that is published.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.walk.is_none() && self.touched.is_empty()
     }
 
-    /// What is to be served with this `now`; none if nothing is different.
-    pub fn update(&mut self, now: &State) -> Option<Served> {
-        let zones_of =
-            |state: Option<&State>| state.map_or_else(OrdMap::new, |s| s.zones().clone());
-        let (old_now, old_published) = match &self.made_from {
-            Some(made) => (made.now.zones().clone(), zones_of(made.published.as_ref())),
-            None => (OrdMap::new(), OrdMap::new()),
-        };
-        let published = self.published.as_ref();
-        let new_published = zones_of(published);
-        let mut touched = BTreeSet::new();
-        collect_changed(&old_now, now.zones(), &mut touched);
-        collect_changed(&old_published, &new_published, &mut touched);
-        let is_same_policy = self.made_from.as_ref().is_some_and(|made| {
-            Arc::ptr_eq(made.now.policy(), now.policy()) && made.now.cookies() == now.cookies()
-        });
-        let old_evictions = self
-            .made_from
-            .as_ref()
-            .and_then(|made| made.published.as_ref())
-            .map_or(0, State::evictions);
-        if published.map_or(0, State::evictions) != old_evictions {
-            // An eviction raises every serial.
-            touched.extend(new_published.keys().cloned());
+    /// Which zones came and went with what was last to be served. Those of a start are no news.
+    pub fn take_news(&mut self) -> Vec<ZoneNews> {
+        let more = std::mem::take(&mut self.more_news);
+        let mut news = std::mem::take(&mut self.news);
+        if more != Counts::default() {
+            news.push(ZoneNews::More(more));
         }
-        let is_same_stand = self
-            .made_from
-            .as_ref()
-            .is_some_and(|made| (made.begun, made.shown) == (self.begun, self.shown));
-        if touched.is_empty() && is_same_policy && is_same_stand {
+        news
+    }
+
+    /// What is to be served with this `now`; none if nothing is different. It looks at a slice of
+    /// the zones: call again until [`Self::is_complete`].
+    pub fn update(&mut self, now: &State) -> Option<Served> {
+        self.look_for_changes(now);
+        self.walk_on();
+        self.is_due |= !self.touched.is_empty();
+        for _ in 0..SLICE_ZONES {
+            let Some(origin) = self.touched.pop_first() else {
+                break;
+            };
+            self.look_at(&origin, now);
+        }
+        if self.is_complete() {
+            self.shown = self.goal;
+            if self.published.is_some() {
+                self.filling = Filling::Done;
+            }
+        }
+        let may_show = self.filling == Filling::Done || self.is_complete();
+        if !(self.is_due && may_show) {
             return None;
         }
-        let is_start = self.made_from.is_none();
-        for origin in &touched {
-            let state = state_of(origin, now, published);
-            let had = self.table.get(origin).is_some();
-            if !is_start {
-                self.news.extend(news_of(origin, had, state.as_ref()));
-            }
-            self.table = match state {
-                Some(state) => self.table.with(state),
-                None => self.table.without(origin),
-            };
-        }
-        self.made_from = Some(MadeFrom {
-            now: now.clone(),
-            published: self.published.clone(),
-            begun: self.begun,
-            shown: self.shown,
-        });
+        self.is_due = false;
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
@@ -150,6 +204,77 @@ impl Publisher {
             begun: self.begun,
             shown: self.shown,
         })
+    }
+
+    /// Notes what differs from what the table is made from.
+    fn look_for_changes(&mut self, now: &State) {
+        let made = self.made_from.as_ref();
+        if let Some(made) = made {
+            collect_changed(made.now.zones(), now.zones(), &mut self.touched);
+            if let (Some(old), Some(new)) = (&made.published, &self.published) {
+                collect_changed(old.zones(), new.zones(), &mut self.touched);
+            }
+        }
+        let is_same = made.is_some_and(|made| {
+            Arc::ptr_eq(made.now.policy(), now.policy())
+                && made.now.cookies() == now.cookies()
+                && (made.begun, made.goal) == (self.begun, self.goal)
+        });
+        self.is_due |= !is_same;
+        self.made_from = Some(MadeFrom {
+            now: now.clone(),
+            published: self.published.clone(),
+            begun: self.begun,
+            goal: self.goal,
+        });
+    }
+
+    /// Takes the next zones of a look at all.
+    fn walk_on(&mut self) {
+        let (Some(walk), Some(published)) = (&self.walk, &self.published) else {
+            return;
+        };
+        let from = match walk {
+            Walk::Begun => Bound::Unbounded,
+            Walk::At(origin) => Bound::Excluded(origin),
+        };
+        let zones = published.zones().range::<_, Name>((from, Bound::Unbounded));
+        let next: Vec<&Name> = zones.map(|(origin, _)| origin).take(SLICE_ZONES).collect();
+        self.touched.extend(next.iter().copied().cloned());
+        self.walk = match next.last() {
+            Some(last) if next.len() == SLICE_ZONES => Some(Walk::At((*last).clone())),
+            _ => None,
+        };
+    }
+
+    fn look_at(&mut self, origin: &Name, now: &State) {
+        let state = state_of(origin, now, self.published.as_ref());
+        let had = self.table.get(origin).is_some();
+        if self.filling != Filling::AtStart {
+            self.note_news(origin, had, state.as_ref());
+        }
+        match state {
+            Some(state) => self.table.put(state),
+            None => self.table.remove(origin),
+        }
+    }
+
+    fn note_news(&mut self, origin: &Name, had: bool, state: Option<&ZoneState>) {
+        let Some(news) = news_of(origin, had, state) else {
+            return;
+        };
+        if self.news.len() < NEWS_MAX {
+            self.news.push(news);
+            return;
+        }
+        match news {
+            ZoneNews::Served { records, .. } => {
+                self.more_news.served += 1;
+                self.more_news.records += records;
+            }
+            ZoneNews::Removed(_) => self.more_news.removed += 1,
+            ZoneNews::More(_) => unreachable!("one zone is one piece of news"),
+        }
     }
 }
 
@@ -197,5 +322,91 @@ fn collect_changed(
             } => origin,
         };
         touched.insert(origin.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::birth::Seeds;
+    use crate::testing::{WALL, key, public};
+    use zones::Version;
+
+    const ZONES: usize = 10 * SLICE_ZONES;
+
+    fn state(evictions: u64) -> State {
+        let zones = (0..ZONES).map(|n| {
+            let origin = format!("z{n}.test").parse().unwrap();
+            (Version::from_records(&origin, &[]).unwrap(), Serial(7))
+        });
+        let seeds = Seeds {
+            zones: zones.collect(),
+            ..Seeds::default()
+        };
+        let mut state = seeds.into_state(public(&key(1)).peer_id(), WALL);
+        state.evictions = evictions;
+        state
+    }
+
+    /// Updates until all is shown: how many slices that takes, and what was served on the way.
+    fn show(publisher: &mut Publisher, now: &State) -> (usize, Vec<Served>) {
+        let mut served = Vec::from_iter(publisher.update(now));
+        let mut slices = 1;
+        while !publisher.is_complete() {
+            slices += 1;
+            served.extend(publisher.update(now));
+        }
+        assert!(publisher.update(now).is_none(), "nothing is different");
+        (slices, served)
+    }
+
+    #[test]
+    fn zones_are_looked_at_in_slices_and_come_together() {
+        let state = state(0);
+        // A start, and a first publication.
+        for is_start in [true, false] {
+            let mut publisher = Publisher::new(is_start.then(|| state.clone()));
+            if !is_start {
+                let (slices, served) = show(&mut publisher, &state);
+                assert_eq!((slices, served[0].zones.len()), (1, 0));
+                let number = publisher.begin();
+                publisher.publish(number, state.clone());
+            }
+            let (slices, served) = show(&mut publisher, &state);
+            assert!((10..=11).contains(&slices), "{slices}");
+            assert_eq!(served.len(), 1, "a part of the zones is never served");
+            assert_eq!(served[0].zones.len(), ZONES);
+            assert_eq!(served[0].shown, served[0].begun);
+            let news = publisher.take_news();
+            if is_start {
+                assert_eq!(news, []);
+                continue;
+            }
+            assert_eq!(news.len(), NEWS_MAX + 1);
+            let more = Counts {
+                served: ZONES - NEWS_MAX,
+                ..Counts::default()
+            };
+            assert_eq!(news.last(), Some(&ZoneNews::More(more)));
+        }
+    }
+
+    #[test]
+    fn an_eviction_raises_every_serial_and_hides_no_zone() {
+        let (before, after) = (state(0), state(1));
+        let mut publisher = Publisher::new(Some(before.clone()));
+        show(&mut publisher, &before);
+        let number = publisher.begin();
+        publisher.publish(number, after.clone());
+        let (slices, served) = show(&mut publisher, &after);
+        assert!(slices >= 10, "{slices}");
+        for (n, served) in served.iter().enumerate() {
+            assert_eq!(served.zones.len(), ZONES);
+            let is_last = n + 1 == slices;
+            assert_eq!(served.shown == number, is_last, "slice {n}");
+        }
+        let serials = served.last().unwrap().zones.iter();
+        let mut serials = serials.map(|zone| zone.shown.as_ref().unwrap().serial);
+        assert!(serials.all(|serial| serial == Serial(1_007)));
     }
 }

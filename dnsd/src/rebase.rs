@@ -71,7 +71,7 @@ impl Carrier {
     /// Takes one more state over; one that has the zone on any other base is left alone.
     pub fn carry(&mut self, state: &mut State) {
         let origin = self.onto.origin();
-        let Some(zone) = state.zones.get(origin) else {
+        let Some(zone) = state.zones().get(origin) else {
             return;
         };
         let Some(version) = zone.version.clone() else {
@@ -85,7 +85,7 @@ impl Carrier {
             version: Some(carried.clone()),
             ..zone.clone()
         };
-        state.zones.insert(origin.clone(), zone);
+        state.put_zone(origin.clone(), zone);
         self.from = version;
         self.onto = carried;
     }

@@ -8,6 +8,7 @@ use crate::prefix::Policy;
 use crate::requests::REQUESTS_MAX;
 use crate::serve::Tally;
 use crate::serve::counters::COUNTS;
+use crate::state::State;
 use crate::status::{
     Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, Status, ViewStatus,
     Zone, ZoneDetail, publishing_warning,
@@ -39,7 +40,7 @@ pub struct Life {
 
 /// Whether the peer serves current data, and why not.
 #[must_use]
-pub fn health(peer: &Peer, seeds_left: usize) -> Health {
+pub fn health(peer: &Peer) -> Health {
     let replica = peer.replica();
     let mut reasons = Vec::new();
     let phase = if peer.is_stopping() {
@@ -73,11 +74,8 @@ pub fn health(peer: &Peer, seeds_left: usize) -> Health {
     if phase == Phase::Serving && peer.is_stale() {
         reasons.push("it does not come closer to what others have settled".to_owned());
     }
-    if seeds_left > 0 {
-        reasons.push(format!(
-            "{seeds_left} of what the birth of the cluster brings (what --zone and --allow-* name, the \
-             secret of cookies) is not in yet"
-        ));
+    if phase == Phase::Serving && !peer.shows_all() {
+        reasons.push("not all zones are served yet".to_owned());
     }
     Health { phase, reasons }
 }
@@ -88,7 +86,6 @@ pub fn status(
     life: &Life,
     peer: &Peer,
     links: &RouterStatus,
-    seeds_left: usize,
     uptime: Duration,
     wall: Duration,
 ) -> Status {
@@ -128,7 +125,7 @@ pub fn status(
         cluster: life.cluster.to_string(),
         incarnation: replica.incarnation.0,
         uptime,
-        health: health(peer, seeds_left),
+        health: health(peer),
         addresses: life.addresses.clone(),
         members,
         view: ViewStatus {
@@ -148,12 +145,7 @@ pub fn status(
             published: published.hybrid.wall(),
             published_lag: published_lag.unwrap_or_default(),
         },
-        zones: peer
-            .now()
-            .zones()
-            .values()
-            .filter(|zone| zone.version.is_some())
-            .count() as u64,
+        zones: peer.now().zone_count() as u64,
         log: LogStatus {
             entries: replica.log_len as u64,
             size: peer.log_size() as u64,
@@ -279,34 +271,44 @@ fn opcode_text(opcode: Opcode) -> &'static str {
     }
 }
 
-/// All zones, in canonical order.
-#[must_use]
-pub fn zones(peer: &Peer) -> Vec<Zone> {
-    let existing = peer
-        .now()
-        .zones()
-        .iter()
-        .filter(|(_, zone)| zone.version.is_some());
-    existing
-        .filter_map(|(origin, _)| zone(peer, origin))
-        .collect()
+/// All zones of a peer at one moment: made at once, and looked at aside.
+pub struct Zones {
+    now: State,
+    published: Option<State>,
+    settled: Option<State>,
 }
 
-/// One zone; none if there is no such zone.
-#[must_use]
-pub fn zone(peer: &Peer, origin: &Name) -> Option<Zone> {
-    let now = peer.now();
-    let version = now.version(origin)?;
-    let published = peer
-        .published()
-        .filter(|state| state.version(origin).is_some());
-    Some(Zone {
-        origin: version.origin().clone(),
-        published: published.map(|state| state.serial(origin).0),
-        settled: peer.settled().unwrap_or(now).serial(origin).0,
-        now: now.serial(origin).0,
-        records: version.counts().records as u64,
-    })
+impl Zones {
+    /// Those of this moment.
+    #[must_use]
+    pub fn of(peer: &Peer) -> Self {
+        Self {
+            now: peer.now().clone(),
+            published: peer.published().cloned(),
+            settled: peer.settled().cloned(),
+        }
+    }
+
+    /// All of them, in canonical order.
+    pub fn iter(&self) -> impl Iterator<Item = Zone> + '_ {
+        let origins = self.now.zones().keys();
+        origins.filter_map(|origin| self.get(origin))
+    }
+
+    /// One zone; none if there is no such zone.
+    #[must_use]
+    pub fn get(&self, origin: &Name) -> Option<Zone> {
+        let version = self.now.version(origin)?;
+        let published = self.published.as_ref();
+        let published = published.filter(|state| state.version(origin).is_some());
+        Some(Zone {
+            origin: version.origin().clone(),
+            published: published.map(|state| state.serial(origin).0),
+            settled: self.settled.as_ref().unwrap_or(&self.now).serial(origin).0,
+            now: self.now.serial(origin).0,
+            records: version.counts().records as u64,
+        })
+    }
 }
 
 /// One zone in detail, of the version that is asked for. It looks at all of it: to be done aside.

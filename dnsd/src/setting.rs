@@ -328,7 +328,7 @@ impl Setting for Token {
 }
 
 /// A zone and the file to read it from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ZoneFile {
     /// The zone's apex.
     pub origin: Name,

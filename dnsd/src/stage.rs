@@ -40,10 +40,9 @@ pub fn encode(stage: &Stage, checkpoint: &State, blobs: &[(BlobHash, Bytes)]) ->
         part(META, &meta),
         part(STATE, &state_rows::encode(checkpoint)),
     ];
-    for (origin, zone) in checkpoint.zones() {
+    for zone in checkpoint.zones().values() {
         if let Some(version) = &zone.version {
-            let records: Vec<_> = version.records().collect();
-            parts.push(part(ZONE, &zone_data::encode_blob(origin, &records)));
+            parts.push(part(ZONE, &zone_data::encode_version(version)));
         }
     }
     parts.extend(stage.runs.iter().map(|run| part(RUN, run)));

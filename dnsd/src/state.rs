@@ -29,7 +29,9 @@ const WINDOW_UNSIGNED: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) at: Stamp,
-    pub(crate) zones: OrdMap<Name, Zone>,
+    zones: OrdMap<Name, Zone>,
+    /// How many of them exist.
+    zone_count: usize,
     pub(crate) evictions: u64,
     pub(crate) policy: Arc<Policy>,
     pub(crate) vips: Arc<VipMap>,
@@ -138,6 +140,7 @@ impl State {
         Self {
             at: Stamp::ZERO,
             zones: OrdMap::new(),
+            zone_count: 0,
             evictions: 0,
             policy: Arc::default(),
             vips: Arc::default(),
@@ -215,6 +218,12 @@ impl State {
     #[must_use]
     pub fn zones(&self) -> &OrdMap<Name, Zone> {
         &self.zones
+    }
+
+    /// How many zones exist.
+    #[must_use]
+    pub fn zone_count(&self) -> usize {
+        self.zone_count
     }
 
     /// The content of a zone, if it exists.
@@ -400,7 +409,15 @@ impl State {
         let mut zone = self.zone(origin);
         zone.version = version;
         zone.changed = Some(stamp);
-        self.zones.insert(origin.clone(), zone);
+        self.put_zone(origin.clone(), zone);
+    }
+
+    /// Puts in what is known of an origin.
+    pub(crate) fn put_zone(&mut self, origin: Name, zone: Zone) {
+        self.zone_count += usize::from(zone.version.is_some());
+        if let Some(before) = self.zones.insert(origin, zone) {
+            self.zone_count -= usize::from(before.version.is_some());
+        }
     }
 
     /// Counting never depends on the outcome: two peers that order other zones' entries
@@ -416,7 +433,7 @@ impl State {
         let mut zone = self.zone(origin);
         zone.counted += 1;
         zone.offset = zone.offset.max(offset);
-        self.zones.insert(origin.clone(), zone);
+        self.put_zone(origin.clone(), zone);
     }
 
     fn zone(&self, origin: &Name) -> Zone {

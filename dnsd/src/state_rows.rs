@@ -4,11 +4,15 @@
 //! ```text
 //! version u8 | at stamp | evictions u64 | policy body u32 length + bytes |
 //! VIPs u32 length + bytes | cookies? stamp + secrets
-//! zones u32, each: origin name | exists u8 | counted u64 | offset? i64 | changed? stamp
+//! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
+//! counters: counted u64 | offset? i64 | changed? stamp
 //! ```
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 2, which is
-//! read too, knows no cookies.
+//! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
+//! that a checkpoint costs what has changed.
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 4 is that of the
+//! store: of the zones it says only how many there are. Version 2, which is read too, knows no
+//! cookies.
 
 use crate::body::Body;
 use crate::cookie::Secrets;
@@ -20,14 +24,43 @@ use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
+const VERSION_WITHOUT_ZONES: u8 = 4;
 const VERSION: u8 = 3;
 const VERSION_WITHOUT_COOKIES: u8 = 2;
 
-/// The bytes of a state without its zones' contents.
+/// The bytes of a state, the counters of all its zones with it.
 #[must_use]
 pub fn encode(state: &State) -> Vec<u8> {
     let mut out = vec![VERSION];
-    state.at.encode(&mut out);
+    put_head(state, &mut out);
+    for (origin, zone) in state.zones() {
+        out.put_slice(origin.as_wire());
+        out.put_u8(u8::from(zone.version.is_some()));
+        put_counters(zone, &mut out);
+    }
+    put_answered(state, &mut out);
+    out
+}
+
+/// The bytes of what a state holds beside its zones.
+#[must_use]
+pub fn encode_without_zones(state: &State) -> Vec<u8> {
+    let mut out = vec![VERSION_WITHOUT_ZONES];
+    put_head(state, &mut out);
+    put_answered(state, &mut out);
+    out
+}
+
+/// The bytes of a zone's counters.
+#[must_use]
+pub fn encode_counters(zone: &Zone) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_counters(zone, &mut out);
+    out
+}
+
+fn put_head(state: &State, out: &mut Vec<u8>) {
+    state.at.encode(out);
     out.put_u64(state.evictions);
     let policy = Body::Policy {
         update: state.policy.update.clone(),
@@ -43,34 +76,18 @@ pub fn encode(state: &State) -> Vec<u8> {
         None => out.put_u8(0),
         Some(cookies) => {
             out.put_u8(1);
-            cookies.since.encode(&mut out);
-            cookies.secrets.encode(&mut out);
+            cookies.since.encode(out);
+            cookies.secrets.encode(out);
         }
     }
-    out.put_u32(state.zones.len() as u32);
-    for (origin, zone) in &state.zones {
-        out.put_slice(origin.as_wire());
-        out.put_u8(u8::from(zone.version.is_some()));
-        out.put_u64(zone.counted);
-        match zone.offset {
-            None => out.put_u8(0),
-            Some(offset) => {
-                out.put_u8(1);
-                out.put_i64(offset);
-            }
-        }
-        match zone.changed {
-            None => out.put_u8(0),
-            Some(stamp) => {
-                out.put_u8(1);
-                stamp.encode(&mut out);
-            }
-        }
-    }
+    out.put_u32(state.zones().len() as u32);
+}
+
+fn put_answered(state: &State, out: &mut Vec<u8>) {
     out.put_u32(state.answered.len() as u32);
     for (digest, answered) in &state.answered {
         out.put_slice(&digest.0);
-        answered.stamp.encode(&mut out);
+        answered.stamp.encode(out);
         let (kind, rcode) = match answered.outcome {
             Outcome::Rcode(rcode) => (0, rcode.0),
             Outcome::ZoneExists => (1, 0),
@@ -83,7 +100,6 @@ pub fn encode(state: &State) -> Vec<u8> {
         out.put_u8(kind);
         out.put_u16(rcode);
     }
-    out
 }
 
 /// Reads what [`encode`] wrote; `content` gives the zone of an origin that exists. None if the
@@ -97,6 +113,35 @@ pub fn decode(
     if !matches!(version, VERSION_WITHOUT_COOKIES | VERSION) {
         return None;
     }
+    let (mut state, zones) = take_head(rest, version)?;
+    for _ in 0..zones {
+        let origin = Name::from_wire(rest).ok()?;
+        rest.advance(origin.as_wire().len());
+        let version = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(content(&origin)?),
+            _ => return None,
+        };
+        let zone = take_zone(rest, version)?;
+        state.put_zone(origin, zone);
+    }
+    take_answered(rest, &mut state)?;
+    rest.is_empty().then_some(state)
+}
+
+/// Reads what [`encode_without_zones`] wrote: the state without its zones, and how many it has.
+#[must_use]
+pub fn decode_without_zones(mut bytes: &[u8]) -> Option<(State, usize)> {
+    let rest = &mut bytes;
+    if rest.try_get_u8().ok()? != VERSION_WITHOUT_ZONES {
+        return None;
+    }
+    let (mut state, zones) = take_head(rest, VERSION_WITHOUT_ZONES)?;
+    take_answered(rest, &mut state)?;
+    rest.is_empty().then_some((state, zones as usize))
+}
+
+fn take_head(rest: &mut &[u8], version: u8) -> Option<(State, u32)> {
     let mut state = State::empty();
     state.at = Stamp::decode(rest)?;
     state.evictions = rest.try_get_u64().ok()?;
@@ -114,7 +159,7 @@ pub fn decode(
     let (mut vips, after) = rest.split_at_checked(size)?;
     state.vips = Arc::new(VipMap::decode(&mut vips)?);
     *rest = after;
-    if version == VERSION {
+    if version != VERSION_WITHOUT_COOKIES {
         state.cookies = match rest.try_get_u8().ok()? {
             0 => None,
             1 => Some(Arc::new(CookieSecrets {
@@ -124,35 +169,11 @@ pub fn decode(
             _ => return None,
         };
     }
-    for _ in 0..rest.try_get_u32().ok()? {
-        let origin = Name::from_wire(rest).ok()?;
-        rest.advance(origin.as_wire().len());
-        let version = match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(content(&origin)?),
-            _ => return None,
-        };
-        let counted = rest.try_get_u64().ok()?;
-        let offset = match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(rest.try_get_i64().ok()?),
-            _ => return None,
-        };
-        let changed = match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(Stamp::decode(rest)?),
-            _ => return None,
-        };
-        state.zones.insert(
-            origin,
-            Zone {
-                version,
-                counted,
-                offset,
-                changed,
-            },
-        );
-    }
+    let zones = rest.try_get_u32().ok()?;
+    Some((state, zones))
+}
+
+fn take_answered(rest: &mut &[u8], state: &mut State) -> Option<()> {
     for _ in 0..rest.try_get_u32().ok()? {
         let mut digest = [0; 32];
         rest.try_copy_to_slice(&mut digest).ok()?;
@@ -169,7 +190,49 @@ pub fn decode(
         };
         state.remember_answered(Digest(digest), Answered { stamp, outcome });
     }
-    rest.is_empty().then_some(state)
+    Some(())
+}
+
+/// Reads what [`encode_counters`] wrote of the zone with this content; none if it is malformed.
+#[must_use]
+pub fn decode_zone(mut bytes: &[u8], version: Option<Version>) -> Option<Zone> {
+    let zone = take_zone(&mut bytes, version)?;
+    bytes.is_empty().then_some(zone)
+}
+
+fn put_counters(zone: &Zone, out: &mut Vec<u8>) {
+    out.put_u64(zone.counted);
+    match zone.offset {
+        None => out.put_u8(0),
+        Some(offset) => {
+            out.put_u8(1);
+            out.put_i64(offset);
+        }
+    }
+    match zone.changed {
+        None => out.put_u8(0),
+        Some(stamp) => {
+            out.put_u8(1);
+            stamp.encode(out);
+        }
+    }
+}
+
+fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
+    Some(Zone {
+        version,
+        counted: rest.try_get_u64().ok()?,
+        offset: match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(rest.try_get_i64().ok()?),
+            _ => return None,
+        },
+        changed: match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Stamp::decode(rest)?),
+            _ => return None,
+        },
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use crate::durable;
 use crate::peer::{Effect, Peer};
+use crate::state::State;
 use crate::vip::failover::VipConfig;
 use crate::vip::timing::VipTiming;
 use overlay::{Admit, ClusterId, Profile, PublicKey};
@@ -42,7 +43,7 @@ pub(crate) fn peer_of_one() -> (Peer, Instant) {
     let (me, name) = (public.peer_id(), "one".to_owned());
     let admit = Admit::sign(&key, CLUSTER, public, name, Vec::new(), me, WALL);
     let mut store = MemoryStore::new(1);
-    durable::give_birth(&mut store, &admit, WALL).unwrap();
+    durable::give_birth(&mut store, &admit, State::empty(), WALL).unwrap();
     let member = durable::member(&mut store).unwrap().unwrap();
     let limit = Duration::from_millis(100);
     let config = Config::new(me, CLUSTER, limit, limit);

@@ -16,14 +16,13 @@ mod links;
 mod news;
 mod work;
 
-pub use import::{BuiltZone, ImportStep, Source};
+pub use import::{BuiltZone, ImportStep};
 pub use links::{BURST, may_gather};
 pub use news::News;
 pub use work::{Work, Worked};
 
 use crate::blobs::{Blobs, Checked};
 use crate::disk::{Done, Job};
-use crate::durable::seeded_row;
 use crate::membership::overlay_members;
 use crate::peer::{Effect, Peer};
 use crate::requests::{Answer, ClientId};
@@ -128,11 +127,6 @@ impl Wiring {
     pub fn invite(&mut self, token: Token, majority: Majority) {
         self.invitations.ask(majority);
         self.say(Command::Invite(token));
-    }
-
-    /// Remembers that what the command line seeds is in.
-    pub fn set_seeded(&mut self) {
-        self.keep(vec![seeded_row()]);
     }
 
     /// The disk has done something.

@@ -1,15 +1,18 @@
-//! A peer of one and its store: zones that change for ever stay small, whenever it crashes.
+//! A peer of one and its store: zones that change for ever stay small, whenever it crashes, and of
+//! very many zones only those that change cost anything.
 #![allow(clippy::unwrap_used, reason = "a failing case is a failing test")]
 #![allow(
     clippy::disallowed_methods,
     reason = "a machine's first moment; all others are added to it"
 )]
 
+use dnsd::birth::Seeds;
 use dnsd::checkpoint::{Slice, Slices, slices};
 use dnsd::durable;
 use dnsd::peer::{Effect, Peer};
 use dnsd::rebase;
 use dnsd::requests::{Answer, ClientId};
+use dnsd::serve::Served;
 use dnsd::state::Outcome;
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
@@ -39,10 +42,20 @@ struct World {
     zones_written: usize,
     checkpoints: usize,
     rebases: usize,
+    /// How many rows of any kind the last checkpoint wrote.
+    rows_written: usize,
+    /// How many batches of the log were written, and how many turns showed other zones.
+    batches: usize,
+    shown: usize,
+    served: Served,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        Self::born(seed, Seeds::default())
+    }
+
+    fn born(seed: u64, seeds: Seeds) -> Self {
         let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let public = PublicKey(key.public_key().as_ref().try_into().unwrap());
         let wall = Duration::from_secs(1_700_000_000);
@@ -56,7 +69,8 @@ impl World {
             wall,
         );
         let mut store = MemoryStore::new(seed);
-        durable::give_birth(&mut store, &admit, wall).unwrap();
+        let state = seeds.into_state(admit.peer(), wall);
+        durable::give_birth(&mut store, &admit, state, wall).unwrap();
         let now = Instant::now();
         let peer = start(&mut store, wall, now);
         let mut world = Self {
@@ -72,6 +86,10 @@ impl World {
             zones_written: 0,
             checkpoints: 0,
             rebases: 0,
+            rows_written: 0,
+            batches: 0,
+            shown: 0,
+            served: Served::default(),
         };
         world.begin();
         world
@@ -131,6 +149,7 @@ impl World {
             match writing.next() {
                 Some(Slice::Write(rows)) => {
                     self.zones_written += rows.iter().filter(|row| row.tree == "zone").count();
+                    self.rows_written += rows.len();
                     self.store.write(Database::Zones, &rows).unwrap();
                 }
                 Some(Slice::Flush) => self.store.flush(Database::Zones).unwrap(),
@@ -147,7 +166,12 @@ impl World {
     fn drain(&mut self) {
         while let Some(effect) = self.peer.poll_effect() {
             match effect {
+                Effect::Serve(served) => {
+                    self.shown += 1;
+                    self.served = *served;
+                }
                 Effect::Write(batch) => {
+                    self.batches += 1;
                     for piece in &batch.pieces {
                         let rows: Vec<zones::Row> = piece
                             .iter()
@@ -163,7 +187,7 @@ impl World {
                     self.peer.handle_durable(batch.id, self.wall, self.now);
                 }
                 Effect::Checkpoint(checkpoint) => {
-                    self.zones_written = 0;
+                    (self.zones_written, self.rows_written) = (0, 0);
                     self.writing = Some(slices(&checkpoint));
                 }
                 Effect::Rebase(due) => self.rebasing = Some(due),
@@ -426,13 +450,64 @@ fn only_zones_that_changed_are_written() {
     assert_eq!((world.rebases, world.zones_written), (1, 1));
     assert_eq!(world.row_count("changed"), 0);
     assert_eq!(world.now(&origin).changed_names(), 0);
-    // An update that changes nothing any more counts, and writes no zone.
+    // An update that changes nothing any more counts: the zone's row says so, and no name is written.
     world.update(&other, &host(1), Some(7));
     world.update(&other, &host(1), Some(1));
     world.checkpoint();
-    assert_eq!(world.zones_written, 0);
+    assert_eq!(world.zones_written, 1);
+    assert_eq!(world.row_count("changed"), 0);
     let before = world.content(&other);
     assert_eq!(before.1, Serial(7));
     world.crash();
     assert_eq!(world.content(&other), before);
+}
+
+/// A cluster is born with thousands of zones at once: no entries, no blobs, no line for each; they
+/// are shown together, after slices of work, and what one update costs does not depend on them.
+#[test]
+fn very_many_zones_cost_only_what_changes_in_them() {
+    let cost_of = |count: u32| {
+        let zones = (0..count).map(|n| {
+            let origin: Name = format!("z{n}.test").parse().unwrap();
+            let mut records = vec![record(&origin, "@", Rtype::SOA, &soa(5))];
+            records.push(record(&origin, "@", Rtype::NS, b"\x02ns\x04test\0"));
+            (Version::from_records(&origin, &records).unwrap(), Serial(n))
+        });
+        let seeds = Seeds {
+            zones: zones.collect(),
+            ..Seeds::default()
+        };
+        let mut world = World::born(1, seeds);
+        let expect_all = |world: &mut World, shown: usize| {
+            for _ in 0..1_000 {
+                if world.peer.shows_all() {
+                    break;
+                }
+                world.pass(Duration::from_millis(10));
+            }
+            assert!(world.peer.shows_all());
+            assert_eq!(world.served.zones.len(), count as usize);
+            assert!(world.shown <= shown, "shown {} times", world.shown);
+            let last = format!("z{}.test", count - 1).parse().unwrap();
+            assert_eq!(world.peer.now().serial(&last), Serial(count - 1));
+        };
+        // What there was before, that nothing is published, and all zones.
+        expect_all(&mut world, 3);
+        assert_eq!(world.peer.replica().status().log_len, 0);
+        let batches = world.batches;
+
+        world.allow_updates();
+        let origin: Name = "z7.test".parse().unwrap();
+        world.update(&origin, "a", Some(1));
+        world.checkpoint();
+        assert_eq!(world.zones_written, 1);
+        let rows = world.rows_written;
+
+        world.crash();
+        world.shown = 0;
+        expect_all(&mut world, 2);
+        assert_eq!(world.peer.now().serial(&origin), Serial(8));
+        (batches, rows)
+    };
+    assert_eq!(cost_of(10), cost_of(4_000));
 }

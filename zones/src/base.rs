@@ -8,7 +8,7 @@
 //! is found by binary search over the first keys of the chunks, then over the offsets of one. No
 //! chunk holds nodes of two regions of the key space, so that one look tells how its keys compare.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use crate::key::{DENIAL, head};
 use crate::name::Name;
@@ -17,12 +17,29 @@ use crate::node::{self, Node};
 /// All nodes of a zone at one time.
 pub struct Base {
     origin: Name,
-    chunks: Box<[Arc<[u8]>]>,
+    /// All chunks, one behind the other: a large zone is one run of memory, which goes back to the
+    /// system whole.
+    bytes: Box<[u8]>,
+    /// None where there is one chunk only: most zones are small, and there are very many of them.
+    table: Option<Box<Table>>,
+    counts: Counts,
+}
+
+/// What finds a chunk among many, and what is not worth counting twice for a large zone.
+struct Table {
+    /// Where each chunk begins.
+    starts: Box<[usize]>,
     /// The head of the key of each chunk's first node.
     first: Box<[u64]>,
-    counts: Counts,
     digest: OnceLock<u128>,
     id: OnceLock<BaseId>,
+}
+
+/// Chunks that are being put together.
+#[derive(Clone, Default)]
+pub(crate) struct Chunks {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
 }
 
 /// A base by its content: the first half of the SHA-256 of its chunks.
@@ -56,9 +73,9 @@ pub(crate) struct BadChunk(pub(crate) usize);
 
 impl Base {
     /// A base from chunks that come from outside; each node and the order are checked.
-    pub(crate) fn from_chunks(origin: Name, chunks: Vec<Arc<[u8]>>) -> Result<Self, BadChunk> {
+    pub(crate) fn from_chunks(origin: Name, chunks: Chunks) -> Result<Self, BadChunk> {
         let mut counts = Counts::default();
-        let mut first = Vec::with_capacity(chunks.len());
+        let mut first = Vec::with_capacity(chunks.starts.len());
         let mut last_key = Vec::new();
         for (number, chunk) in chunks.iter().enumerate() {
             check_chunk(&origin, chunk, &mut last_key, |node, key| {
@@ -72,14 +89,24 @@ impl Base {
         if counts.names == 0 {
             return Err(BadChunk(0));
         }
-        Ok(Self {
+        Ok(Self::new(origin, chunks, first, counts))
+    }
+
+    fn new(origin: Name, chunks: Chunks, first: Vec<u64>, counts: Counts) -> Self {
+        let table = (first.len() > 1).then(|| {
+            Box::new(Table {
+                starts: chunks.starts.into(),
+                first: first.into(),
+                digest: OnceLock::new(),
+                id: OnceLock::new(),
+            })
+        });
+        Self {
             origin,
-            chunks: chunks.into(),
-            first: first.into(),
+            bytes: chunks.bytes.into(),
+            table,
             counts,
-            digest: OnceLock::new(),
-            id: OnceLock::new(),
-        })
+        }
     }
 
     /// The apex of the zone.
@@ -94,25 +121,41 @@ impl Base {
         self.counts
     }
 
-    /// The chunks, in canonical order.
-    #[must_use]
-    pub fn chunks(&self) -> &[Arc<[u8]>] {
-        &self.chunks
+    /// How many chunks there are.
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.table.as_ref().map_or(1, |table| table.starts.len())
     }
 
-    /// What the base is called in the store. Counted when first asked for.
-    pub(crate) fn id(&self) -> &BaseId {
-        self.id.get_or_init(|| {
-            let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-            self.chunks.iter().for_each(|chunk| context.update(chunk));
-            let digest = context.finish();
+    /// The chunk of this number, in canonical order.
+    pub(crate) fn chunk(&self, number: usize) -> &[u8] {
+        match &self.table {
+            Some(table) => chunk_of(&self.bytes, &table.starts, number),
+            None => &self.bytes,
+        }
+    }
+
+    /// What the base is called in the store. For a large one it is counted when first asked for.
+    pub(crate) fn id(&self) -> BaseId {
+        let count = || {
+            let digest = ring::digest::digest(&ring::digest::SHA256, &self.bytes);
             *digest.as_ref().first_chunk().expect("SHA-256 has 32 bytes")
-        })
+        };
+        match &self.table {
+            Some(table) => *table.id.get_or_init(count),
+            None => count(),
+        }
     }
 
-    /// The sum of the digests of all nodes. Counted when first asked for.
+    /// Tells the base what it is called, where that is known without counting.
+    pub(crate) fn set_id(&self, id: BaseId) {
+        if let Some(table) = &self.table {
+            table.id.get_or_init(|| id);
+        }
+    }
+
+    /// The sum of the digests of all nodes. For a large one it is counted when first asked for.
     pub(crate) fn digest(&self) -> u128 {
-        *self.digest.get_or_init(|| {
+        let count = || {
             let mut sum = 0u128;
             let mut at = Position { chunk: 0, slot: 0 };
             while let Some(node) = self.node(at) {
@@ -120,18 +163,24 @@ impl Base {
                 at = self.after(at);
             }
             sum
-        })
+        };
+        match &self.table {
+            Some(table) => *table.digest.get_or_init(count),
+            None => count(),
+        }
     }
 
     /// Tells the base its digest, where that is known without counting.
     pub(crate) fn set_digest(&self, digest: u128) {
-        let known = *self.digest.get_or_init(|| digest);
-        debug_assert_eq!(known, digest, "equal content has equal digests");
+        if let Some(table) = &self.table {
+            let known = *table.digest.get_or_init(|| digest);
+            debug_assert_eq!(known, digest, "equal content has equal digests");
+        }
     }
 
     /// The node of the apex, which is the first.
     pub(crate) fn apex(&self) -> Node<'_> {
-        Node::read(&self.origin, node_in(&self.chunks[0], 0))
+        Node::read(&self.origin, node_in(self.chunk(0), 0))
     }
 
     /// The node with this key.
@@ -145,24 +194,10 @@ impl Base {
 
     /// The place of the first node whose key is `key` or greater.
     pub(crate) fn seek(&self, key: &[u8]) -> Position {
-        let target = head(key);
-        let (mut low, mut high) = (
-            self.first.partition_point(|first| *first < target),
-            self.first.partition_point(|first| *first <= target),
-        );
-        // Between them the heads are equal: only the first nodes themselves tell.
-        while low < high {
-            let middle = low.midpoint(high);
-            if node::compare_key(key, node_in(&self.chunks[middle], 0)).is_lt() {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        let Some(chunk) = low.checked_sub(1) else {
+        let Some(chunk) = self.seek_chunk(key) else {
             return Position { chunk: 0, slot: 0 };
         };
-        let bytes = &self.chunks[chunk];
+        let bytes = self.chunk(chunk);
         let (mut low, mut high) = (0, node_count(bytes));
         let mut key = key;
         if node::is_denial(bytes) {
@@ -181,6 +216,29 @@ impl Base {
             }
         }
         self.normal(Position { chunk, slot: low })
+    }
+
+    /// The last chunk whose first node is `key` or less.
+    fn seek_chunk(&self, key: &[u8]) -> Option<usize> {
+        // The first chunk begins with the apex, and no key is less than its.
+        let Some(table) = &self.table else {
+            return Some(0);
+        };
+        let target = head(key);
+        let (mut low, mut high) = (
+            table.first.partition_point(|first| *first < target),
+            table.first.partition_point(|first| *first <= target),
+        );
+        // Between them the heads are equal: only the first nodes themselves tell.
+        while low < high {
+            let middle = low.midpoint(high);
+            if node::compare_key(key, node_in(self.chunk(middle), 0)).is_lt() {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low.checked_sub(1)
     }
 
     /// The node at a place; none at the end.
@@ -204,16 +262,16 @@ impl Base {
         let chunk = at.chunk.checked_sub(1)?;
         Some(Position {
             chunk,
-            slot: node_count(&self.chunks[chunk]) - 1,
+            slot: node_count(self.chunk(chunk)) - 1,
         })
     }
 
     fn bytes(&self, at: Position) -> Option<&[u8]> {
-        Some(node_in(self.chunks.get(at.chunk)?, at.slot))
+        (at.chunk < self.chunk_count()).then(|| node_in(self.chunk(at.chunk), at.slot))
     }
 
     fn normal(&self, at: Position) -> Position {
-        if at.slot < node_count(&self.chunks[at.chunk]) {
+        if at.slot < node_count(self.chunk(at.chunk)) {
             return at;
         }
         Position {
@@ -221,6 +279,32 @@ impl Base {
             slot: 0,
         }
     }
+}
+
+impl Chunks {
+    /// Puts a chunk behind the others.
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
+        self.starts.push(self.bytes.len());
+        self.bytes.extend_from_slice(chunk);
+    }
+
+    /// Puts more bytes to the last chunk.
+    pub(crate) fn extend_last(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|number| chunk_of(&self.bytes, &self.starts, number))
+    }
+}
+
+fn chunk_of<'c>(bytes: &'c [u8], starts: &[usize], number: usize) -> &'c [u8] {
+    let end = starts.get(number + 1).copied().unwrap_or(bytes.len());
+    &bytes[starts[number]..end]
 }
 
 impl Counts {
@@ -262,7 +346,7 @@ pub(crate) struct Builder {
     origin: Name,
     chunk: Vec<u8>,
     offsets: Vec<u16>,
-    chunks: Vec<Arc<[u8]>>,
+    chunks: Chunks,
     first: Vec<u64>,
     counts: Counts,
 }
@@ -273,7 +357,7 @@ impl Builder {
             origin,
             chunk: Vec::with_capacity(CHUNK_SIZE_MAX),
             offsets: Vec::new(),
-            chunks: Vec::new(),
+            chunks: Chunks::default(),
             first: Vec::new(),
             counts: Counts::default(),
         }
@@ -300,14 +384,7 @@ impl Builder {
     pub(crate) fn finish(mut self) -> Base {
         assert!(self.counts.names > 0, "a zone has its apex");
         self.close_chunk();
-        Base {
-            origin: self.origin,
-            chunks: self.chunks.into(),
-            first: self.first.into(),
-            counts: self.counts,
-            digest: OnceLock::new(),
-            id: OnceLock::new(),
-        }
+        Base::new(self.origin, self.chunks, self.first, self.counts)
     }
 
     fn close_chunk(&mut self) {
@@ -316,7 +393,7 @@ impl Builder {
         }
         self.chunk
             .extend_from_slice(&(self.offsets.len() as u16).to_be_bytes());
-        self.chunks.push(self.chunk.as_slice().into());
+        self.chunks.push(&self.chunk);
         self.chunk.clear();
         self.offsets.clear();
     }
@@ -406,7 +483,7 @@ mod tests {
             .map(|i| if i % 97 == 5 { 66_000 / 2 } else { i })
             .collect();
         let base = build(&sizes);
-        assert!(base.chunks().len() > 30);
+        assert!(base.chunk_count() > 30);
         assert_eq!(base.counts().names, 701);
         let names = walk(&base);
         assert_eq!(names.len(), 701);
@@ -437,7 +514,9 @@ mod tests {
             }
         }
         let base = builder.finish();
-        let again = Base::from_chunks(base.origin().clone(), base.chunks().to_vec()).unwrap();
+        let mut chunks = Chunks::default();
+        (0..base.chunk_count()).for_each(|number| chunks.push(base.chunk(number)));
+        let again = Base::from_chunks(base.origin().clone(), chunks).unwrap();
         for i in 0..300 {
             let name = format!("q{i:03}\0");
             assert!(!again.get(name.as_bytes()).unwrap().is_denial());
@@ -454,22 +533,27 @@ mod tests {
     #[test]
     fn chunks_read_back_and_damage_is_seen() {
         let base = build(&[10; 300]);
-        let chunks = base.chunks().to_vec();
-        let again = Base::from_chunks(base.origin().clone(), chunks.clone()).unwrap();
+        let chunks: Vec<Vec<u8>> = (0..base.chunk_count())
+            .map(|number| base.chunk(number).to_vec())
+            .collect();
+        let from_chunks = |chunks: &[Vec<u8>]| {
+            let mut together = Chunks::default();
+            chunks.iter().for_each(|chunk| together.push(chunk));
+            Base::from_chunks(base.origin().clone(), together)
+        };
+        let again = from_chunks(&chunks).unwrap();
         assert_eq!(again.counts(), base.counts());
         assert_eq!(walk(&again), walk(&base));
         assert_eq!(again.digest(), base.digest());
 
-        let check = |chunks: Vec<Arc<[u8]>>| {
-            Base::from_chunks(base.origin().clone(), chunks)
-                .err()
-                .map(|bad| bad.0)
-        };
+        assert_eq!(again.id(), base.id());
+
+        let check = |chunks: Vec<Vec<u8>>| from_chunks(&chunks).err().map(|bad| bad.0);
         let mut swapped = chunks.clone();
         swapped.swap(1, 2);
         assert_eq!(check(swapped), Some(2));
         let mut cut = chunks.clone();
-        cut[1] = cut[1][..cut[1].len() - 1].into();
+        cut[1].pop();
         assert_eq!(check(cut), Some(1));
         assert_eq!(check(Vec::new()), Some(0));
     }

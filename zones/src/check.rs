@@ -5,11 +5,16 @@
 
 mod signed;
 
+use crate::key::{self, Key};
 use crate::name::Name;
 use crate::rdata::{self, RRSET_SIZE_MAX, rrset_size};
 use crate::record::{Record, canonical_order};
 use crate::rtype::Rtype;
-use crate::zonefile::{ERRORS_MAX, Parsed, Place, Placed, Rejected, ZonefileError, warn};
+use crate::serial::Serial;
+use crate::zonefile::{
+    ERRORS_MAX, Parsed, Place, Placed, Rejected, WARNINGS_MAX, ZonefileError, warn,
+};
+use std::collections::BTreeMap;
 
 /// The records of a zone that can be served.
 #[derive(Clone, Debug)]
@@ -24,23 +29,19 @@ pub struct Checked {
 pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
     let mut findings = Findings::default();
     let records = in_zone(origin, parsed.records, &mut findings);
-    let records = in_order(records);
-    let mut records = without_duplicates(records, &mut findings);
-    level_ttls(&mut records, &mut findings);
-    check_sizes(&records, &mut findings);
-    let zone = Zone {
-        origin,
-        nodes: nodes_of(origin, &records),
-        records: &records,
-    };
+    let mut records = in_order(records);
+    let zone = Zone::of(origin, &mut records, &mut findings);
     zone.check_apex(&mut findings);
-    zone.check_nodes(&mut findings);
     let glue = zone.check_targets(&mut findings);
     zone.check_cuts(&glue, &mut findings);
     zone.check_signed(&mut findings);
+    let duplicates = zone.duplicates;
+    if duplicates == Duplicates::Some {
+        records.dedup_by(|placed, last| is_same_record(&last.record, &placed.record));
+    }
 
     let mut warnings = parsed.warnings;
-    for (place, message) in sorted(findings.warnings) {
+    for (place, message) in findings.warnings.in_order() {
         warn(&mut warnings, place.fault(&parsed.files, message));
     }
     let mut errors: Vec<ZonefileError> = Vec::new();
@@ -52,7 +53,7 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
             message,
         });
     }
-    for (place, message) in sorted(findings.errors) {
+    for (place, message) in findings.errors.in_order() {
         errors.push(place.fault(&parsed.files, message));
     }
     errors.truncate(ERRORS_MAX);
@@ -67,45 +68,88 @@ pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
 
 /// Checks the records of a zone that come from elsewhere than a file; the places of what is found
 /// mean nothing.
-pub fn check_records(origin: &Name, records: &[Record]) -> Result<Vec<Record>, Rejected> {
+pub fn check_records(origin: &Name, records: Vec<Record>) -> Result<Vec<Record>, Rejected> {
     let place = Place {
         file: 0,
         column: 0,
         line: 0,
     };
-    let placed = records.iter().map(|record| Placed {
-        record: record.clone(),
-        place,
-    });
+    let placed = records.into_iter();
     let parsed = Parsed {
-        records: placed.collect(),
+        records: placed.map(|record| Placed { record, place }).collect(),
         files: vec![String::new()],
         warnings: Vec::new(),
     };
     check(origin, parsed).map(|checked| checked.records)
 }
 
-#[derive(Default)]
+/// The serial of the SOA among the records of a zone.
+#[must_use]
+pub fn serial_of(records: &[Record]) -> Option<Serial> {
+    let soa = records.iter().find(|record| record.rtype == Rtype::SOA)?;
+    rdata::soa_serial(soa.rdata.as_bytes())
+}
+
 struct Findings {
-    errors: Vec<(Place, String)>,
-    warnings: Vec<(Place, String)>,
+    errors: FirstFound,
+    warnings: FirstFound,
     /// Errors without a place: what is not there.
     lacking: Vec<String>,
 }
 
-impl Findings {
-    fn error(&mut self, at: &Placed, message: String) {
-        self.errors.push((at.place, message));
-    }
-
-    fn warn(&mut self, at: &Placed, message: String) {
-        self.warnings.push((at.place, message));
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            errors: FirstFound::new(ERRORS_MAX),
+            warnings: FirstFound::new(WARNINGS_MAX),
+            lacking: Vec::new(),
+        }
     }
 }
 
-fn sorted(mut findings: Vec<(Place, String)>) -> Vec<(Place, String)> {
-    findings.sort_by_key(|(place, _)| (place.file, place.line, place.column));
-    findings
+impl Findings {
+    fn error(&mut self, at: &Placed, message: impl FnOnce() -> String) {
+        self.errors.add(at.place, message);
+    }
+
+    fn warn(&mut self, at: &Placed, message: impl FnOnce() -> String) {
+        self.warnings.add(at.place, message);
+    }
+}
+
+/// What is found first in the order of places, up to a bound. A large zone may be odd a million
+/// times; no text is made for what is not told.
+struct FirstFound {
+    found: BTreeMap<(Place, u64), String>,
+    count: u64,
+    count_max: usize,
+}
+
+impl FirstFound {
+    fn new(count_max: usize) -> Self {
+        Self {
+            found: BTreeMap::new(),
+            count: 0,
+            count_max,
+        }
+    }
+
+    fn add(&mut self, place: Place, message: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.found.len() == self.count_max {
+            let last = self.found.last_entry().expect("the bound is above zero");
+            if last.key().0 <= place {
+                return;
+            }
+            last.remove();
+        }
+        self.found.insert((place, self.count), message());
+    }
+
+    fn in_order(self) -> impl Iterator<Item = (Place, String)> {
+        let found = self.found.into_iter();
+        found.map(|((place, _), message)| (place, message))
+    }
 }
 
 /// Drops what lies outside of the zone, as BIND does.
@@ -115,15 +159,17 @@ fn in_zone(origin: &Name, records: Vec<Placed>, findings: &mut Findings) -> Vec<
         let is_inside = placed.record.owner.is_at_or_below(origin);
         if !is_inside {
             let owner = &placed.record.owner;
-            let message =
-                format!("{owner} is outside of the zone {origin}; the record is left out");
-            findings.warn(placed, message);
+            findings.warn(placed, || {
+                format!("{owner} is outside of the zone {origin}; the record is left out")
+            });
         }
         is_inside
     });
     records
 }
 
+/// Each record is taken from where it stood: moving them within one place is one long chain of
+/// steps that wait for memory.
 fn in_order(records: Vec<Placed>) -> Vec<Placed> {
     let order = canonical_order(records.iter().map(|placed| &placed.record));
     let mut slots: Vec<Option<Placed>> = records.into_iter().map(Some).collect();
@@ -135,24 +181,25 @@ fn in_order(records: Vec<Placed>) -> Vec<Placed> {
     order.into_iter().map(&mut take).collect()
 }
 
-fn without_duplicates(records: Vec<Placed>, findings: &mut Findings) -> Vec<Placed> {
-    let mut kept: Vec<Placed> = Vec::with_capacity(records.len());
-    for placed in records {
-        if let Some(last) = kept.last_mut()
-            && is_same_record(&last.record, &placed.record)
-        {
+/// Takes equal records of one owner out; what is left of them stands at the end.
+fn leave_out_duplicates<'r>(group: &'r mut [Placed], findings: &mut Findings) -> &'r mut [Placed] {
+    let mut kept = 1;
+    for at in 1..group.len() {
+        let (before, from) = group.split_at_mut(at);
+        let (last, placed) = (&mut before[kept - 1], &from[0]);
+        if is_same_record(&last.record, &placed.record) {
             // RFC 2181 section 5: an RRset holds no two equal records.
             last.record.ttl = last.record.ttl.min(placed.record.ttl);
             let Record { owner, rtype, .. } = &placed.record;
-            findings.warn(
-                &placed,
-                format!("{owner} {rtype} stands twice; one is left out"),
-            );
+            findings.warn(placed, || {
+                format!("{owner} {rtype} stands twice; one is left out")
+            });
         } else {
-            kept.push(placed);
+            group.swap(kept, at);
+            kept += 1;
         }
     }
-    kept
+    &mut group[..kept]
 }
 
 fn is_same_record(a: &Record, b: &Record) -> bool {
@@ -176,10 +223,10 @@ fn level_ttls(records: &mut [Placed], findings: &mut Findings) {
             continue;
         }
         let Record { owner, rtype, .. } = &set[0].record;
-        let message =
-            format!("the TTLs of {owner} {rtype} are {lowest} to {highest}; {lowest} is taken");
         if let Some(odd) = set.iter().find(|placed| placed.record.ttl != lowest) {
-            findings.warn(odd, message);
+            findings.warn(odd, || {
+                format!("the TTLs of {owner} {rtype} are {lowest} to {highest}; {lowest} is taken")
+            });
         }
         for placed in set {
             placed.record.ttl = lowest;
@@ -195,10 +242,12 @@ fn check_sizes(records: &[Placed], findings: &mut Findings) {
         let size = rrset_size(set.iter().map(|placed| placed.record.rdata.as_bytes()));
         if size > RRSET_SIZE_MAX {
             let Record { owner, rtype, .. } = &set[0].record;
-            let message = format!(
-                "{owner} {rtype} takes {size} bytes in a message, expected at most {RRSET_SIZE_MAX}"
-            );
-            findings.error(&set[0], message);
+            findings.error(&set[0], || {
+                format!(
+                    "{owner} {rtype} takes {size} bytes in a message, expected at most \
+                     {RRSET_SIZE_MAX}"
+                )
+            });
         }
     }
 }
@@ -213,10 +262,9 @@ fn is_same_rrset(a: &Record, b: &Record) -> bool {
 }
 
 /// The records of one owner name.
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    start: u32,
-    end: u32,
+#[derive(Clone, Copy)]
+struct Node<'z> {
+    records: &'z [Placed],
     place: NodePlace,
 }
 
@@ -233,37 +281,21 @@ enum NodePlace {
     BelowDname(u32),
 }
 
-fn nodes_of(origin: &Name, records: &[Placed]) -> Vec<Node> {
-    let mut nodes: Vec<Node> = Vec::new();
-    // The topmost zone cut or DNAME above the names that come now.
-    let mut above: Option<(&Name, NodePlace)> = None;
-    let mut start = 0;
-    for group in records.chunk_by(|a, b| a.record.owner == b.record.owner) {
-        let owner = &group[0].record.owner;
-        let has = |rtype| group.iter().any(|placed| placed.record.rtype == rtype);
-        let number = nodes.len() as u32;
-        let place = match above {
-            Some((ancestor, place)) if owner.is_at_or_below(ancestor) => place,
-            _ if has(Rtype::NS) && owner != origin => {
-                above = Some((owner, NodePlace::BelowCut(number)));
-                NodePlace::Cut
-            }
-            _ => {
-                above = has(Rtype::DNAME).then_some((owner, NodePlace::BelowDname(number)));
-                NodePlace::Own
-            }
-        };
-        let end = start + group.len() as u32;
-        nodes.push(Node { start, end, place });
-        start = end;
-    }
-    nodes
-}
-
 struct Zone<'z> {
     origin: &'z Name,
-    records: &'z [Placed],
-    nodes: Vec<Node>,
+    nodes: Vec<Node<'z>>,
+    /// The head of the key of each node: most searches end here.
+    heads: Vec<u64>,
+    /// Names in the zone to which records point, and those records.
+    pointers: Vec<(&'z [u8], &'z Placed)>,
+    duplicates: Duplicates,
+}
+
+/// Whether records stand twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duplicates {
+    Some,
+    None,
 }
 
 /// What a target name of NS, MX or SRV turned out to be.
@@ -279,10 +311,54 @@ enum Target {
 }
 
 impl<'z> Zone<'z> {
+    /// Does all that looks at the records of one owner only, in one walk: those of a large zone are
+    /// far from each other in memory, and are come to once.
+    fn of(origin: &'z Name, records: &'z mut [Placed], findings: &mut Findings) -> Self {
+        let mut zone = Self {
+            origin,
+            nodes: Vec::new(),
+            heads: Vec::new(),
+            pointers: Vec::new(),
+            duplicates: Duplicates::None,
+        };
+        // The topmost zone cut or DNAME above the names that come now.
+        let mut above: Option<(&Name, NodePlace)> = None;
+        for group in records.chunk_by_mut(|a, b| a.record.owner == b.record.owner) {
+            let size = group.len();
+            let group = leave_out_duplicates(group, findings);
+            if group.len() < size {
+                zone.duplicates = Duplicates::Some;
+            }
+            level_ttls(group, findings);
+            let records: &'z [Placed] = group;
+            check_sizes(records, findings);
+
+            let owner = &records[0].record.owner;
+            let has = |rtype| records.iter().any(|placed| placed.record.rtype == rtype);
+            let number = zone.nodes.len() as u32;
+            let place = match above {
+                Some((ancestor, place)) if owner.is_at_or_below(ancestor) => place,
+                _ if has(Rtype::NS) && owner != origin => {
+                    above = Some((owner, NodePlace::BelowCut(number)));
+                    NodePlace::Cut
+                }
+                _ => {
+                    above = has(Rtype::DNAME).then_some((owner, NodePlace::BelowDname(number)));
+                    NodePlace::Own
+                }
+            };
+            let node = Node { records, place };
+            zone.check_node(&node, findings);
+            zone.gather_pointers(&node);
+            let key = Key::relative(owner, origin).expect("what is outside has been left out");
+            zone.heads.push(key::head(key.as_bytes()));
+            zone.nodes.push(node);
+        }
+        zone
+    }
+
     fn check_apex(&self, findings: &mut Findings) {
-        let apex = self
-            .find(self.origin)
-            .map_or(&[][..], |node| self.records_of(node));
+        let apex = self.find(self.origin).map_or(&[][..], |node| node.records);
         let has = |rtype| apex.iter().any(|placed| placed.record.rtype == rtype);
         // RFC 1035 section 5.2.
         if !has(Rtype::SOA) {
@@ -299,68 +375,57 @@ impl<'z> Zone<'z> {
         }
     }
 
-    fn check_nodes(&self, findings: &mut Findings) {
-        for node in &self.nodes {
-            let records = self.records_of(node);
-            let owner = &records[0].record.owner;
-            for rtype in [Rtype::SOA, Rtype::CNAME, Rtype::DNAME] {
-                let mut of_type = records.iter().filter(|placed| placed.record.rtype == rtype);
-                if rtype == Rtype::SOA
-                    && owner != self.origin
-                    && let Some(soa) = of_type.clone().next()
-                {
-                    findings.error(
-                        soa,
-                        format!(
-                            "SOA at {owner}, expected it at the apex {} only",
-                            self.origin
-                        ),
-                    );
-                }
-                // RFC 2181 section 10.1 (CNAME), RFC 6672 section 2.4 (DNAME).
-                if let Some(second) = of_type.nth(1) {
-                    findings.error(
-                        second,
-                        format!("a second {rtype} at {owner}, expected one at most"),
-                    );
-                }
+    fn check_node(&self, node: &Node<'z>, findings: &mut Findings) {
+        let records = node.records;
+        let owner = &records[0].record.owner;
+        for rtype in [Rtype::SOA, Rtype::CNAME, Rtype::DNAME] {
+            let mut of_type = records.iter().filter(|placed| placed.record.rtype == rtype);
+            if rtype == Rtype::SOA
+                && owner != self.origin
+                && let Some(soa) = of_type.clone().next()
+            {
+                findings.error(soa, || {
+                    format!(
+                        "SOA at {owner}, expected it at the apex {} only",
+                        self.origin
+                    )
+                });
             }
-            // RFC 1034 section 3.6.2, RFC 2181 section 10.1, RFC 4035 section 2.5.
-            let may_stand_beside_cname = |rtype| {
-                matches!(
-                    rtype,
-                    Rtype::CNAME
-                        | Rtype::RRSIG
-                        | Rtype::NSEC
-                        | Rtype::SIG
-                        | Rtype::KEY
-                        | Rtype::NXT
-                )
-            };
-            let cname = records
-                .iter()
-                .find(|placed| placed.record.rtype == Rtype::CNAME);
-            let other = records
-                .iter()
-                .find(|placed| !may_stand_beside_cname(placed.record.rtype));
-            if let (Some(cname), Some(other)) = (cname, other) {
-                let rtype = other.record.rtype;
-                findings.error(
-                    cname,
-                    format!("CNAME and {rtype} at {owner}, expected a CNAME alone"),
-                );
+            // RFC 2181 section 10.1 (CNAME), RFC 6672 section 2.4 (DNAME).
+            if let Some(second) = of_type.nth(1) {
+                findings.error(second, || {
+                    format!("a second {rtype} at {owner}, expected one at most")
+                });
             }
-            // RFC 4592 section 4.2 leaves its meaning open, and BIND loads no zone that has it.
-            let mut cuts = records.iter().filter(|p| p.record.rtype == Rtype::NS);
-            if let Some(cut) = cuts.next().filter(|_| owner.is_wildcard()) {
-                findings.error(
-                    cut,
-                    format!("NS at {owner}, expected no zone cut at a wildcard"),
-                );
-            }
-            if let NodePlace::BelowDname(dname) = node.place {
-                self.check_below_dname(dname, records, findings);
-            }
+        }
+        // RFC 1034 section 3.6.2, RFC 2181 section 10.1, RFC 4035 section 2.5.
+        let may_stand_beside_cname = |rtype| {
+            matches!(
+                rtype,
+                Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC | Rtype::SIG | Rtype::KEY | Rtype::NXT
+            )
+        };
+        let cname = records
+            .iter()
+            .find(|placed| placed.record.rtype == Rtype::CNAME);
+        let other = records
+            .iter()
+            .find(|placed| !may_stand_beside_cname(placed.record.rtype));
+        if let (Some(cname), Some(other)) = (cname, other) {
+            let rtype = other.record.rtype;
+            findings.error(cname, || {
+                format!("CNAME and {rtype} at {owner}, expected a CNAME alone")
+            });
+        }
+        // RFC 4592 section 4.2 leaves its meaning open, and BIND loads no zone that has it.
+        let mut cuts = records.iter().filter(|p| p.record.rtype == Rtype::NS);
+        if let Some(cut) = cuts.next().filter(|_| owner.is_wildcard()) {
+            findings.error(cut, || {
+                format!("NS at {owner}, expected no zone cut at a wildcard")
+            });
+        }
+        if let NodePlace::BelowDname(dname) = node.place {
+            self.check_below_dname(dname, records, findings);
         }
     }
 
@@ -368,7 +433,7 @@ impl<'z> Zone<'z> {
     /// nobody sees it (section 5.2). The NSEC3 records of a zone with a DNAME at its apex are the
     /// exception.
     fn check_below_dname(&self, dname: u32, records: &[Placed], findings: &mut Findings) {
-        let above = &self.records_of(&self.nodes[dname as usize])[0].record.owner;
+        let above = &self.nodes[dname as usize].records[0].record.owner;
         let is_denial = |record: &Record| {
             let covered = record.rdata.as_bytes().first_chunk::<2>();
             record.rtype == Rtype::NSEC3
@@ -378,47 +443,55 @@ impl<'z> Zone<'z> {
         let is_allowed = |record: &Record| above == self.origin && is_denial(record);
         if let Some(below) = records.iter().find(|placed| !is_allowed(&placed.record)) {
             let Record { owner, rtype, .. } = &below.record;
-            findings.warn(
-                below,
-                format!("{owner} {rtype} is below the DNAME at {above}; it is not seen"),
-            );
+            findings.warn(below, || {
+                format!("{owner} {rtype} is below the DNAME at {above}; it is not seen")
+            });
+        }
+    }
+
+    /// Notes the names in the zone to which NS, MX and SRV of a node point.
+    fn gather_pointers(&mut self, node: &Node<'z>) {
+        if matches!(
+            node.place,
+            NodePlace::BelowCut(_) | NodePlace::BelowDname(_)
+        ) {
+            return;
+        }
+        for placed in node.records {
+            let rtype = placed.record.rtype;
+            let is_used = rtype == Rtype::NS
+                || node.place == NodePlace::Own && matches!(rtype, Rtype::MX | Rtype::SRV);
+            let target = rdata::target(rtype, placed.record.rdata.as_bytes());
+            if let Some(target) = target.filter(|target| is_used && self.holds(target)) {
+                self.pointers.push((target, placed));
+            }
         }
     }
 
     /// Looks at the names to which NS, MX and SRV point. Returns which nodes are glue.
     fn check_targets(&self, findings: &mut Findings) -> Vec<bool> {
         let mut is_glue = vec![false; self.nodes.len()];
-        let mut pointers: Vec<(&[u8], &Placed)> = Vec::new();
-        for node in &self.nodes {
-            if matches!(
-                node.place,
-                NodePlace::BelowCut(_) | NodePlace::BelowDname(_)
-            ) {
-                continue;
-            }
-            for placed in self.records_of(node) {
-                let rtype = placed.record.rtype;
-                let is_used = rtype == Rtype::NS
-                    || node.place == NodePlace::Own && matches!(rtype, Rtype::MX | Rtype::SRV);
-                let target = rdata::target(rtype, placed.record.rdata.as_bytes());
-                if let Some(target) = target.filter(|target| is_used && self.may_hold(target)) {
-                    pointers.push((target, placed));
-                }
-            }
-        }
-        // The same target is looked up once; a stable sort keeps the order of the zone.
-        pointers.sort_by_key(|(target, _)| *target);
-        for group in pointers.chunk_by(|(a, _), (b, _)| a == b) {
-            let target = Name::from_wire(group[0].0).expect("the target is a whole name");
+        let pointers = &self.pointers;
+        // A target of many records is looked up once. Numbers bring equal ones together, and what is
+        // looked up in the order of the zone lies near what was looked up before.
+        let sum_of = |at: usize| crc32fast::hash(pointers[at].0);
+        let mut order: Vec<(u32, usize)> = (0..pointers.len()).map(|at| (sum_of(at), at)).collect();
+        order.sort_unstable();
+        let same_target =
+            |(_, a): &(u32, usize), (_, b): &(u32, usize)| pointers[*a].0 == pointers[*b].0;
+        let mut groups: Vec<&[(u32, usize)]> = order.chunk_by(same_target).collect();
+        groups.sort_unstable_by_key(|group| group[0].1);
+        for group in groups {
+            let group = || group.iter().map(|(_, at)| pointers[*at]);
+            let wire = group().next().map_or(&[][..], |(target, _)| target);
+            let target = Name::from_wire(wire).expect("the target is a whole name");
             let node = self.find_number(&target);
-            let is_of_ns = group
-                .iter()
-                .any(|(_, placed)| placed.record.rtype == Rtype::NS);
+            let is_of_ns = group().any(|(_, placed)| placed.record.rtype == Rtype::NS);
             if let Some(node) = node.filter(|_| is_of_ns) {
                 is_glue[node as usize] = true;
             }
             let found = self.follow(&target, node);
-            for (_, placed) in group {
+            for (_, placed) in group() {
                 self.report(placed, &target, found, findings);
             }
         }
@@ -431,26 +504,23 @@ impl<'z> Zone<'z> {
             Target::HasAddress | Target::Elsewhere => {}
             // RFC 2181 section 10.3.
             Target::Alias => {
-                findings.warn(
-                    placed,
-                    format!("{owner} {rtype} points to {target}, which is an alias"),
-                );
+                findings.warn(placed, || {
+                    format!("{owner} {rtype} points to {target}, which is an alias")
+                });
             }
             Target::NoAddress => {
-                findings.warn(
-                    placed,
-                    format!("{owner} {rtype} points to {target}, which has no address"),
-                );
+                findings.warn(placed, || {
+                    format!("{owner} {rtype} points to {target}, which has no address")
+                });
             }
             // RFC 9471 section 3: a delegation cannot be followed without its in-domain glue.
             Target::NoGlue(cut) => {
-                let cut = &self.records_of(&self.nodes[cut as usize])[0].record.owner;
+                let cut = &self.nodes[cut as usize].records[0].record.owner;
                 let needs_glue = *rtype == Rtype::NS && (owner == cut || owner == self.origin);
                 if needs_glue {
-                    findings.warn(
-                        placed,
-                        format!("{owner} {rtype} points to {target}, which has no glue"),
-                    );
+                    findings.warn(placed, || {
+                        format!("{owner} {rtype} points to {target}, which has no glue")
+                    });
                 }
             }
         }
@@ -458,11 +528,8 @@ impl<'z> Zone<'z> {
 
     fn follow(&self, target: &Name, node: Option<u32>) -> Target {
         if let Some(node) = node.map(|number| &self.nodes[number as usize]) {
-            let has = |rtype| {
-                self.records_of(node)
-                    .iter()
-                    .any(|placed| placed.record.rtype == rtype)
-            };
+            let records = node.records.iter();
+            let has = |rtype| records.clone().any(|placed| placed.record.rtype == rtype);
             if has(Rtype::A) || has(Rtype::AAAA) {
                 return Target::HasAddress;
             }
@@ -495,7 +562,7 @@ impl<'z> Zone<'z> {
     }
 
     fn has_dname(&self, number: u32) -> bool {
-        let records = self.records_of(&self.nodes[number as usize]);
+        let records = self.nodes[number as usize].records;
         records
             .iter()
             .any(|placed| placed.record.rtype == Rtype::DNAME)
@@ -515,41 +582,48 @@ impl<'z> Zone<'z> {
                 Rtype::NS | Rtype::DS | Rtype::NSEC | Rtype::RRSIG => !is_cut,
                 _ => true,
             };
-            let occluded = self
-                .records_of(node)
+            let occluded = node
+                .records
                 .iter()
                 .find(|placed| is_occluded(placed.record.rtype));
             if let Some(placed) = occluded {
                 let Record { owner, rtype, .. } = &placed.record;
-                findings.warn(
-                    placed,
-                    format!("{owner} {rtype} is hidden by a zone cut and is no glue"),
-                );
+                findings.warn(placed, || {
+                    format!("{owner} {rtype} is hidden by a zone cut and is no glue")
+                });
             }
         }
     }
 
-    /// True if the name in wire format may lie in the zone: a cheap test before the exact one.
-    fn may_hold(&self, name: &[u8]) -> bool {
+    /// True if the name in wire format lies in the zone. Nothing is allocated for those that do not.
+    fn holds(&self, name: &[u8]) -> bool {
         let origin = self.origin.as_wire();
-        name.len() >= origin.len()
-            && name[name.len() - origin.len()..].eq_ignore_ascii_case(origin)
-            && Name::from_wire(name).is_ok_and(|name| name.is_at_or_below(self.origin))
+        let mut rest = name;
+        while rest.len() > origin.len() {
+            rest = &rest[usize::from(rest[0]) + 1..];
+        }
+        rest.eq_ignore_ascii_case(origin)
     }
 
-    fn find(&self, name: &Name) -> Option<&Node> {
+    fn find(&self, name: &Name) -> Option<&Node<'z>> {
         self.find_number(name)
             .map(|number| &self.nodes[number as usize])
     }
 
     fn find_number(&self, name: &Name) -> Option<u32> {
-        let owner = |node: &Node| &self.records[node.start as usize].record.owner;
-        let found = self.nodes.binary_search_by(|node| owner(node).cmp(name));
-        found.ok().map(|number| number as u32)
-    }
-
-    fn records_of(&self, node: &Node) -> &'z [Placed] {
-        &self.records[node.start as usize..node.end as usize]
+        let key = Key::relative(name, self.origin)?;
+        let head = key::head(key.as_bytes());
+        let start = self.heads.partition_point(|other| *other < head);
+        // Few are alike: their end is near.
+        let rest = &self.heads[start..];
+        let mut bound = 1;
+        while rest.get(bound - 1) == Some(&head) {
+            bound *= 2;
+        }
+        let size = rest[..bound.min(rest.len())].partition_point(|other| *other == head);
+        let nodes = &self.nodes[start..start + size];
+        let found = nodes.binary_search_by(|node| node.records[0].record.owner.cmp(name));
+        found.ok().map(|number| (start + number) as u32)
     }
 }
 
@@ -668,6 +742,19 @@ mod tests {
         );
         check("a MX 1 b.\na MX 0 .", "");
         check("a MX 1 c.b\nb DNAME x.", "");
+    }
+
+    #[test]
+    fn of_very_many_oddities_the_first_are_told() {
+        // The last lines come first in the order of names.
+        let lines = (0..3 * WARNINGS_MAX).rev();
+        let text: String = lines.map(|n| format!("a{n:05} MX 1 b{n}\n")).collect();
+        let told = warnings(&text);
+        assert_eq!(told.lines().count(), WARNINGS_MAX);
+        for (line, told) in told.lines().enumerate() {
+            assert!(told.starts_with(&format!("z:{}:1: ", line + 5)), "{told}");
+        }
+        assert!(told.ends_with("; more warnings are left out"), "{told}");
     }
 
     #[test]

@@ -197,7 +197,12 @@ impl Rank {
     /// True for NSEC3 records and their signatures, which are apart from all others. At the apex,
     /// where no hash leads, they are records like all others.
     pub(crate) fn is_denial(self, labels: &[u8]) -> bool {
-        self.of == Rtype::NSEC3 && labels.first().is_some_and(|length| *length != 0)
+        self.is_of_nsec3() && labels.first().is_some_and(|length| *length != 0)
+    }
+
+    /// True for NSEC3 records and their signatures, wherever they stand.
+    pub(crate) fn is_of_nsec3(self) -> bool {
+        self.of == Rtype::NSEC3
     }
 
     /// The type of its records.

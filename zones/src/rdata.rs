@@ -242,6 +242,14 @@ pub fn soa_serial_offset(rdata: &[u8]) -> Option<usize> {
     (offset + SOA_NUMBERS_SIZE == rdata.len()).then_some(offset)
 }
 
+/// The RDATA of an SOA with serial 0.
+pub(crate) fn without_soa_serial(rdata: &[u8]) -> Vec<u8> {
+    let mut bytes = rdata.to_vec();
+    let offset = soa_serial_offset(&bytes).expect("RDATA of an SOA is checked when it is made");
+    bytes[offset..offset + 4].fill(0);
+    bytes
+}
+
 /// The same SOA with another serial.
 #[must_use]
 pub fn with_soa_serial(rdata: &Rdata, serial: Serial) -> Rdata {

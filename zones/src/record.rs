@@ -46,6 +46,10 @@ impl Rdata {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0.into()
+    }
 }
 
 impl AsRef<[u8]> for Rdata {

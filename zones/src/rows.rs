@@ -8,15 +8,16 @@
 //! A base is called by its content, so a new one never overwrites the one that counts: its chunks
 //! are written first, then the zone row is committed, then the rows of the old one go away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
-use crate::base::{Base, BaseId};
+use crate::base::{Base, BaseId, Chunks};
 use crate::changes::{Change, Changes};
 use crate::name::Name;
 use crate::node;
 use crate::store::{
-    Database, PIECE_ROWS_MAX, Row, Store, StoreError, VALUE_SIZE_MAX, pieces, scan_prefix,
+    Database, KeyValue, PIECE_ROWS_MAX, Row, Scan, Store, StoreError, VALUE_SIZE_MAX, pieces,
 };
 use crate::tree::{Keyed, Tree};
 use crate::version::Version;
@@ -92,23 +93,30 @@ pub fn forget_rows(origin: &Name, previous: Option<&Version>) -> ZoneRows {
 
 /// Reads all zones, and removes rows that an unfinished checkpoint left. `staged::recover` ran
 /// before.
+///
+/// The three trees are in the order of zone ids: each is read once, from its start to its end.
 pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
     let mut zones = Vec::new();
-    let mut referred = BTreeSet::new();
+    let mut bases = TreeReader::new(store, BASE);
+    let mut changes = TreeReader::new(store, CHANGED);
     for row in store.scan(Database::Zones, ZONE, &[]) {
         let (key, value) = row?;
         let Some((origin, base, attached)) = decode_zone(&value) else {
             return Err(corrupt(ZONE, &key, "not a zone row"));
         };
-        if key != zone_id(&origin) {
+        let zone = zone_id(&origin);
+        if key != zone {
             return Err(corrupt(ZONE, &key, "the row of another zone"));
         }
         let version = match base {
             None => None,
             Some((id, chunks)) => {
-                let prefix = base_prefix(zone_id(&origin), id);
-                referred.insert(prefix.clone());
-                Some(load_version(store, &origin, &prefix, chunks)?)
+                let prefix = base_prefix(zone, id);
+                bases.go_to(&prefix)?;
+                changes.go_to(&prefix)?;
+                let base = load_base(&mut bases, &origin, &prefix, chunks)?;
+                base.set_id(id);
+                Some(load_changes(&mut changes, base, &prefix)?)
             }
         };
         zones.push(StoredZone {
@@ -117,21 +125,67 @@ pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
             attached,
         });
     }
-    for tree in [BASE, CHANGED] {
-        remove_unreferred(store, tree, &referred)?;
+    let unreferred = [bases.finish()?, changes.finish()?].concat();
+    for piece in pieces(unreferred, PIECE_ROWS_MAX) {
+        store.write(Database::Zones, &piece)?;
     }
     Ok(zones)
 }
 
-fn load_version(
-    store: &dyn Store,
+/// Reads a tree once, and gathers the rows that nobody asks for.
+struct TreeReader<'s> {
+    tree: &'static str,
+    rows: Peekable<Scan<'s>>,
+    unreferred: Vec<Row>,
+}
+
+impl<'s> TreeReader<'s> {
+    fn new(store: &'s dyn Store, tree: &'static str) -> Self {
+        Self {
+            tree,
+            rows: store.scan(Database::Zones, tree, &[]).peekable(),
+            unreferred: Vec::new(),
+        }
+    }
+
+    /// Goes to the first row whose key is `prefix` or greater.
+    fn go_to(&mut self, prefix: &[u8]) -> Result<(), StoreError> {
+        let is_before = |row: &Result<KeyValue, StoreError>| match row {
+            Ok((key, _)) => key.as_slice() < prefix,
+            Err(_) => true,
+        };
+        while let Some(row) = self.rows.next_if(is_before) {
+            self.unreferred.push(Row::delete(self.tree, row?.0));
+        }
+        Ok(())
+    }
+
+    /// The next row, if its key begins with `prefix`.
+    fn next_of(&mut self, prefix: &[u8]) -> Option<Result<KeyValue, StoreError>> {
+        self.rows.next_if(|row| match row {
+            Ok((key, _)) => key.starts_with(prefix),
+            Err(_) => true,
+        })
+    }
+
+    /// What nobody has asked for, as rows that delete it.
+    fn finish(mut self) -> Result<Vec<Row>, StoreError> {
+        for row in self.rows {
+            self.unreferred.push(Row::delete(self.tree, row?.0));
+        }
+        Ok(self.unreferred)
+    }
+}
+
+fn load_base(
+    rows: &mut TreeReader<'_>,
     origin: &Name,
     prefix: &[u8],
     chunks_expected: u32,
-) -> Result<Version, StoreError> {
-    let mut chunks: Vec<Vec<u8>> = Vec::new();
+) -> Result<Base, StoreError> {
+    let mut chunks = Chunks::default();
     let mut pieces_read = 0;
-    for row in scan_prefix(store, Database::Zones, BASE, prefix) {
+    while let Some(row) = rows.next_of(prefix) {
         let (key, value) = row?;
         let at = key
             .get(prefix.len()..)
@@ -143,25 +197,31 @@ fn load_version(
             u16::from_be_bytes(*piece),
         );
         if piece == 0 {
-            chunks.push(Vec::new());
+            chunks.push(&value);
             pieces_read = 0;
+        } else {
+            chunks.extend_last(&value);
         }
         if chunk + 1 != chunks.len() || piece != pieces_read {
             return Err(corrupt(BASE, &key, "rows before it are missing"));
         }
         pieces_read += 1;
-        chunks[chunk].extend_from_slice(&value);
     }
     if chunks.len() != chunks_expected as usize {
         return Err(corrupt(BASE, prefix, "chunks are missing"));
     }
-    let chunks = chunks.into_iter().map(Arc::from).collect();
-    let base = Base::from_chunks(origin.clone(), chunks)
-        .map_err(|bad| corrupt(BASE, prefix, &format!("chunk {} is damaged", bad.0)))?;
-    let mut version = Version::from_base(Arc::new(base));
+    Base::from_chunks(origin.clone(), chunks)
+        .map_err(|bad| corrupt(BASE, prefix, &format!("chunk {} is damaged", bad.0)))
+}
 
+fn load_changes(
+    rows: &mut TreeReader<'_>,
+    base: Base,
+    prefix: &[u8],
+) -> Result<Version, StoreError> {
+    let mut version = Version::from_base(Arc::new(base));
     let mut changed: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for row in scan_prefix(store, Database::Zones, CHANGED, prefix) {
+    while let Some(row) = rows.next_of(prefix) {
         let (mut key, value) = row?;
         let end = key
             .len()
@@ -177,7 +237,7 @@ fn load_version(
     }
     for (key, bytes) in changed {
         if !bytes.is_empty() {
-            let is_whole = node::check(origin, &bytes) == Some(bytes.len());
+            let is_whole = node::check(version.origin(), &bytes) == Some(bytes.len());
             if !is_whole || node::key_of(&bytes).as_bytes() != key {
                 return Err(corrupt(CHANGED, &key, "not the node of its name"));
             }
@@ -189,54 +249,19 @@ fn load_version(
     Ok(version)
 }
 
-/// Removes the rows of bases that no zone row refers to.
-fn remove_unreferred(
-    store: &mut dyn Store,
-    tree: &'static str,
-    referred: &BTreeSet<Vec<u8>>,
-) -> Result<(), StoreError> {
-    let mut from = Vec::new();
-    loop {
-        let mut unreferred = Vec::new();
-        let mut next = None;
-        for row in store.scan(Database::Zones, tree, &from) {
-            let (key, _) = row?;
-            let prefix = key.get(..PREFIX_SIZE).unwrap_or(&key);
-            if referred.contains(prefix) {
-                // The rows of a base that counts are stepped over, not read.
-                next = Some([prefix, &[0xff; crate::store::KEY_SIZE_MAX]].concat());
-                break;
-            }
-            unreferred.push(Row::delete(tree, key));
-            if unreferred.len() == PIECE_ROWS_MAX {
-                next = unreferred.last().map(|row| row.key.clone());
-                break;
-            }
-        }
-        for piece in pieces(unreferred, PIECE_ROWS_MAX) {
-            store.write(Database::Zones, &piece)?;
-        }
-        match next {
-            Some(next) => from = next,
-            None => return Ok(()),
-        }
-    }
-}
-
 fn is_same_base(previous: &Version, current: &Version) -> bool {
     Arc::ptr_eq(previous.base(), current.base()) || previous.base().id() == current.base().id()
 }
 
 /// All rows of a version but its zone row.
 fn all_rows(zone: ZoneId, version: &Version) -> impl Iterator<Item = Row> + use<> {
-    let prefix = base_prefix(zone, *version.base().id());
+    let prefix = base_prefix(zone, version.base().id());
     let changed: Vec<Change> = version.changes().iter().cloned().collect();
     let base = version.base().clone();
     let changed_prefix = prefix.clone();
-    let chunks = (0..base.chunks().len()).flat_map(move |number| {
-        let chunk = base.chunks()[number].clone();
+    let chunks = (0..base.chunk_count()).flat_map(move |number| {
         let key = [prefix.as_slice(), &(number as u32).to_be_bytes()].concat();
-        value_rows(BASE, &key, &chunk)
+        value_rows(BASE, &key, base.chunk(number))
     });
     let changed = changed.into_iter().flat_map(move |change| {
         value_rows(
@@ -250,7 +275,7 @@ fn all_rows(zone: ZoneId, version: &Version) -> impl Iterator<Item = Row> + use<
 
 /// The rows of the names that changed between two versions of one base.
 fn changed_rows(zone: ZoneId, previous: &Version, current: &Version, rows: &mut Vec<Row>) {
-    let prefix = base_prefix(zone, *current.base().id());
+    let prefix = base_prefix(zone, current.base().id());
     let (old, new): (&Changes, &Changes) = (previous.changes(), current.changes());
     Tree::difference(old, new, |before, after| {
         if before.map(node_of) == after.map(node_of) {
@@ -303,8 +328,8 @@ fn encode_zone(origin: &Name, version: Option<&Version>, attached: &[u8]) -> Vec
         None => bytes.push(0),
         Some(version) => {
             bytes.push(1);
-            bytes.extend_from_slice(version.base().id());
-            bytes.extend_from_slice(&(version.base().chunks().len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&version.base().id());
+            bytes.extend_from_slice(&(version.base().chunk_count() as u32).to_be_bytes());
         }
     }
     bytes.extend_from_slice(attached);
@@ -340,6 +365,4 @@ type ZoneId = [u8; 16];
 const ZONE: &str = "zone";
 const BASE: &str = "base";
 const CHANGED: &str = "changed";
-/// Zone id and base id.
-const PREFIX_SIZE: usize = 32;
 const PIECE_NUMBER_SIZE: usize = 2;

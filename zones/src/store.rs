@@ -104,6 +104,12 @@ pub trait Store: Send {
     /// How many bytes a database takes on disk.
     fn size(&self, database: Database) -> Result<u64, StoreError>;
 
+    /// Gives back memory that a database holds of what was read or written. Nothing else changes.
+    fn shed(&mut self, database: Database) -> Result<(), StoreError> {
+        let _ = database;
+        Ok(())
+    }
+
     /// Makes everything durable before the store goes away.
     fn close(&mut self) -> Result<(), StoreError> {
         Database::ALL

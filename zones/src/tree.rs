@@ -38,9 +38,14 @@ struct Slot<T> {
     item: T,
 }
 
+impl<T> Tree<T> {
+    /// A tree without items.
+    pub(crate) const EMPTY: Self = Self { root: None, len: 0 };
+}
+
 impl<T> Default for Tree<T> {
     fn default() -> Self {
-        Self { root: None, len: 0 }
+        Self::EMPTY
     }
 }
 

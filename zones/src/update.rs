@@ -497,8 +497,10 @@ impl Work<'_> {
             let rrsets: Vec<_> = rrsets
                 .into_iter()
                 .map(|(rank, Held { ttl, rdata, .. })| {
-                    let rdata = sort_rdata(rank.rtype(), rdata.into_values().collect());
-                    (rank.rtype(), ttl, rdata)
+                    let rtype = rank.rtype();
+                    let rdata = rdata.into_values();
+                    let rdata = rdata.map(|rdata| Cow::from(rdata.into_bytes()));
+                    (rtype, ttl, sort_rdata(rtype, rdata.collect()))
                 })
                 .collect();
             let bytes = node::encode(labels, &rrsets);

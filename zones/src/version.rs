@@ -8,6 +8,7 @@
 //! Every name between a name and the apex exists, as an empty non-terminal if need be. The serial
 //! is no part of a version: the SOA holds 0, and who shows it puts in the serial to show.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::{Peekable, Take};
@@ -18,21 +19,30 @@ use crate::changes::{Change, Changes};
 use crate::key::{self, AFTER_DENIAL, DENIAL, Key};
 use crate::name::Name;
 use crate::node::{self, Node, Rank, labels_of};
-use crate::rdata::{canonical, soa_serial, with_soa_serial};
+use crate::rdata::{canonical, soa_serial, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
 use crate::tree::{self, Keyed, Tree};
 
-/// One state of a zone. It never changes; a clone costs two reference counts.
+/// One state of a zone. It never changes; a clone costs two reference counts. Of most zones nothing
+/// has changed since the base, and there are very many zones: then a version is two words.
 #[derive(Clone)]
 pub struct Version {
     base: Arc<Base>,
-    changes: Changes,
+    changed: Option<Arc<Changed>>,
+}
+
+/// What of a zone has changed since its base, and what that makes of the whole.
+#[derive(Clone)]
+struct Changed {
+    names: Changes,
     counts: Counts,
     /// What the changes add to the digest of the base.
-    digest_changes: u128,
+    digest: u128,
 }
+
+static NO_CHANGES: Changes = Changes::EMPTY;
 
 /// The records by which two versions differ, in canonical order: one step of an IXFR, without
 /// the SOA records that frame it. A TTL that changes, or the case of an owner name, removes the
@@ -92,12 +102,9 @@ impl Version {
     /// The version that is just this base.
     #[must_use]
     pub fn from_base(base: Arc<Base>) -> Self {
-        let counts = base.counts();
         Self {
             base,
-            changes: Changes::default(),
-            counts,
-            digest_changes: 0,
+            changed: None,
         }
     }
 
@@ -110,20 +117,23 @@ impl Version {
     /// What the version holds, by number.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        match &self.changed {
+            Some(changed) => changed.counts,
+            None => self.base.counts(),
+        }
     }
 
     /// A digest of all records, the serial excluded: equal content has equal digests, however it
     /// came about. It tells apart what went wrong, not what somebody forged.
     #[must_use]
     pub fn digest(&self) -> u128 {
-        self.base.digest().wrapping_add(self.digest_changes)
+        self.base.digest().wrapping_add(self.digest_changes())
     }
 
     /// The apex, which always exists.
     #[must_use]
     pub fn apex(&self) -> Node<'_> {
-        match self.changes.get(&[]) {
+        match self.changes().get(&[]) {
             Some(change) => {
                 let bytes = change.node().expect("the apex always exists");
                 Node::read(self.origin(), bytes)
@@ -157,7 +167,7 @@ impl Version {
     /// The last node before this key.
     pub(crate) fn before(&self, key: &[u8]) -> Option<Node<'_>> {
         let mut base = self.base.before(self.base.seek(key));
-        let mut change = self.changes.before(key);
+        let mut change = self.changes().before(key);
         loop {
             let standing = base.and_then(|at| self.base.node(at));
             let order = match (&standing, change) {
@@ -176,7 +186,7 @@ impl Version {
             if order.is_eq() {
                 base = base.and_then(|at| self.base.before(at));
             }
-            change = self.changes.before(changed.key());
+            change = self.changes().before(changed.key());
         }
     }
 
@@ -226,13 +236,13 @@ impl Version {
     /// How many names changed since the base, gone ones included.
     #[must_use]
     pub fn changed_names(&self) -> usize {
-        self.changes.len()
+        self.changes().len()
     }
 
     /// True if so much changed since the base that a new one is worth its work.
     #[must_use]
     pub fn wants_rebase(&self) -> bool {
-        let changed = self.changes.len();
+        let changed = self.changed_names();
         changed > CHANGED_NAMES_MAX
             || (changed > CHANGED_NAMES_FREE
                 && changed > self.base.counts().names / CHANGED_PART_MAX)
@@ -293,7 +303,7 @@ impl Version {
     /// anew. It costs no look at the records.
     #[must_use]
     pub fn is_identical_to(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.base, &other.base) && self.digest_changes == other.digest_changes
+        Arc::ptr_eq(&self.base, &other.base) && self.digest_changes() == other.digest_changes()
     }
 
     /// Calls `each` with key and nodes of every name that differs between two versions of one
@@ -316,7 +326,7 @@ impl Version {
             }
         };
         if Arc::ptr_eq(&old.base, &new.base) {
-            Tree::difference(&old.changes, &new.changes, |before, after| {
+            Tree::difference(old.changes(), new.changes(), |before, after| {
                 let key = before.or(after).expect("one side has the name").key();
                 let read = |change: Option<&'v Change>, version: &'v Self| match change {
                     Some(change) => change.node().map(|node| Node::read(version.origin(), node)),
@@ -347,7 +357,7 @@ impl Version {
 
     /// The node with this key.
     pub(crate) fn node_at(&self, key: &[u8]) -> Option<Node<'_>> {
-        match self.changes.get(key) {
+        match self.changes().get(key) {
             Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
             None => self.base.get(key),
         }
@@ -355,18 +365,29 @@ impl Version {
 
     /// Puts the node with this key in, or takes it out. The caller sees to the names above.
     pub(crate) fn put(&mut self, key: &[u8], bytes: Option<&[u8]>) {
-        if let Some(before) = self.node_at(key) {
-            let (digest, mut counts) = (node_digest(&before), self.counts);
-            counts.remove(&before);
-            self.digest_changes = self.digest_changes.wrapping_sub(digest);
-            self.counts = counts;
+        let base = &self.base;
+        let changed = self.changed.get_or_insert_with(|| {
+            Arc::new(Changed {
+                names: Changes::default(),
+                counts: base.counts(),
+                digest: 0,
+            })
+        });
+        let changed = Arc::make_mut(changed);
+        let before = match changed.names.get(key) {
+            Some(change) => change.node().map(|bytes| Node::read(base.origin(), bytes)),
+            None => base.get(key),
+        };
+        if let Some(before) = before {
+            changed.digest = changed.digest.wrapping_sub(node_digest(&before));
+            changed.counts.remove(&before);
         }
         if let Some(bytes) = bytes {
-            let node = Node::read(self.base.origin(), bytes);
-            self.digest_changes = self.digest_changes.wrapping_add(node_digest(&node));
-            self.counts.add(&node);
+            let node = Node::read(base.origin(), bytes);
+            changed.digest = changed.digest.wrapping_add(node_digest(&node));
+            changed.counts.add(&node);
         }
-        self.changes.put(Change::new(key, bytes));
+        changed.names.put(Change::new(key, bytes));
     }
 
     /// True if names exist below this key. Of those that are gone since the base only such below
@@ -374,7 +395,7 @@ impl Version {
     pub(crate) fn has_names_below(&self, key: &[u8]) -> bool {
         // No key lies between a key and that key with a zero byte.
         let after = [key, &[0]].concat();
-        let changes = self.changes.iter_from(&after);
+        let changes = self.changes().iter_from(&after);
         let mut below = changes.take_while(|change| change.key().starts_with(key));
         if below.any(|change| change.node().is_some()) {
             return true;
@@ -385,7 +406,7 @@ impl Version {
             if !standing.as_bytes().starts_with(key) {
                 return false;
             }
-            if self.changes.get(standing.as_bytes()).is_none() {
+            if self.changes().get(standing.as_bytes()).is_none() {
                 return true;
             }
             at = self.base.after(at);
@@ -398,13 +419,19 @@ impl Version {
         WalkKeys {
             version: self,
             at: self.base.seek(key),
-            changes: self.changes.iter_from(key).peekable(),
+            changes: self.changes().iter_from(key).peekable(),
         }
     }
 
     /// The names changed since the base.
     pub(crate) fn changes(&self) -> &Changes {
-        &self.changes
+        self.changed
+            .as_ref()
+            .map_or(&NO_CHANGES, |changed| &changed.names)
+    }
+
+    fn digest_changes(&self) -> u128 {
+        self.changed.as_ref().map_or(0, |changed| changed.digest)
     }
 }
 
@@ -491,62 +518,66 @@ impl<'v> Iterator for WalkKeys<'v> {
 impl Base {
     /// See [`Version::from_records`].
     pub(crate) fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
-        let mut order = Vec::with_capacity(records.len());
-        for (at, record) in records.iter().enumerate() {
-            let labels = key::relative_labels(&record.owner, origin)
-                .ok_or_else(|| OutOfZone(record.owner.clone()))?;
+        // Records that come in order, as those of a zone file that was checked, have one run for
+        // each node.
+        let is_one_run = |a: &Record, b: &Record| {
+            let is_of_nsec3 = |record| rank_of(record).is_of_nsec3();
+            a.owner.as_wire() == b.owner.as_wire() && is_of_nsec3(a) == is_of_nsec3(b)
+        };
+        let mut runs: Vec<(u64, &[Record])> = Vec::new();
+        for run in records.chunk_by(is_one_run) {
+            let owner = &run[0].owner;
+            let labels =
+                key::relative_labels(owner, origin).ok_or_else(|| OutOfZone(owner.clone()))?;
             // The head also tells the regions of the key space apart.
-            let key = key_of(rank_of(record), labels);
-            order.push((key::head(key.as_bytes()), at));
+            let key = key_of(rank_of(&run[0]), labels);
+            runs.push((key::head(key.as_bytes()), run));
         }
-        order.sort_unstable_by(|(head, a), (other, b)| {
-            let (left, right) = (&records[*a], &records[*b]);
-            head.cmp(other)
-                .then_with(|| left.owner.cmp(&right.owner))
-                .then_with(|| rank_of(left).cmp(&rank_of(right)))
-                .then_with(|| a.cmp(b))
+        // A stable sort: what is first among equals counts.
+        runs.sort_by(|(head, run), (other, other_run)| {
+            let by_name = || run[0].owner.cmp(&other_run[0].owner);
+            head.cmp(other).then_with(by_name)
         });
 
         let mut builder = Builder::new(origin.clone());
-        let is_apex_missing = order
-            .first()
-            .is_none_or(|(_, at)| records[*at].owner != *origin);
-        if is_apex_missing {
+        if runs.first().is_none_or(|(_, run)| run[0].owner != *origin) {
             builder.push(&[], &node::encode::<Rdata>(&[], &[]));
         }
         let mut last_key = Vec::new();
-        let is_one_node = |(head, a): &(u64, usize), (other, b): &(u64, usize)| {
-            head == other && records[*a].owner == records[*b].owner
+        let is_one_node = |(head, a): &(u64, &[Record]), (other, b): &(u64, &[Record])| {
+            head == other && a[0].owner == b[0].owner
         };
-        for name in order.chunk_by(is_one_node) {
-            let first = &records[name[0].1];
-            let labels = labels_of(&first.owner, origin);
-            let rank = rank_of(first);
+        let mut of_node: Vec<&Record> = Vec::new();
+        for node in runs.chunk_by(is_one_node) {
+            of_node.clear();
+            of_node.extend(node.iter().flat_map(|(_, run)| *run));
+            of_node.sort_by_key(|record| rank_of(record));
+            let labels = labels_of(&of_node[0].owner, origin);
+            let rank = rank_of(of_node[0]);
             let key = key_of(rank, labels);
             if !rank.is_denial(labels) {
                 push_missing_ancestors(&mut builder, &last_key, &key, labels);
             }
-            let is_signed =
-                |(_, at): &(u64, usize)| rank_of(&records[*at]) == Rank::OF_SOA_SIGNATURE;
             // RFC 4034 section 3.1.8.1: a signature of the SOA is one of its serial too.
-            let keeps_serial = name.iter().any(is_signed);
-            let rrsets: Vec<_> = name
-                .chunk_by(|(_, a), (_, b)| rank_of(&records[*a]) == rank_of(&records[*b]))
+            let keeps_serial =
+                (of_node.iter()).any(|record| rank_of(record) == Rank::OF_SOA_SIGNATURE);
+            let rrsets: Vec<_> = of_node
+                .chunk_by(|a, b| rank_of(a) == rank_of(b))
                 .map(|rrset| {
-                    let first = &records[rrset[0].1];
+                    let first = rrset[0];
                     let rdata = rrset
                         .iter()
-                        .map(|(_, at)| records[*at].rdata.clone())
-                        .collect();
+                        .map(|record| Cow::from(record.rdata.as_bytes()));
                     let rdata = match first.rtype {
-                        Rtype::SOA if keeps_serial => vec![first.rdata.clone()],
-                        rtype => sort_rdata(rtype, rdata),
+                        Rtype::SOA if keeps_serial => rdata.take(1).collect(),
+                        rtype => sort_rdata(rtype, rdata.collect()),
                     };
                     (first.rtype, first.ttl, rdata)
                 })
                 .collect();
             builder.push(key.as_bytes(), &node::encode(labels, &rrsets));
-            last_key = key.as_bytes().to_vec();
+            last_key.clear();
+            last_key.extend_from_slice(key.as_bytes());
         }
         Ok(builder.finish())
     }
@@ -585,17 +616,17 @@ fn rank_of(record: &Record) -> Rank {
 
 /// The RDATA of an RRset as a node keeps it: in canonical order, each once, an SOA without its
 /// serial and alone.
-pub(crate) fn sort_rdata(rtype: Rtype, mut rdata: Vec<Rdata>) -> Vec<Rdata> {
+pub(crate) fn sort_rdata(rtype: Rtype, mut rdata: Vec<Cow<'_, [u8]>>) -> Vec<Cow<'_, [u8]>> {
     if rtype == Rtype::SOA {
         rdata.truncate(1);
-        return rdata
-            .iter()
-            .map(|rdata| with_soa_serial(rdata, Serial(0)))
-            .collect();
+        for rdata in &mut rdata {
+            *rdata = Cow::Owned(without_soa_serial(rdata));
+        }
+        return rdata;
     }
     if rdata.len() > 1 {
-        rdata.sort_by_cached_key(|rdata| canonical(rtype, rdata.as_bytes()).into_owned());
-        rdata.dedup_by(|a, b| canonical(rtype, a.as_bytes()) == canonical(rtype, b.as_bytes()));
+        rdata.sort_by(|a, b| canonical(rtype, a).cmp(&canonical(rtype, b)));
+        rdata.dedup_by(|a, b| canonical(rtype, a) == canonical(rtype, b));
     }
     rdata
 }

@@ -35,7 +35,8 @@ impl ZoneSet {
     }
 }
 
-/// All zones at one moment. It never changes; a clone costs one reference count.
+/// All zones at one moment. A clone costs one reference count, and does not see what is put into the
+/// other later.
 #[derive(Clone, Default)]
 pub struct ZoneTable {
     places: Tree<Place>,
@@ -63,42 +64,40 @@ pub struct Shown {
 }
 
 impl ZoneTable {
-    /// The table with this zone put in or replaced.
-    #[must_use]
-    pub fn with(&self, state: ZoneState) -> Self {
-        let key: Arc<[u8]> = state.origin.canonical_key().into();
-        self.put(Place {
-            key,
+    /// Puts this zone in, or in the place of what stood there.
+    pub fn put(&mut self, state: ZoneState) {
+        self.put_place(Place {
+            key: state.origin.canonical_key().into(),
             state: Some(Arc::new(state)),
-        })
+        });
     }
 
-    /// The table without this zone.
+    /// A copy with this zone put in.
     #[must_use]
-    pub fn without(&self, origin: &Name) -> Self {
+    pub fn with(&self, state: ZoneState) -> Self {
+        let mut table = self.clone();
+        table.put(state);
+        table
+    }
+
+    /// Takes this zone out.
+    pub fn remove(&mut self, origin: &Name) {
         if self.get(origin).is_none() {
-            return self.clone();
+            return;
         }
-        let without = self.put(Place {
+        self.put_place(Place {
             key: origin.canonical_key().into(),
             state: None,
         });
-        if without.places.len() <= 2 * without.len + PLACES_FREE {
-            return without;
+        if self.places.len() <= 2 * self.len + PLACES_FREE {
+            return;
         }
         // Places of zones that went away must not pile up.
         let mut places = Tree::default();
-        without
-            .places
-            .iter()
-            .filter(|place| place.state.is_some())
-            .for_each(|place| {
-                places.put(place.clone());
-            });
-        Self {
-            places,
-            len: without.len,
+        for place in self.places.iter().filter(|place| place.state.is_some()) {
+            places.put(place.clone());
         }
+        self.places = places;
     }
 
     /// How many zones there are.
@@ -151,14 +150,11 @@ impl ZoneTable {
             .filter_map(|place| place.state.as_deref())
     }
 
-    fn put(&self, place: Place) -> Self {
-        let mut places = self.places.clone();
+    fn put_place(&mut self, place: Place) {
         let comes = place.state.is_some();
-        let went = places
-            .put(place)
-            .is_some_and(|replaced| replaced.state.is_some());
-        let len = self.len + usize::from(comes) - usize::from(went);
-        Self { places, len }
+        let replaced = self.places.put(place);
+        let went = replaced.is_some_and(|replaced| replaced.state.is_some());
+        self.len = self.len + usize::from(comes) - usize::from(went);
     }
 
     fn at(&self, key: &[u8]) -> Option<&ZoneState> {
@@ -219,7 +215,8 @@ mod tests {
         let above = table.find_above(&"sub.example.".parse().unwrap()).unwrap();
         assert_eq!(above.origin.to_string(), "example.");
 
-        let without = table.without(&"sub.example.".parse().unwrap());
+        let mut without = table.clone();
+        without.remove(&"sub.example.".parse().unwrap());
         check(&without, "a.sub.example.", Some("example."));
         check(&table, "a.sub.example.", Some("sub.example."));
         assert_eq!((table.len(), without.len()), (4, 3));
@@ -243,7 +240,9 @@ mod tests {
         let mut table = ZoneTable::default();
         for i in 0..1_000 {
             let zone = state(&format!("z{i}.example."));
-            table = table.with(zone.clone()).without(&zone.origin);
+            let origin = zone.origin.clone();
+            table.put(zone);
+            table.remove(&origin);
         }
         assert!(table.is_empty());
         assert!(table.places.len() <= PLACES_FREE + 1);

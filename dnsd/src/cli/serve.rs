@@ -1,7 +1,7 @@
 //! `dnsd serve`: flags and file together, at the start and at every reload.
 
 use super::{Failure, Global};
-use crate::config::{Effect, ServeConfig, Settings, changes};
+use crate::config::{Birth, Effect, ServeConfig, Settings, changes};
 use crate::io::file;
 use crate::io::log::{self, LogHandle};
 use crate::io::run::{self, ServeError};
@@ -47,8 +47,12 @@ pub fn serve(serve: Serve, global: &Global) -> Result<(), Failure> {
     };
     let config = started.load()?;
     let log = log::start(config.log_format, config.log_level);
-    let running = RefCell::new(config.clone());
-    run::serve(&config, move || {
+    let mut running = config.clone();
+    if let Birth::Cluster { zones, .. } = &mut running.birth {
+        zones.forget();
+    }
+    let running = RefCell::new(running);
+    run::serve(config, move || {
         started.reload(&mut running.borrow_mut(), &log);
     })
     .map_err(|error| match error {

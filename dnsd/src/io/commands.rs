@@ -4,11 +4,8 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::clock;
 use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Step};
-use crate::body::Body;
-use crate::cookie::{Secret, Secrets};
 use crate::metrics::Page;
-use crate::prefix::Prefix;
-use crate::report::{self, Life};
+use crate::report::{self, Life, Zones};
 use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::serve::Tally;
 use crate::setting::PeerRef;
@@ -16,7 +13,7 @@ use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::{Member, MemberState};
 use crate::vip::map::{ADDRESSES_MAX, NoChange};
-use crate::wiring::{ImportStep, Source};
+use crate::wiring::ImportStep;
 use overlay::status::RouterStatus;
 use overlay::token::TokenSecret;
 use overlay::{Command, PeerId, Token};
@@ -29,21 +26,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use zones::rdata::with_soa_serial;
 use zones::zonefile::print_record;
-use zones::{Name, Rcode, Record, Rtype, Serial, Version};
+use zones::{Name, Rcode, Rtype, Serial, Version};
 
 /// How often the progress of an import is told.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
-
-/// What the command line seeds at the birth of a cluster.
-#[derive(Default)]
-pub struct Seeds {
-    /// Zones, read and checked.
-    pub zones: Vec<(Name, Vec<Record>)>,
-    /// Who may update and transfer; none if nothing is said.
-    pub policy: Option<(Vec<Prefix>, Vec<Prefix>)>,
-    /// The first secret of cookies.
-    pub cookies: Option<Secret>,
-}
 
 /// The newest numbers, for the HTTP server.
 pub type Snapshot = watch::Sender<Arc<super::http::Snapshot>>;
@@ -55,8 +41,6 @@ pub type TallyOf = Box<dyn Fn() -> Tally + Send>;
 pub struct Commands {
     life: Life,
     started: Instant,
-    seeds: Option<Seeds>,
-    seeds_left: usize,
     invitations: VecDeque<CallAnswer>,
     evictions: Vec<(Member, CallAnswer)>,
     /// When the progress of imports is to be told.
@@ -68,29 +52,22 @@ pub struct Commands {
 /// Who waits for a command's entry to settle.
 pub(super) enum Waiter {
     /// An import.
-    Import(Option<CallAnswer>, Name),
+    Import(CallAnswer, Name),
     /// A removal.
     Remove(CallAnswer, Name),
     /// A change of the VIPs.
     Vip(CallAnswer),
-    /// Other secrets of cookies; without a call the first one, at the birth.
-    Cookies(Option<CallAnswer>),
-    /// The policy of the birth.
-    Policy,
+    /// Other secrets of cookies.
+    Cookies(CallAnswer),
 }
 
 impl Commands {
-    /// Starts with what is to be seeded.
+    /// Starts with none.
     #[must_use]
-    pub fn new(life: Life, seeds: Seeds, snapshot: Snapshot, tally: TallyOf) -> Self {
-        let seeds_left = seeds.zones.len()
-            + usize::from(seeds.policy.is_some())
-            + usize::from(seeds.cookies.is_some());
+    pub fn new(life: Life, snapshot: Snapshot, tally: TallyOf) -> Self {
         Self {
             life,
             started: clock::now(),
-            seeds: Some(seeds),
-            seeds_left,
             invitations: VecDeque::new(),
             evictions: Vec::new(),
             due: None,
@@ -134,9 +111,10 @@ impl Driver {
             Request::Invite { expires, majority } => {
                 self.invite(call.answer, expires, majority, wall);
             }
-            Request::ZoneList => call
-                .answer
-                .done(Done::Zones(report::zones(&self.wiring.peer))),
+            Request::ZoneList => {
+                let zones = Zones::of(&self.wiring.peer);
+                self.do_aside(move || call.answer.done(Done::Zones(zones.iter().collect())));
+            }
             Request::ZoneImport { origin, .. } => {
                 self.build(origin, call.upload, call.answer);
             }
@@ -144,13 +122,13 @@ impl Driver {
             Request::ZoneShow { origin, version } => {
                 let found = self
                     .version_of(&origin, version)
-                    .zip(report::zone(&self.wiring.peer, &origin));
+                    .zip(Zones::of(&self.wiring.peer).get(&origin));
                 let Some(((content, serial), zone)) = found else {
                     call.answer.refuse(no_such_zone(&origin));
                     return;
                 };
                 let policy = self.wiring.peer.now().policy().clone();
-                clock::spawn("show", move || {
+                self.do_aside(move || {
                     let detail = report::zone_detail(zone, &policy, &content, serial.0);
                     call.answer.done(Done::Zone(detail));
                 });
@@ -178,14 +156,7 @@ impl Driver {
         match call.request {
             Request::Status => {
                 let uptime = now.saturating_duration_since(self.commands.started);
-                let status = report::status(
-                    &self.commands.life,
-                    peer,
-                    links,
-                    self.commands.seeds_left,
-                    uptime,
-                    wall,
-                );
+                let status = report::status(&self.commands.life, peer, links, uptime, wall);
                 call.answer.done(Done::Status(Box::new(status)));
             }
             Request::Peers => call.answer.done(Done::Peers(report::members(peer, links))),
@@ -209,20 +180,17 @@ impl Driver {
                 self.tell_of_import(client, Step::Storing, size, size);
                 self.commands.due = Some(clock::now());
             }
-            ImportStep::Refused(reason) => match self.clients.remove(&client) {
-                Some(Client::Command(Waiter::Import(Some(answer), _))) => answer.refuse(reason),
-                Some(Client::Command(Waiter::Import(None, origin))) => {
-                    warn!(%origin, reason, "the zone is not imported");
-                }
-                _ => unreachable!("an import is a command"),
-            },
-            ImportStep::UnderWay => match self.clients.remove(&client) {
-                Some(Client::Command(Waiter::Import(Some(answer), _))) => {
-                    answer.refuse("the same data is being imported already");
-                }
-                Some(Client::Command(Waiter::Import(None, _))) => {}
-                _ => unreachable!("an import is a command"),
-            },
+            ImportStep::Refused(reason) => self.refuse_import(client, &reason),
+            ImportStep::UnderWay => {
+                self.refuse_import(client, "the same data is being imported already");
+            }
+        }
+    }
+
+    fn refuse_import(&mut self, client: ClientId, reason: &str) {
+        match self.clients.remove(&client) {
+            Some(Client::Command(Waiter::Import(answer, _))) => answer.refuse(reason),
+            _ => unreachable!("an import is a command"),
         }
     }
 
@@ -240,19 +208,11 @@ impl Driver {
         };
         match waiter {
             Waiter::Import(call, origin) => {
-                let zone = report::zone(&self.wiring.peer, &origin);
-                match (call, failure, zone) {
-                    (Some(call), None, Some(zone)) => call.done(Done::Imported(zone)),
-                    (Some(call), None, None) => call.refuse(no_such_zone(&origin)),
-                    (Some(call), Some(reason), _) => call.refuse(reason),
-                    (None, None, _) => {
-                        info!(zone = %origin, "imported");
-                        self.seed_is_in();
-                    }
-                    (None, Some(reason), _) => {
-                        warn!(zone = %origin, reason, "the zone is not imported");
-                        self.seed_is_in();
-                    }
+                let zone = Zones::of(&self.wiring.peer).get(&origin);
+                match (failure, zone) {
+                    (None, Some(zone)) => call.done(Done::Imported(zone)),
+                    (None, None) => call.refuse(no_such_zone(&origin)),
+                    (Some(reason), _) => call.refuse(reason),
                 }
             }
             Waiter::Remove(call, origin) => match failure {
@@ -263,28 +223,15 @@ impl Driver {
                 None => call.done(Done::Vips(self.vips(clock::now()))),
                 Some(reason) => call.refuse(reason),
             },
-            Waiter::Cookies(call) => match (call, failure) {
-                (Some(call), None) => call.done(Done::Cookies(self.cookies(clock::wall()))),
-                (Some(call), Some(reason)) => call.refuse(reason),
-                (None, failure) => {
-                    if let Some(reason) = failure {
-                        warn!(reason, "there is no secret of cookies");
-                    }
-                    self.seed_is_in();
-                }
+            Waiter::Cookies(call) => match failure {
+                None => call.done(Done::Cookies(self.cookies(clock::wall()))),
+                Some(reason) => call.refuse(reason),
             },
-            Waiter::Policy => {
-                if let Some(reason) = failure {
-                    warn!(reason, "the policy is not set");
-                }
-                self.seed_is_in();
-            }
         }
     }
 
     /// Looks at commands that wait for something that nobody reports.
-    pub(super) fn go_on_with_commands(&mut self, wall: Duration, now: Instant) {
-        self.plant_seeds(wall, now);
+    pub(super) fn go_on_with_commands(&mut self, now: Instant) {
         self.answer_evictions();
         if self.commands.due.is_some_and(|due| due <= now) {
             for (blob, client) in self.wiring.spreading() {
@@ -320,25 +267,14 @@ impl Driver {
     /// What the HTTP server has asked for.
     pub(super) fn handle_snapshot(&mut self, links: &RouterStatus, wall: Duration, now: Instant) {
         let uptime = now.saturating_duration_since(self.commands.started);
-        let left = self.commands.seeds_left;
-        let status = report::status(
-            &self.commands.life,
-            &self.wiring.peer,
-            links,
-            left,
-            uptime,
-            wall,
-        );
-        let mut page = Page::new(
-            &status,
-            &report::links(links),
-            &report::zones(&self.wiring.peer),
-        );
+        let peer = &self.wiring.peer;
+        let status = report::status(&self.commands.life, peer, links, uptime, wall);
+        let mut page = Page::new(&status, &report::links(links));
         report::count(&mut page, &(self.commands.tally)(), &links.counters);
-        report::count_vips(&mut page, &self.wiring.peer, now);
+        report::count_vips(&mut page, peer, now);
         let snapshot = super::http::Snapshot {
             taken: now,
-            health: status.health.clone(),
+            health: status.health,
             page,
         };
         self.commands.snapshot.send_replace(Arc::new(snapshot));
@@ -473,47 +409,13 @@ impl Driver {
             answer.refuse(refusal(CommandRefused::ZoneExists));
             return;
         }
-        let waiter = Waiter::Import(Some(answer), origin.clone());
+        let waiter = Waiter::Import(answer, origin.clone());
         let client = self.add_client(Client::Command(waiter));
-        self.wiring.import(client, origin, Source::Upload(upload));
-    }
-
-    fn plant_seeds(&mut self, wall: Duration, now: Instant) {
-        if self.commands.seeds.is_none() || !self.wiring.peer.replica().is_settling() {
-            return;
-        }
-        let seeds = self.commands.seeds.take().expect("it was just seen");
-        if self.commands.seeds_left == 0 {
-            self.wiring.set_seeded();
-            return;
-        }
-        if let Some((update, transfer)) = seeds.policy {
-            let client = self.add_client(Client::Command(Waiter::Policy));
-            let body = Body::Policy { update, transfer };
-            if let Err(refused) = self.wiring.peer.handle_policy(client, &body, wall, now) {
-                self.clients.remove(&client);
-                self.end_command(Waiter::Policy, &Answer::Refused(refused));
-            }
-        }
-        if let Some(secret) = seeds.cookies {
-            self.set_cookies(None, Secrets::new(secret), wall, now);
-        }
-        for (origin, records) in seeds.zones {
-            let waiter = Waiter::Import(None, origin.clone());
-            let client = self.add_client(Client::Command(waiter));
-            self.wiring.import(client, origin, Source::Records(records));
-        }
-    }
-
-    fn seed_is_in(&mut self) {
-        self.commands.seeds_left = self.commands.seeds_left.saturating_sub(1);
-        if self.commands.seeds_left == 0 {
-            self.wiring.set_seeded();
-        }
+        self.wiring.import(client, origin, upload);
     }
 
     fn tell_of_import(&self, client: ClientId, step: Step, done: u64, total: u64) {
-        if let Some(Client::Command(Waiter::Import(Some(answer), _))) = self.clients.get(&client) {
+        if let Some(Client::Command(Waiter::Import(answer, _))) = self.clients.get(&client) {
             answer.progress(Progress { step, done, total });
         }
     }

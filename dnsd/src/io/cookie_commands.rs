@@ -42,17 +42,11 @@ impl Driver {
             call.answer.refuse("the system gives no randomness");
             return;
         };
-        self.set_cookies(Some(call.answer), rollover.next(fresh), wall, now);
+        self.set_cookies(call.answer, rollover.next(fresh), wall, now);
     }
 
     /// Makes these the secrets of the cluster.
-    pub(super) fn set_cookies(
-        &mut self,
-        answer: Option<CallAnswer>,
-        secrets: Secrets,
-        wall: Duration,
-        now: Instant,
-    ) {
+    fn set_cookies(&mut self, answer: CallAnswer, secrets: Secrets, wall: Duration, now: Instant) {
         let client = self.add_client(Client::Command(Waiter::Cookies(answer)));
         let peer = &mut self.wiring.peer;
         if let Err(refused) = peer.handle_cookies(client, secrets, wall, now)

@@ -6,6 +6,7 @@
 use crate::checkpoint::{self, Slice, Slices};
 use crate::disk::{Done, Job};
 use crate::io::clock::spawn;
+use crate::io::memory;
 use replication::BlobHash;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -21,6 +22,7 @@ pub fn start(
     spawn("disk", move || {
         let mut disk = Disk {
             checkpoints: VecDeque::new(),
+            written: 0,
             blobs: VecDeque::new(),
             turn: Turn::Checkpoint,
         };
@@ -33,10 +35,14 @@ pub fn start(
 
 /// What of a blob is written at once: some milliseconds for an ordinary disk.
 const BLOB_SLICE_SIZE: usize = 1 << 20;
+/// After a checkpoint that wrote more, a large zone came in: what that took is given back.
+const SHED_SIZE: usize = 8 << 20;
 
 struct Disk {
     /// Slices that are still to be written.
     checkpoints: VecDeque<Slices>,
+    /// Bytes of the first of them that are written.
+    written: usize,
     /// What is still to be done with blobs, in order.
     blobs: VecDeque<BlobJob>,
     /// Whose turn it is when no batch waits.
@@ -156,11 +162,18 @@ impl Disk {
             return Ok(());
         };
         match slices.next() {
-            Some(Slice::Write(rows)) => store.write(Database::Zones, &rows),
+            Some(Slice::Write(rows)) => {
+                self.written += rows.iter().map(Row::size).sum::<usize>();
+                store.write(Database::Zones, &rows)
+            }
             Some(Slice::Flush) => store.flush(Database::Zones),
             None => {
                 self.checkpoints.pop_front();
                 done(Done::Checkpoint);
+                if std::mem::take(&mut self.written) > SHED_SIZE {
+                    store.shed(Database::Zones)?;
+                    memory::give_back();
+                }
                 Ok(())
             }
         }

@@ -17,13 +17,14 @@ use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
 use crate::peer::Peer;
 use crate::publish::ZoneNews;
+use crate::report::Zones;
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::serve::update::{ReplyTo, UpdateRequest};
 use crate::sponsor::Signer;
 use crate::state::Outcome;
 use crate::vip::kernel::Report;
-use crate::wiring::{self, Act, BURST, Ended, News, Wiring, Work, Worked};
+use crate::wiring::{self, Act, BURST, Ended, News, Wiring, Worked};
 use arc_swap::ArcSwap;
 use overlay::io::link::{LinkThread, SendError};
 use overlay::join::Refusal;
@@ -34,6 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 use zones::Rcode;
 
@@ -64,6 +66,8 @@ pub enum Input {
     Links(super::admin::Call, RouterStatus),
     /// The HTTP server wants metrics or health.
     Ask,
+    /// It wants the zones, for metrics.
+    AskZones(oneshot::Sender<Zones>),
     /// The links, for metrics and health.
     Snapshot(RouterStatus),
     /// Work done aside.
@@ -90,7 +94,7 @@ impl Input {
             Self::Disk(Done::Blob(_)) => "blob durable",
             Self::Disk(_) => "disk",
             Self::Admin(_) | Self::Links(..) => "admin",
-            Self::Ask | Self::Snapshot(_) => "snapshot",
+            Self::Ask | Self::AskZones(_) | Self::Snapshot(_) => "snapshot",
             Self::Aside(worked) => worked.name(),
             Self::Address(_) => "address",
             Self::SelfCheck(_) => "self check",
@@ -115,7 +119,7 @@ pub enum End {
 pub(super) enum Client {
     /// A DNS client.
     Dns(ReplyTo),
-    /// The admin socket, or the birth of the cluster.
+    /// The admin socket.
     Command(super::commands::Waiter),
 }
 
@@ -307,6 +311,8 @@ impl Driver {
             Input::Admin(call) => self.handle_call(call, wall, now),
             Input::Links(call, links) => self.show(call, &links, wall, now),
             Input::Ask => self.take_snapshot(),
+            // Who does not wait any more needs none.
+            Input::AskZones(answer) => drop(answer.send(Zones::of(&self.wiring.peer))),
             Input::Snapshot(links) => self.handle_snapshot(&links, wall, now),
             Input::Aside(worked) => self.wiring.handle_worked(worked, wall, now),
             Input::Address(report) => {
@@ -340,7 +346,7 @@ impl Driver {
         }
         self.wiring.handle_timeout(wall, now);
         self.drain();
-        self.go_on_with_commands(wall, now);
+        self.go_on_with_commands(now);
         self.drain();
         self.send_commands();
         if self
@@ -372,11 +378,9 @@ impl Driver {
         }
     }
 
-    /// Does work aside; the result comes back as an input.
-    fn do_aside(&self, work: Work) {
-        let inputs = self.inputs.clone();
-        self.aside
-            .run(move || drop(inputs.send(Input::Aside(work.run()))));
+    /// Does what takes long beside this thread.
+    pub(super) fn do_aside(&self, work: impl FnOnce() + Send + 'static) {
+        self.aside.run(work);
     }
 
     /// Gives work to the disk thread.
@@ -399,7 +403,10 @@ impl Driver {
             }
             Act::Say(command) => self.say(command),
             Act::Write(job) => self.write(job),
-            Act::Aside(work) => self.do_aside(work),
+            Act::Aside(work) => {
+                let inputs = self.inputs.clone();
+                self.do_aside(move || drop(inputs.send(Input::Aside(work.run()))));
+            }
             Act::Serve(served) => self.served.store(Arc::new(*served)),
             Act::Address(order) => self.addresses.order(order),
             Act::Answer(client, answer) => self.answer(client, &answer),
@@ -565,6 +572,12 @@ fn log(news: &News, members: &Members) {
             records,
         }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
         News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
+        News::Zone(ZoneNews::More(more)) => info!(
+            served = more.served,
+            records = more.records,
+            removed = more.removed,
+            "more zones came and went"
+        ),
         News::Vip(_) => unreachable!("the caller looked"),
         News::Replica(event) => super::commands::log(event, members),
     }

@@ -2,12 +2,15 @@
 
 use crate::health::Health;
 use crate::metrics::{CONTENT_TYPE, Page};
+use crate::report::Zones;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Connections at once: a few scrapers and probes.
@@ -33,9 +36,12 @@ pub struct Snapshot {
 }
 
 /// Where snapshots come from.
-pub struct Snapshots<A> {
+pub struct Snapshots<A, Z> {
     /// Asks the peer for a new one; it must not wait.
     pub ask: A,
+    /// Asks the peer for its zones; it must not wait. They are not part of a snapshot: one that is
+    /// kept would keep what has long changed in memory.
+    pub ask_zones: Z,
     /// The newest.
     pub newest: watch::Receiver<Arc<Snapshot>>,
 }
@@ -47,7 +53,7 @@ enum Answered {
     No,
 }
 
-impl<A: Fn()> Snapshots<A> {
+impl<A: Fn(), Z: Fn(oneshot::Sender<Zones>)> Snapshots<A, Z> {
     /// One that is taken from now on, if the peer answers; else the last one.
     async fn take(&self, now: Instant) -> (Arc<Snapshot>, Answered) {
         (self.ask)();
@@ -58,12 +64,20 @@ impl<A: Fn()> Snapshots<A> {
         }
         (Arc::clone(&self.newest.borrow()), Answered::No)
     }
+
+    /// The zones of this moment; none if the peer does not answer.
+    async fn zones(&self) -> Option<Zones> {
+        let (sender, zones) = oneshot::channel();
+        (self.ask_zones)(sender);
+        timeout(ANSWER_TIMEOUT, zones).await.ok()?.ok()
+    }
 }
 
 /// Serves until it is dropped.
-pub async fn serve<A>(listener: TcpListener, snapshots: Snapshots<A>)
+pub async fn serve<A, Z>(listener: TcpListener, snapshots: Snapshots<A, Z>)
 where
     A: Fn() + Send + Sync + 'static,
+    Z: Fn(oneshot::Sender<Zones>) + Send + Sync + 'static,
 {
     let snapshots = Arc::new(snapshots);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -89,7 +103,11 @@ where
     }
 }
 
-async fn answer(mut stream: TcpStream, snapshots: &Snapshots<impl Fn()>) -> io::Result<()> {
+async fn answer<A, Z>(mut stream: TcpStream, snapshots: &Snapshots<A, Z>) -> io::Result<()>
+where
+    A: Fn(),
+    Z: Fn(oneshot::Sender<Zones>),
+{
     let mut request = Vec::new();
     let mut part = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -104,7 +122,13 @@ async fn answer(mut stream: TcpStream, snapshots: &Snapshots<impl Fn()>) -> io::
         }
     }
     let (snapshot, answered) = snapshots.take(Instant::now()).await;
-    let (response, body) = respond(&request, &snapshot, answered);
+    let zones = match is_of_metrics(&request) {
+        true => snapshots.zones().await,
+        false => None,
+    };
+    // The text about very many zones takes a while.
+    let made = spawn_blocking(move || respond(&request, &snapshot, answered, zones.as_ref()));
+    let (response, body) = made.await.map_err(io::Error::other)?;
     response.send(&mut stream, body).await
 }
 
@@ -122,12 +146,27 @@ enum Body {
     LeftOut,
 }
 
-fn respond(request: &[u8], snapshot: &Snapshot, answered: Answered) -> (Response, Body) {
-    let line = request
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
+fn first_line(request: &[u8]) -> Cow<'_, str> {
+    let mut lines = request.split(|byte| *byte == b'\r');
+    String::from_utf8_lossy(lines.next().unwrap_or_default())
+}
+
+fn path_of(target: Option<&str>) -> &str {
+    let target = target.unwrap_or_default();
+    target.split('?').next().unwrap_or_default()
+}
+
+fn is_of_metrics(request: &[u8]) -> bool {
+    path_of(first_line(request).split(' ').nth(1)) == "/metrics"
+}
+
+fn respond(
+    request: &[u8],
+    snapshot: &Snapshot,
+    answered: Answered,
+    zones: Option<&Zones>,
+) -> (Response, Body) {
+    let line = first_line(request);
     let mut words = line.split(' ');
     let (method, target, version) = (words.next(), words.next(), words.next());
     let body = match method {
@@ -144,16 +183,13 @@ fn respond(request: &[u8], snapshot: &Snapshot, answered: Answered) -> (Response
             body,
         );
     }
-    let path = target
-        .unwrap_or_default()
-        .split('?')
-        .next()
-        .unwrap_or_default();
-    let response = match path {
+    let response = match path_of(target) {
         "/metrics" => Response {
             status: "200 OK",
             content_type: CONTENT_TYPE,
-            body: snapshot.page.text(),
+            body: snapshot
+                .page
+                .text(|| zones.into_iter().flat_map(Zones::iter)),
         },
         // Both mean "serving current data": a load balancer and a supervisor that restarts what
         // is unhealthy are told the same, and the reasons beside.
@@ -219,7 +255,7 @@ mod tests {
                 phase: Phase::Serving,
                 reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
             },
-            page: Page::new(&status(), &[], &[]),
+            page: Page::new(&status(), &[]),
         }
     }
 
@@ -238,8 +274,15 @@ mod tests {
                     Arc::make_mut(snapshot).taken = Instant::now();
                 });
             };
-            let server = tokio::spawn(serve(listener, Snapshots { ask, newest }));
-            let response = tokio::task::spawn_blocking(move || {
+            let server = tokio::spawn(serve(
+                listener,
+                Snapshots {
+                    ask,
+                    ask_zones: drop,
+                    newest,
+                },
+            ));
+            let response = spawn_blocking(move || {
                 let mut client = std::net::TcpStream::connect(address).unwrap();
                 client.write_all(&request).unwrap();
                 let mut response = String::new();
@@ -277,7 +320,11 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_is_not_healthy() {
         let (_sender, newest) = watch::channel(Arc::new(snapshot(&[])));
-        let snapshots = Snapshots { ask: || {}, newest };
+        let snapshots = Snapshots {
+            ask: || {},
+            ask_zones: drop,
+            newest,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()

@@ -28,6 +28,7 @@ mod https;
 pub mod joining;
 pub mod listeners;
 pub mod log;
+mod memory;
 mod open_files;
 mod quic;
 pub mod run;

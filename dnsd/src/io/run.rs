@@ -5,7 +5,7 @@ use super::admin::AdminSocket;
 use super::budget::Budget;
 use super::certificate::{Certificate, CertificateError, CertificateFiles};
 use super::clock;
-use super::commands::{Commands, Seeds, Snapshot};
+use super::commands::{Commands, Snapshot};
 use super::cookie_commands::new_secret;
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
@@ -13,16 +13,19 @@ use super::encrypted::Encrypted;
 use super::http;
 use super::joining::{self, JoinError};
 use super::listeners::{self, Bound, ListenError};
+use super::memory;
 use super::open_files;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use super::vip;
+use crate::birth::Seeds;
 use crate::blobs::Blobs;
 use crate::config::{Birth, CorruptStore, ServeConfig, VipDriver};
 use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
+use crate::prefix::Policy;
 use crate::report::Life;
 use crate::serve::{Served, Setup, UpdateQueue};
 use crate::setting::{PeerName, PeerRef, ZoneFile};
@@ -37,6 +40,7 @@ use overlay::io::link::{LinkError, LinkThread};
 use overlay::{Admit, ClusterId, Incarnation, Join, NeighborSpec, Node, Router, Token};
 use replication::{BlobHash, Config, Replica};
 use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -44,10 +48,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 use tracing::{info, warn};
+use zones::check::serial_of;
 use zones::io::files;
 use zones::io::store::set_aside;
-use zones::store::Store;
+use zones::store::{Database, Store};
 use zones::zonefile::Rejected;
+use zones::{Serial, Version};
 
 /// Inputs that wait for the peer thread.
 const INPUTS_MAX: usize = 8_192;
@@ -61,6 +67,10 @@ const _: () = assert!(UPDATES_SIZE_MAX / UPDATE_SIZE_BESIDE <= INPUTS_MAX / 2);
 const RUNTIME_THREADS: usize = 2;
 /// How long a command of the driver exec may run.
 const VIP_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a start that takes long says how far it is.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+/// Of the zones that the command line names and the cluster does not have, so many are named.
+const UNKNOWN_ZONES_TOLD_MAX: usize = 10;
 /// If others know a later life of this peer again so soon, it is somebody else's.
 const RESTART_AGAIN: Duration = Duration::from_secs(60);
 
@@ -141,13 +151,15 @@ impl From<LoadError> for ServeError {
 }
 
 /// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
-pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
+pub fn serve(config: ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
+    memory::set_up();
+    let mut config = config;
     let signals = Signals::start(reload).map_err(ServeError::Runtime)?;
     open_files::raise_limit();
     let mut known = Incarnation::default();
     let mut last_start = None;
     loop {
-        match live(config, &signals, known)? {
+        match live(&mut config, &signals, known)? {
             End::Stopped => {
                 info!("stopped");
                 return Ok(());
@@ -172,7 +184,11 @@ pub fn serve(config: &ServeConfig, reload: impl Fn() + Send + 'static) -> Result
 }
 
 /// One life of the peer, which is later than those that others know.
-fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<End, ServeError> {
+fn live(
+    config: &mut ServeConfig,
+    signals: &Signals,
+    known: Incarnation,
+) -> Result<End, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .enable_all()
@@ -183,17 +199,13 @@ fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<E
 
     let is_fresh = !config.data_dir.join("log").exists();
     // What cannot be read shall leave nothing behind.
-    let seeds = if is_fresh {
-        read_seeds(config)?
-    } else {
-        Seeds::default()
-    };
+    let seeds = is_fresh.then(|| read_seeds(config)).transpose()?;
     let (mut data, member) = open(config)?;
-    let seeds = match &member {
-        Some(member) if member.is_seeded => Seeds::default(),
-        _ if is_fresh => seeds,
+    let seeds = match (&member, seeds) {
+        (_, Some(seeds)) => seeds,
         // A first start that was cut off, perhaps by a port in use: the next one brings it all.
-        _ => read_seeds(config)?,
+        (None, None) => read_seeds(config)?,
+        (Some(_), None) => Seeds::default(),
     };
     // All of these before anything is founded or joined: a port in use is no reason to leave a
     // member behind that does not run.
@@ -205,7 +217,10 @@ fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<E
             check_birth(birth, &member)?;
             (member, peer_listeners)
         }
-        (None, Birth::Cluster { .. }) => (found(config, &mut data, &advertised)?, peer_listeners),
+        (None, Birth::Cluster { .. }) => {
+            let member = found(config, &mut data, &advertised, seeds)?;
+            (member, peer_listeners)
+        }
         (None, Birth::Join(token)) => {
             let address = peer_listeners.address();
             let member = join(
@@ -222,13 +237,19 @@ fn live(config: &ServeConfig, signals: &Signals, known: Incarnation) -> Result<E
             )
         }
     };
+    // Zones are served from memory of our own: what came by on the way goes.
+    if let Birth::Cluster { zones, .. } = &mut config.birth {
+        zones.forget();
+    }
+    let shed = data.store.shed(Database::Zones);
+    shed.map_err(|error| ServeError::Start(error.into()))?;
+    memory::give_back();
     run(Parts {
         config,
         known,
         runtime,
         data,
         member,
-        seeds,
         peer_listeners,
         doors,
         advertised,
@@ -312,7 +333,6 @@ struct Parts<'c> {
     runtime: tokio::runtime::Runtime,
     data: DataDir,
     member: Member,
-    seeds: Seeds,
     peer_listeners: PeerListeners,
     doors: Doors,
     advertised: Vec<SocketAddr>,
@@ -327,7 +347,6 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         runtime,
         data,
         member,
-        seeds,
         peer_listeners,
         doors,
         advertised,
@@ -437,7 +456,7 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
     let dns = Arc::new(dns);
     let counted = Arc::clone(&dns);
     let tally = Box::new(move || counted.counts());
-    let commands = Commands::new(life, seeds, snapshot, tally);
+    let commands = Commands::new(life, snapshot, tally);
     let addresses = AddressDriver::new(
         vip_settings(config, dns_port, timing.lease),
         timing.lease,
@@ -505,20 +524,49 @@ fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
         return Ok(Seeds::default());
     };
     Ok(Seeds {
-        zones: zones.iter().map(read_zone).collect::<Result<_, _>>()?,
-        policy: (!allow_update.is_empty() || !allow_transfer.is_empty())
-            .then(|| (allow_update.clone(), allow_transfer.clone())),
+        zones: read_zones(zones.files())?,
+        policy: Policy {
+            update: allow_update.clone(),
+            transfer: allow_transfer.clone(),
+        },
         cookies: Some(new_secret().ok_or(ServeError::Random)?),
     })
 }
 
-fn read_zone(zone: &ZoneFile) -> Result<(zones::Name, Vec<zones::Record>), ServeError> {
-    let checked = files::load(&zone.path, &zone.origin, &mut |_| {})
-        .map_err(|rejected| ServeError::Zone(Box::new(rejected)))?;
+/// Each is made compact before the next one is read: what a file holds takes several times as much.
+fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> {
+    let mut zones = BTreeMap::new();
+    let mut records = 0;
+    let mut due = clock::now() + PROGRESS_PERIOD;
+    for (number, file) in files.iter().enumerate() {
+        if zones.contains_key(&file.origin) {
+            warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
+            continue;
+        }
+        let zone = read_zone(file)?;
+        records += zone.0.counts().records;
+        zones.insert(file.origin.clone(), zone);
+        if clock::now() >= due {
+            due = clock::now() + PROGRESS_PERIOD;
+            info!(zones = number + 1, of = files.len(), "reading zones");
+        }
+    }
+    if !zones.is_empty() {
+        info!(zones = zones.len(), records, "zones are read");
+    }
+    Ok(zones.into_values().collect())
+}
+
+fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
+    let rejected = |rejected| ServeError::Zone(Box::new(rejected));
+    let checked = files::load(&zone.path, &zone.origin, &mut |_| {}).map_err(rejected)?;
     for warning in &checked.warnings {
         warn!("{warning}");
     }
-    Ok((zone.origin.clone(), checked.records))
+    let serial = serial_of(&checked.records).expect("a zone that passes its checks has an SOA");
+    let version = Version::from_records(&zone.origin, &checked.records)
+        .expect("what is outside of a zone does not pass its checks");
+    Ok((version, serial))
 }
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {
@@ -562,19 +610,21 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
             ));
         }
         Birth::Join(_) => info!("--join is ignored: this data directory is in that cluster"),
-        Birth::Cluster { .. } if !member.is_seeded => {
-            info!("the first start of this cluster was cut off: what it lacks is brought in now");
-        }
         Birth::Cluster {
             zones,
             allow_update,
             allow_transfer,
         } => {
-            for zone in zones {
+            let zones = zones.files();
+            if !zones.is_empty() {
                 info!(
-                    zone = %zone.origin,
+                    zones = zones.len(),
                     "--zone is ignored: the cluster is there already; `dnsd zone import` adds zones"
                 );
+            }
+            let is_unknown = |zone: &&ZoneFile| member.checkpoint.version(&zone.origin).is_none();
+            for zone in zones.iter().filter(is_unknown).take(UNKNOWN_ZONES_TOLD_MAX) {
+                info!(zone = %zone.origin, "the cluster does not have this zone");
             }
             if !allow_update.is_empty() || !allow_transfer.is_empty() {
                 info!("--allow-* is ignored: the cluster is there already; it is policy now");
@@ -588,6 +638,7 @@ fn found(
     config: &ServeConfig,
     data: &mut DataDir,
     advertised: &[SocketAddr],
+    seeds: Seeds,
 ) -> Result<Member, ServeError> {
     let mut cluster = [0; 16];
     SystemRandom::new()
@@ -603,9 +654,10 @@ fn found(
         me,
         clock::wall(),
     );
-    info!(cluster = %admit.cluster, "a new cluster");
-    durable::give_birth(&mut data.store, &admit, clock::wall())?;
-    reread(data)
+    let (wall, zones) = (clock::wall(), seeds.zones.len());
+    let member = durable::give_birth(&mut data.store, &admit, seeds.into_state(me, wall), wall)?;
+    info!(cluster = %admit.cluster, zones, "a new cluster");
+    Ok(member)
 }
 
 fn join(
@@ -693,8 +745,15 @@ fn serve_operators(
     }));
     if let Some(listener) = metrics {
         let (asks, newest) = (inputs.clone(), snapshot.subscribe());
-        let ask = move || drop(asks.try_send(Input::Ask));
-        runtime.spawn(http::serve(listener, http::Snapshots { ask, newest }));
+        let zones = inputs.clone();
+        runtime.spawn(http::serve(
+            listener,
+            http::Snapshots {
+                ask: move || drop(asks.try_send(Input::Ask)),
+                ask_zones: move |answer| drop(zones.try_send(Input::AskZones(answer))),
+                newest,
+            },
+        ));
     }
 }
 

@@ -54,6 +54,7 @@ impl Peer {
     /// that may not publish has nothing to wait for.
     pub(super) fn answer_commands(&mut self) {
         let published = self.publisher.published().map(State::at);
+        let published = published.filter(|_| self.publisher.is_complete());
         let may_publish = self.replica.may_publish();
         for (stamp, client, outcome) in std::mem::take(&mut self.unpublished) {
             if may_publish && published < Some(stamp) {

@@ -10,22 +10,13 @@ use super::{Act, Wiring, Work};
 use crate::disk::Job;
 use crate::durable::blob_hash;
 use crate::requests::{Answer, ClientId};
-use crate::zone_data::{decode_records, encode_blob};
+use crate::zone_data::{decode_records, encode_version};
 use bytes::Bytes;
 use replication::{BlobHash, Majority};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use zones::check::check_records;
-use zones::rdata::soa_serial;
-use zones::{Name, Record, Rtype, Serial, Version};
-
-/// What an operator gives.
-pub enum Source {
-    /// Records in the form of `zone_data`.
-    Upload(Vec<u8>),
-    /// Records that were read from a file.
-    Records(Vec<Record>),
-}
+use zones::check::{check_records, serial_of};
+use zones::{Name, Serial, Version};
 
 /// How far an import is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,9 +65,9 @@ impl Importing {
 }
 
 impl Wiring {
-    /// An operator, or the birth of the cluster, imports a zone for this client.
-    pub fn import(&mut self, client: ClientId, origin: Name, source: Source) {
-        self.act(Act::Aside(Work::Build(client, origin, source)));
+    /// An operator imports a zone for this client; its records come in the form of `zone_data`.
+    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>) {
+        self.act(Act::Aside(Work::Build(client, origin, upload)));
     }
 
     /// True if an import of this peer waits until this blob is durable.
@@ -161,24 +152,16 @@ impl Wiring {
     }
 }
 
-pub(super) fn built_zone(origin: Name, source: Source) -> Result<BuiltZone, String> {
-    let records = match source {
-        Source::Upload(upload) => decode_records(&upload).ok_or("the upload is malformed")?,
-        Source::Records(records) => records,
-    };
-    let checked = check_records(&origin, &records).map_err(|rejected| {
+pub(super) fn built_zone(origin: Name, upload: &[u8]) -> Result<BuiltZone, String> {
+    let records = decode_records(upload).ok_or("the upload is malformed")?;
+    let checked = check_records(&origin, records).map_err(|rejected| {
         let first = rejected.errors.into_iter().next();
         first.map_or_else(String::new, |error| error.message)
     })?;
-    let soa = checked
-        .iter()
-        .find(|record| record.rtype == Rtype::SOA && record.owner == origin)
-        .expect("a zone that passes its checks has one");
-    let serial = soa_serial(soa.rdata.as_bytes()).ok_or("the SOA record is malformed")?;
+    let serial = serial_of(&checked).ok_or("the SOA record is malformed")?;
     let version = Version::from_records(&origin, &checked)
         .map_err(|outside| format!("{} is not in the zone", outside.0))?;
-    let records: Vec<Record> = version.records().collect();
-    let blob = Bytes::from(encode_blob(&origin, &records));
+    let blob = Bytes::from(encode_version(&version));
     Ok(BuiltZone {
         origin,
         version,

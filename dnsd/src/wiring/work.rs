@@ -1,6 +1,6 @@
 //! Work that takes longer than 5 ms: it is done aside, and comes back.
 
-use super::import::{BuiltZone, Source, built_zone};
+use super::import::{BuiltZone, built_zone};
 use crate::blobs::{Checked, Unchecked};
 use crate::rebase::{self, Rebased};
 use crate::requests::ClientId;
@@ -22,7 +22,7 @@ pub enum Work {
     /// Put zones on new bases.
     Rebase(Vec<Version>),
     /// Sort, check and encode a zone that is to be imported.
-    Build(ClientId, Name, Source),
+    Build(ClientId, Name, Vec<u8>),
 }
 
 /// What came of it.
@@ -48,8 +48,8 @@ impl Work {
             Self::Check(unchecked) => Worked::Fetched(unchecked.check()),
             Self::Stage(link, work) => Worked::Staged(link, work.run()),
             Self::Rebase(due) => Worked::Rebased(rebase::run(due)),
-            Self::Build(client, origin, source) => {
-                Worked::Built(client, built_zone(origin, source).map(Box::new))
+            Self::Build(client, origin, upload) => {
+                Worked::Built(client, built_zone(origin, &upload).map(Box::new))
             }
         }
     }

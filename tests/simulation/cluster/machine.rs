@@ -11,7 +11,8 @@ use dnsd::sponsor::Signer;
 use dnsd::stage::Receiver;
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
-use dnsd::wiring::{self, BURST, ImportStep, News, Source, Wiring, Work, Worked};
+use dnsd::wiring::{self, BURST, ImportStep, News, Wiring, Work, Worked};
+use dnsd::zone_data::encode_record;
 use overlay::join::{JoinEvent, JoinRequest};
 use overlay::{
     Admit, Command, Incarnation, Join, Last, LinkId, MemberRow, Node, NodeEvent, PeerId, Router,
@@ -205,9 +206,13 @@ impl Machine {
     }
 
     /// An operator imports a zone; whom the answer goes to.
-    pub(crate) fn import(&mut self, origin: Name, records: Vec<Record>) -> ClientId {
+    pub(crate) fn import(&mut self, origin: Name, records: &[Record]) -> ClientId {
         let client = self.wiring.new_client();
-        self.wiring.import(client, origin, Source::Records(records));
+        let mut upload = Vec::new();
+        for record in records {
+            encode_record(record, &mut upload);
+        }
+        self.wiring.import(client, origin, upload);
         client
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use dnsd::cookie::{Secret, Secrets};
+use dnsd::state::State;
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
 use dnsd::{body, durable, stage, state_rows, zone_data};
@@ -26,7 +27,7 @@ static ROWS: LazyLock<[Vec<(Database, Row)>; 2]> = LazyLock::new(|| {
     let cluster = ClusterId([1; 16]);
     let admit = Admit::sign(&key, cluster, public, name, Vec::new(), me, WALL);
     let mut peer = MemoryStore::new(1);
-    durable::give_birth(&mut peer, &admit, WALL).unwrap();
+    durable::give_birth(&mut peer, &admit, State::empty(), WALL).unwrap();
 
     let origin: Name = "example.".parse().unwrap();
     let text = "@ 60 SOA ns x 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\nb.a 60 TXT deep\n";
@@ -172,7 +173,7 @@ pub fn samples() -> Vec<Vec<u8>> {
     };
     let records = crate::zone_text::read(&origin, "@ 60 SOA ns x 1 2 3 4 5\na 60 A 192.0.2.1\n");
     let blob = zone_data::encode_blob(&origin, &records);
-    let state = state_rows::encode(&dnsd::state::State::empty());
+    let state = state_rows::encode(&State::empty());
     samples.push([&[2], &body.encode()[..]].concat());
     let secrets = Secrets::new(Secret([1; 16])).stage(Secret([2; 16]));
     samples.push([&[2], &body::Body::Cookies(secrets).encode()[..]].concat());

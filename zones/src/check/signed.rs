@@ -13,14 +13,12 @@ use data_encoding::BASE32HEX_NOPAD;
 
 impl Zone<'_> {
     pub(super) fn check_signed(&self, findings: &mut Findings) {
-        let apex = self
-            .find(self.origin)
-            .map_or(&[][..], |node| self.records_of(node));
+        let apex = self.find(self.origin).map_or(&[][..], |node| node.records);
         let is_signed = apex
             .iter()
             .any(|placed| covered(placed) == Some(Rtype::SOA));
         for node in &self.nodes {
-            self.check_covered(self.records_of(node), findings);
+            check_covered(node.records, findings);
         }
         if is_signed {
             self.check_uncovered(findings);
@@ -34,36 +32,11 @@ impl Zone<'_> {
         }
     }
 
-    /// RFC 4034 section 3: a signature covers an RRset of its own name and has its TTL.
-    fn check_covered(&self, records: &[Placed], findings: &mut Findings) {
-        for placed in records {
-            let Some(covered) = covered(placed) else {
-                continue;
-            };
-            let owner = &placed.record.owner;
-            let mut rrset = records.iter().filter(|other| other.record.rtype == covered);
-            match rrset.next() {
-                None => findings.warn(
-                    placed,
-                    format!("{owner} RRSIG covers {covered}, which {owner} does not have"),
-                ),
-                Some(other) if other.record.ttl != placed.record.ttl => findings.warn(
-                    placed,
-                    format!(
-                        "{owner} RRSIG of {covered} has the TTL {}, expected that of {covered}, {}",
-                        placed.record.ttl, other.record.ttl
-                    ),
-                ),
-                Some(_) => {}
-            }
-        }
-    }
-
     /// RFC 4035 section 2.2: all authoritative RRsets are signed; at a cut, DS and NSEC.
     fn check_uncovered(&self, findings: &mut Findings) {
         let mut bare: Vec<&Placed> = Vec::new();
         for node in &self.nodes {
-            let records = self.records_of(node);
+            let records = node.records;
             let is_authoritative = |rtype| match node.place {
                 NodePlace::Own => rtype != Rtype::RRSIG,
                 NodePlace::Cut => matches!(rtype, Rtype::DS | Rtype::NSEC),
@@ -85,7 +58,7 @@ impl Zone<'_> {
                 1 => ", nor has another RRset".to_owned(),
                 more => format!(", nor have {more} other RRsets"),
             };
-            findings.warn(first, format!("{owner} {rtype} has no signature{more}"));
+            findings.warn(first, || format!("{owner} {rtype} has no signature{more}"));
         }
     }
 
@@ -96,7 +69,7 @@ impl Zone<'_> {
             .nodes
             .iter()
             .filter(|node| matches!(node.place, NodePlace::Own | NodePlace::Cut))
-            .map(|node| self.records_of(node))
+            .map(|node| node.records)
             .filter(|records| !records.iter().all(is_of_nsec3))
             .collect();
         let nexts = in_chain.iter().cycle().skip(1);
@@ -104,13 +77,14 @@ impl Zone<'_> {
             let (owner, expected) = (&records[0].record.owner, &next[0].record.owner);
             let nsec = records.iter().find(|p| p.record.rtype == Rtype::NSEC);
             let Some(nsec) = nsec else {
-                findings.warn(&records[0], format!("{owner} has no NSEC record"));
+                findings.warn(&records[0], || format!("{owner} has no NSEC record"));
                 continue;
             };
             let next = Name::from_wire(nsec.record.rdata.as_bytes());
             if !next.is_ok_and(|next| next == *expected) {
-                let message = format!("{owner} NSEC leads past {expected}, which exists");
-                findings.warn(nsec, message);
+                findings.warn(nsec, || {
+                    format!("{owner} NSEC leads past {expected}, which exists")
+                });
             }
         }
     }
@@ -126,10 +100,16 @@ impl Zone<'_> {
                 && rdata.first() == parameters.first()
                 && rdata.get(2..parameters.len()) == Some(&parameters[2..])
         };
-        let chain: Vec<&Placed> = self.records.iter().filter(is_of_chain).collect();
+        let chain: Vec<&Placed> = self
+            .nodes
+            .iter()
+            .flat_map(|node| node.records)
+            .filter(is_of_chain)
+            .collect();
         if chain.is_empty() {
-            let message = "NSEC3PARAM names a chain that has no NSEC3 record".to_owned();
-            findings.warn(parameters, message);
+            findings.warn(parameters, || {
+                "NSEC3PARAM names a chain that has no NSEC3 record".to_owned()
+            });
         }
         // Where the salt ends, the size of the hash stands.
         let at = parameters.record.rdata.as_bytes().len();
@@ -141,9 +121,36 @@ impl Zone<'_> {
             let expected = next.record.owner.labels().next().unwrap_or_default();
             if !hash.as_bytes().eq_ignore_ascii_case(expected) {
                 let (owner, expected) = (&placed.record.owner, &next.record.owner);
-                let message = format!("{owner} NSEC3 does not lead to the next one, {expected}");
-                findings.warn(placed, message);
+                findings.warn(placed, || {
+                    format!("{owner} NSEC3 does not lead to the next one, {expected}")
+                });
             }
+        }
+    }
+}
+
+/// RFC 4034 section 3: a signature covers an RRset of its own name and has its TTL.
+fn check_covered(records: &[Placed], findings: &mut Findings) {
+    for placed in records {
+        let Some(covered) = covered(placed) else {
+            continue;
+        };
+        let owner = &placed.record.owner;
+        let mut rrset = records.iter().filter(|other| other.record.rtype == covered);
+        match rrset.next() {
+            None => findings.warn(placed, || {
+                format!("{owner} RRSIG covers {covered}, which {owner} does not have")
+            }),
+            Some(other) if other.record.ttl != placed.record.ttl => {
+                let (ttl, expected) = (placed.record.ttl, other.record.ttl);
+                findings.warn(placed, || {
+                    format!(
+                        "{owner} RRSIG of {covered} has the TTL {ttl}, expected that of \
+                         {covered}, {expected}"
+                    )
+                });
+            }
+            Some(_) => {}
         }
     }
 }
@@ -158,10 +165,9 @@ fn check_iterations(parameters: &Placed, findings: &mut Findings) {
         .expect("the RDATA is checked");
     let iterations = u16::from_be_bytes([high, low]);
     if iterations > ITERATIONS_MAX {
-        findings.error(
-            parameters,
-            format!("NSEC3PARAM has {iterations} iterations, expected at most {ITERATIONS_MAX}"),
-        );
+        findings.error(parameters, || {
+            format!("NSEC3PARAM has {iterations} iterations, expected at most {ITERATIONS_MAX}")
+        });
     }
 }
 

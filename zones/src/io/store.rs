@@ -24,9 +24,9 @@ use crate::store::{BlobHash, Database, KeyValue, Row, Scan, Store, StoreError, a
 
 /// The store on disk.
 pub struct SledStore {
-    log: OpenDatabase,
-    zones: OpenDatabase,
-    history: OpenDatabase,
+    path: PathBuf,
+    /// In the order of [`Database::ALL`]; none only while one is opened again.
+    databases: [Option<OpenDatabase>; 3],
     blobs: PathBuf,
     as_found: AsFound,
     /// Released when the store is closed.
@@ -47,8 +47,8 @@ impl SledStore {
         let lock = lock(path)?;
         let as_found = AsFound::keep(path)?;
         let databases = Database::ALL.map(|database| OpenDatabase::open(path, database));
-        let [log, zones, history] = match databases {
-            [Ok(log), Ok(zones), Ok(history)] => [log, zones, history],
+        let databases = match databases {
+            [Ok(log), Ok(zones), Ok(history)] => [log, zones, history].map(Some),
             databases => {
                 let mut errors = databases.into_iter().filter_map(Result::err);
                 let error = errors.next().expect("one of them has failed");
@@ -57,9 +57,8 @@ impl SledStore {
             }
         };
         let store = Self {
-            log,
-            zones,
-            history,
+            path: path.to_owned(),
+            databases,
             blobs: path.join("blobs"),
             as_found,
             _lock: lock,
@@ -86,14 +85,12 @@ impl SledStore {
     /// It does not read: closes it, and leaves the files as they were found.
     pub fn give_back(self) -> Result<(), StoreError> {
         let Self {
-            log,
-            zones,
-            history,
+            databases,
             as_found,
             _lock: lock,
             ..
         } = self;
-        drop((log, zones, history));
+        drop(databases);
         let restored = as_found.restore();
         drop(lock);
         restored
@@ -102,7 +99,7 @@ impl SledStore {
     /// A database without its format row is about to be made; then none may hold anything yet.
     /// Otherwise one of them went missing, and an empty one must not take its place.
     fn check_format(&self, path: &Path) -> Result<(), StoreError> {
-        let databases = [&self.log, &self.zones, &self.history];
+        let databases = Database::ALL.map(|database| self.database(database));
         let mut unmade = Vec::new();
         let mut holds_rows = false;
         for database in databases {
@@ -158,11 +155,10 @@ impl SledStore {
     }
 
     fn database(&self, database: Database) -> &OpenDatabase {
-        match database {
-            Database::Log => &self.log,
-            Database::Zones => &self.zones,
-            Database::History => &self.history,
-        }
+        let opened = &self.databases[database as usize];
+        opened
+            .as_ref()
+            .expect("one that did not open again ended the store")
     }
 
     fn blob_path(&self, hash: &BlobHash) -> PathBuf {
@@ -346,6 +342,16 @@ impl Store for SledStore {
         }
         hashes.sort_unstable();
         Ok(hashes)
+    }
+
+    /// sled keeps pages in memory far beyond the size of its cache, and gives them back only when it
+    /// is closed.
+    fn shed(&mut self, database: Database) -> Result<(), StoreError> {
+        self.database(database).flush()?;
+        let place = &mut self.databases[database as usize];
+        drop(place.take());
+        *place = Some(OpenDatabase::open(&self.path, database)?);
+        Ok(())
     }
 
     fn size(&self, database: Database) -> Result<u64, StoreError> {
@@ -716,6 +722,7 @@ mod tests {
         filled(&path);
         for n in 0..3u8 {
             let mut store = SledStore::open(&path).unwrap();
+            store.shed(Database::Log).unwrap();
             assert!(path.join("as-found").exists());
             if n == 1 {
                 store.accept();
@@ -724,7 +731,8 @@ mod tests {
             store
                 .write(Database::Log, &[Row::put("t", [n], *b"more")])
                 .unwrap();
-            store.flush(Database::Log).unwrap();
+            store.shed(Database::Log).unwrap();
+            assert_eq!(store.scan(Database::Log, "t", b"").count(), n as usize + 2);
         }
         let store = SledStore::open(&path).unwrap();
         assert_eq!(store.scan(Database::Log, "t", b"").count(), 4);
@@ -735,7 +743,11 @@ mod tests {
         let (_folder, path) = folder();
         let store = SledStore::open(&path).unwrap();
         let row = seal(FORMAT_KEY, &1u32.to_be_bytes());
-        store.zones.sled.insert(FORMAT_KEY, row).unwrap();
+        store
+            .database(Database::Zones)
+            .sled
+            .insert(FORMAT_KEY, row)
+            .unwrap();
         drop(store);
         let error = open_error(&path);
         assert!(
@@ -757,9 +769,22 @@ mod tests {
         store
             .write(Database::Log, &[Row::put("t", *b"a", *b"value")])
             .unwrap();
-        let sealed = store.log.sled.get(full_key("t", b"a")).unwrap().unwrap();
-        store.log.sled.insert(full_key("t", b"b"), sealed).unwrap();
-        store.log.sled.insert(full_key("t", b"c"), b"x").unwrap();
+        let sealed = store
+            .database(Database::Log)
+            .sled
+            .get(full_key("t", b"a"))
+            .unwrap()
+            .unwrap();
+        store
+            .database(Database::Log)
+            .sled
+            .insert(full_key("t", b"b"), sealed)
+            .unwrap();
+        store
+            .database(Database::Log)
+            .sled
+            .insert(full_key("t", b"c"), b"x")
+            .unwrap();
         for key in [b"b", b"c"] {
             let found = store.get(Database::Log, "t", key);
             assert!(matches!(found, Err(StoreError::Corrupt { .. })));

@@ -75,8 +75,8 @@ pub struct Placed {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place {
     pub(crate) file: u16,
-    pub(crate) column: u16,
     pub(crate) line: u32,
+    pub(crate) column: u16,
 }
 
 /// After so many errors a file is not worth reading on.

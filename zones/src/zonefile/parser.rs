@@ -215,7 +215,12 @@ impl Parser<'_> {
         };
         reader.read(head.rtype)?;
         let ttl = self.ttl_of(head, at, context)?;
-        let owner = Name::from_wire(&self.owner).expect("the owner was made from text");
+        // Records of one owner mostly follow each other.
+        let last = self.records.last().map(|last| &last.record.owner);
+        let owner = match last.filter(|last| last.as_wire() == self.owner) {
+            Some(last) => last.clone(),
+            None => Name::from_wire(&self.owner).expect("the owner was made from text"),
+        };
         self.records.push(Placed {
             record: Record {
                 owner,

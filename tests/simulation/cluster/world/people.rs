@@ -9,6 +9,7 @@ use dnsd::body::Body;
 use dnsd::durable;
 use dnsd::prefix::Prefix;
 use dnsd::requests::Answer;
+use dnsd::state::State;
 use overlay::token::TokenSecret;
 use overlay::{Admit, PeerId, Token};
 use replication::{BlobHash, Majority};
@@ -27,7 +28,7 @@ impl World {
         let addresses = vec![address(first)];
         let admit = Admit::sign(&key, CLUSTER, public, name(first), addresses, me, wall);
         let host = &mut self.hosts[first];
-        durable::give_birth(&mut host.disk.store, &admit, wall).expect("no fault");
+        durable::give_birth(&mut host.disk.store, &admit, State::empty(), wall).expect("no fault");
         host.has_joined = true;
         self.start_process(first)?;
         self.run_until(self.now + Duration::from_millis(500))?;
@@ -54,7 +55,7 @@ impl World {
             }
         }
         let machine = self.member(first).expect("it has just started");
-        machine.import(requests::origin(0), requests::file(0, 3));
+        machine.import(requests::origin(0), &requests::file(0, 3));
         self.drain(first)?;
         self.run_until(self.now + Duration::from_secs(1))
     }
@@ -93,7 +94,7 @@ impl World {
         if let Some(machine) = self.ready(number) {
             let records = requests::file(zone, names);
             data = Some(requests::data_of(zone, &records));
-            let client = machine.import(requests::origin(zone), records);
+            let client = machine.import(requests::origin(zone), &records);
             self.hosts[number].imports.insert(client);
             self.checks.summary.imports += 1;
         }
