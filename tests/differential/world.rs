@@ -152,6 +152,10 @@ impl World {
             let denial = denials[random.usize(..denials.len())];
             zone.text = signer.sign(&zone.origin, &zone.text, denial).text;
             zone.records = zone_text::read(&zone.origin, &zone.text);
+            // Signers work side by side, and write in the order in which they are done.
+            let place =
+                |record: &Record| (record.owner.clone(), record.rtype, record.rdata.clone());
+            zone.records.sort_by_cached_key(place);
         }
     }
 
