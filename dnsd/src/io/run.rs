@@ -199,12 +199,12 @@ fn live(
 
     let is_fresh = !config.data_dir.join("log").exists();
     // What cannot be read shall leave nothing behind.
-    let seeds = is_fresh.then(|| read_seeds(config)).transpose()?;
+    let seeds = is_fresh.then(|| read_seeds_apart(config)).transpose()?;
     let (mut data, member) = open(config)?;
     let seeds = match (&member, seeds) {
         (_, Some(seeds)) => seeds,
         // A first start that was cut off, perhaps by a port in use: the next one brings it all.
-        (None, None) => read_seeds(config)?,
+        (None, None) => read_seeds_apart(config)?,
         (Some(_), None) => Seeds::default(),
     };
     // All of these before anything is founded or joined: a port in use is no reason to leave a
@@ -511,6 +511,15 @@ fn patience(driver: &VipDriver) -> Duration {
         VipDriver::Netlink | VipDriver::Log => Duration::ZERO,
         VipDriver::Exec(_) => VIP_COMMAND_TIMEOUT,
     }
+}
+
+/// Reads them in a thread of its own, which has a heap of its own. In the one that large zone files
+/// leave behind, the store would get pieces that are cleared for it and that it never touches.
+fn read_seeds_apart(config: &ServeConfig) -> Result<Seeds, ServeError> {
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_seeds(config)).join();
+        reading.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// What the command line seeds, if it gives birth to a cluster.
