@@ -11,13 +11,13 @@ use crate::state::{State, Zone};
 use crate::state_rows;
 use bytes::{Buf, BufMut, Bytes};
 use imbl::ordmap::DiffItem;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use zones::Version;
 use zones::rows::{RowIter, ZoneRows, checkpoint_rows, load};
 use zones::staged::{self, stage};
 use zones::store::{
     Database, PIECE_ROWS_POLITE, PIECE_SIZE_MAX, Row, Store, StoreError, scan_prefix,
 };
-use zones::{Name, Version};
 
 /// The tree of what belongs to the cluster as a whole.
 const CLUSTER: &str = "cluster";
@@ -214,14 +214,7 @@ pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError>
     }
     let meta = Bytes::copy_from_slice(&rest[..size]);
     let misfit = || corrupt("the state of the checkpoint does not fit its zones");
-    let Some((mut state, count)) = state_rows::decode_without_zones(&rest[size..]) else {
-        let zones = stored.into_iter().map(|zone| (zone.origin, zone.version));
-        let mut zones: BTreeMap<_, _> = zones.collect();
-        let content = |origin: &Name| zones.remove(origin).flatten();
-        let state = state_rows::decode(&rest[size..], content).ok_or_else(misfit)?;
-        attach_counters(store, &state, &meta)?;
-        return Ok(Some((state, meta)));
-    };
+    let (mut state, count) = state_rows::decode_without_zones(&rest[size..]).ok_or_else(misfit)?;
     if stored.len() != count {
         return Err(corrupt("zones are missing"));
     }
@@ -230,24 +223,6 @@ pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError>
         state.put_zone(zone.origin, known);
     }
     Ok(Some((state, meta)))
-}
-
-/// Takes a store over in which the counters of all zones stand in one list.
-fn attach_counters(store: &mut dyn Store, state: &State, meta: &Bytes) -> Result<(), StoreError> {
-    let mut rows = cluster_rows(&state_rows::encode_without_zones(state), meta);
-    for (origin, zone) in state.zones() {
-        let version = zone.version.as_ref();
-        let counters = state_rows::encode_counters(zone);
-        rows.extend(checkpoint_rows(origin, version, version, &counters).commit);
-    }
-    let staged = stage(rows);
-    for pieces in [staged.stage, vec![staged.commit], staged.apply] {
-        for piece in pieces {
-            store.write(Database::Zones, &piece)?;
-        }
-        store.flush(Database::Zones)?;
-    }
-    Ok(())
 }
 
 fn corrupt(cause: &str) -> StoreError {
@@ -260,7 +235,7 @@ fn corrupt(cause: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zones::MemoryStore;
+    use zones::{MemoryStore, Name};
 
     fn zone(version: Option<Version>, counted: u64) -> Zone {
         Zone {
@@ -317,22 +292,5 @@ mod tests {
         let (key, _) = zones.last().unwrap().unwrap();
         write(&mut store, [Row::delete("zone", key)].into_iter());
         assert!(matches!(read(&mut store), Err(StoreError::Corrupt { .. })));
-    }
-
-    #[test]
-    fn a_store_with_all_counters_in_one_list_is_taken_over() {
-        let mut store = MemoryStore::new(1);
-        let state = state();
-        for (origin, zone) in state.zones() {
-            let rows = checkpoint_rows(origin, None, zone.version.as_ref(), &[]);
-            write(&mut store, rows.before.chain(rows.commit));
-        }
-        let list = cluster_rows(&state_rows::encode(&state), b"meta");
-        write(&mut store, list.into_iter());
-        check(&mut store);
-        let row = scan_prefix(&store, Database::Zones, CLUSTER, &[]).next();
-        let (_, value) = row.unwrap().unwrap();
-        assert_eq!(value[..4], [0, 0, 0, 1], "the list is gone");
-        check(&mut store);
     }
 }
