@@ -5,7 +5,7 @@
 //! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
 
 use crate::setting::PeerRef;
-use crate::status::{Cookies, Link, Member, Status, Zone, ZoneDetail};
+use crate::status::{Cookies, Link, Member, Reload, Status, Zone, ZoneDetail};
 use crate::text::{as_seconds, as_text, as_texts};
 use crate::vip::address::VipAddress;
 use crate::vip::status::{VipGoal, Vips};
@@ -53,14 +53,16 @@ pub enum Request {
     OverlayLinks,
     /// Answered by [`Done::Zones`].
     ZoneList,
-    /// Make a zone of the records that follow; answered by [`Reply::Progress`] and
-    /// [`Done::Imported`].
+    /// Make a zone of the records that follow, or make them one that exists; answered by
+    /// [`Reply::Progress`], and [`Done::Imported`] or [`Done::Reloaded`].
     ZoneImport {
         /// Its apex.
         #[serde(with = "as_text")]
         origin: Name,
         /// How many records follow.
         records: u64,
+        /// Whether it is done, or only shown.
+        run: Run,
     },
     /// Answered by [`Reply::Text`] and [`Done::Exported`].
     ZoneExport {
@@ -128,6 +130,16 @@ pub enum Request {
     Stop,
 }
 
+/// Whether a command is carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Run {
+    /// It is.
+    Real,
+    /// Nothing is changed; what would be is told as [`Reply::Text`], one line or more each.
+    Dry,
+}
+
 /// What is drained or resumed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -188,7 +200,7 @@ pub enum UploadLine {
 pub enum Reply {
     /// How far a long command has come; more follows.
     Progress(Progress),
-    /// A part of an export; more follows.
+    /// A part of an export or of a difference; more follows.
     Text(String),
     /// The command is done.
     Done(Done),
@@ -255,6 +267,9 @@ pub enum Done {
     Zones(Vec<Zone>),
     /// The zone is settled: every member of the settling view serves it.
     Imported(Zone),
+    /// The zone is as its file says, and that is settled; or what would be changed, or that nothing
+    /// differs.
+    Reloaded(Reload),
     /// The export is complete; its version had this serial.
     Exported {
         /// The serial.

@@ -26,6 +26,7 @@ pub mod prefix;
 pub mod proxy;
 pub mod publish;
 pub mod rebase;
+pub mod reload;
 pub mod report;
 pub mod requests;
 pub mod rollover;

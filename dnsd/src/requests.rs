@@ -311,14 +311,16 @@ pub enum Answer {
     Refused(CommandRefused),
 }
 
+/// What an operator is told of [`CommandRefused::SerialBehind`].
+pub const SERIAL_BEHIND: &str = "the zone is signed with a serial that was shown here before, or \
+     one below it; sign it with a greater one than `dnsd zone list` shows";
+
 /// Why a command of an operator is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommandRefused {
     /// No such zone.
     NoSuchZone,
-    /// The zone exists.
-    ZoneExists,
-    /// The zone changed while its import was being spread.
+    /// The zone changed, or came into being, while it was being imported.
     ZoneChanged,
     /// The zone is signed with a serial that is not ahead of what was shown.
     SerialBehind,

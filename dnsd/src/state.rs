@@ -80,7 +80,7 @@ pub struct CookieSecrets {
 pub enum Outcome {
     /// It did what it says, or an UPDATE got this RCODE.
     Rcode(Rcode),
-    /// An import of a zone that exists.
+    /// An import of a zone that came into being after the command was given.
     ZoneExists,
     /// An import of a zone that changed after the command was given.
     ZoneChanged,
@@ -232,6 +232,12 @@ impl State {
         self.zones.get(origin)?.version.as_ref()
     }
 
+    /// Where the content of a zone last changed; none if there never was one.
+    #[must_use]
+    pub fn changed(&self, origin: &Name) -> Option<Stamp> {
+        self.zones.get(origin)?.changed
+    }
+
     /// Evictions so far (K).
     #[must_use]
     pub fn evictions(&self) -> u64 {
@@ -259,12 +265,14 @@ impl State {
     }
 
     /// Whether a zone that is signed with this serial can come to be at `origin`: it is the only one
-    /// that it can be shown with, so it must lie ahead of all that were shown there before, which
-    /// are below what is counted.
+    /// that it can be shown with, so it must lie ahead of all that were shown there before. Those of
+    /// a zone that is gone are below what is counted; what a signed one was shown with before its
+    /// own serial was below that.
     #[must_use]
     pub fn takes_signed(&self, origin: &Name, serial: Serial) -> bool {
-        let ahead = serial.distance_from(self.counted_serial(origin));
-        !self.zones.contains_key(origin) || ahead < (1 << 31) - SERIAL_ROOM
+        let ahead = serial.distance_from(self.serial(origin));
+        let least = u32::from(self.version(origin).is_some());
+        !self.zones.contains_key(origin) || (least..(1 << 31) - SERIAL_ROOM).contains(&ahead)
     }
 
     /// What the update would do here.
@@ -335,12 +343,11 @@ impl State {
                 blob,
                 ..
             } => {
-                let zone = self.zones.get(origin);
-                if zone.is_some_and(|zone| zone.version.is_some()) {
-                    return Outcome::ZoneExists;
-                }
-                if zone.and_then(|zone| zone.changed) > *unchanged_since {
-                    return Outcome::ZoneChanged;
+                if self.changed(origin) > *unchanged_since {
+                    return match (self.version(origin), unchanged_since) {
+                        (Some(_), None) => Outcome::ZoneExists,
+                        _ => Outcome::ZoneChanged,
+                    };
                 }
                 let version = imports.get(blob).clone();
                 if version.origin() != origin {
@@ -516,7 +523,7 @@ mod tests {
             changed: None,
         };
         let mut state = State::empty();
-        state.zones.insert(origin, zone);
+        state.put_zone(origin, zone);
         state
     }
 
@@ -528,9 +535,17 @@ mod tests {
             assert_eq!(state.serial(&origin), Serial(7));
             state.evictions += 1;
             assert_eq!(state.serial(&origin), Serial(expected));
-            // What is imported next is above all that was counted.
-            let takes = |serial| state.takes_signed(&origin, Serial(serial));
-            assert!(!takes(7) && !takes(1_006) && takes(1_007) && takes(1_008));
+            // What is imported next is above what is shown.
+            let takes = |state: &State, serial| state.takes_signed(&origin, Serial(serial));
+            assert!(!takes(&state, expected - 1) && !takes(&state, expected));
+            assert!(takes(&state, expected + 1));
+            // After a removal it is above all that was counted, the removal too.
+            let removal = Body::Remove {
+                origin: origin.clone(),
+            };
+            state.apply_body(&removal, Stamp::ZERO, &Imports::default());
+            state.count(&removal);
+            assert!(!takes(&state, 1_007) && takes(&state, 1_008));
             let other: Name = "other.".parse().unwrap();
             assert!(state.takes_signed(&other, Serial(1)));
         };

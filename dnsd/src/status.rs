@@ -235,6 +235,34 @@ pub struct Zone {
     pub records: u64,
 }
 
+/// What another import of a zone changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reload {
+    /// The zone's apex.
+    #[serde(with = "as_text")]
+    pub origin: Name,
+    /// Its serial before; none if there is no such zone.
+    pub before: Option<u32>,
+    /// Its serial after; the same if there is no difference.
+    pub after: u32,
+    /// The serial in the file.
+    pub wanted: u32,
+    /// Records that come, one with another TTL too.
+    pub added: u64,
+    /// Records that go, one with another TTL too.
+    pub removed: u64,
+    /// RRsets that differ, or come or go as a whole.
+    pub rrsets: u64,
+}
+
+impl Reload {
+    /// True if anything changes, if only the serial.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.rrsets > 0 || self.before != Some(self.after)
+    }
+}
+
 /// One zone in detail.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ZoneDetail {

@@ -16,7 +16,7 @@ mod links;
 mod news;
 mod work;
 
-pub use import::{BuiltZone, ImportStep};
+pub use import::{Built, Given, ImportStep};
 pub use links::{BURST, may_gather};
 pub use news::News;
 pub use work::{Work, Worked};
@@ -152,7 +152,9 @@ impl Wiring {
             Worked::Fetched(checked) => self.handle_checked(checked, wall, now),
             Worked::Staged(link, staged) => self.sponsor.handle_staged(link, staged, now),
             Worked::Rebased(rebased) => self.peer.handle_rebased(rebased, wall, now),
-            Worked::Built(client, zone) => self.handle_built(client, zone.map(|zone| *zone)),
+            Worked::Built(client, built) => {
+                self.handle_built(client, built.map(|built| *built), wall, now);
+            }
         }
     }
 

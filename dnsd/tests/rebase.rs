@@ -223,6 +223,7 @@ impl World {
                 hash,
                 blob.len() as u64,
                 version,
+                None,
                 Majority::Needed,
                 wall,
                 now,

@@ -15,6 +15,7 @@ mod metrics;
 mod one_peer;
 mod rate_limit;
 mod rebase;
+mod reload;
 mod signed;
 mod tour;
 

@@ -32,8 +32,9 @@ fn the_tour_works_as_printed() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}\n{errors}");
     let blocks: Vec<&str> = printed.split("+++\n").skip(1).collect();
-    assert_eq!(blocks.len(), 5, "{printed}");
+    assert_eq!(blocks.len(), 6, "{printed}");
     assert!(blocks[1].ends_with("192.0.2.80\n"), "{printed}");
     assert!(blocks[2].ends_with("192.0.2.80\n"), "{printed}");
     assert!(blocks[3].starts_with("192.0.2.99\n"), "{printed}");
+    assert!(blocks[4].ends_with("192.0.2.81\n"), "{printed}");
 }

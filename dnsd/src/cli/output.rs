@@ -35,6 +35,18 @@ impl<'w> Output<'w> {
         }
     }
 
+    /// Prints a part of a text that comes in parts, for people at once; for programs it is kept for
+    /// what is printed at the end.
+    pub(super) fn part(&mut self, text: &str, kept: &mut String) -> Result<(), Failure> {
+        match self.format {
+            Format::Text => self.raw(text.as_bytes()),
+            Format::Json => {
+                kept.push_str(text);
+                Ok(())
+            }
+        }
+    }
+
     /// Prints one line, whatever the format.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
         self.raw(line.as_bytes())?;

@@ -2,34 +2,44 @@
 
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
-use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Side, Step};
+use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Run, Side, Step};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::file::NewFile;
-use crate::status::{Zone, ZoneDetail};
+use crate::status::{Reload, Zone, ZoneDetail};
 use crate::zone_data::encode_record;
 use clap::Subcommand;
+use serde::Serialize;
+use std::cmp::Ordering;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use zones::check::Checked;
-use zones::{Name, Record};
+use zones::{Name, Record, Serial};
 
 /// What is done with zones.
 #[derive(Debug, Subcommand)]
 pub enum ZoneCommand {
     /// List the zones that the cluster serves
     List,
-    /// Make a zone of a zone file: all peers serve it, from one moment on
+    /// Make a zone of a zone file, or make a zone what its file says: all peers serve it, from one
+    /// moment on
     #[command(after_help = "\
 The file is checked first; nothing changes if it is refused. Updates of other zones are not delayed.
+Of a zone that is served only the difference is applied, and its serial goes on: it becomes that of
+the file if that is ahead, else it rises by one. Records that came by updates and are not in the
+file go.
 
 Example:
-  dnsd zone import example.test example.zone")]
+  dnsd zone import example.test example.zone
+  dnsd zone import example.test example.zone --dry-run")]
     Import {
         /// The apex of the zone
         #[arg(value_parser = setting::<Name>)]
         origin: Name,
         /// The zone file
         file: PathBuf,
+        /// Change nothing; print what would be, a line with - or + for each record
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print a zone as a zone file that any name server loads
     #[command(after_help = "\
@@ -72,20 +82,13 @@ pub(super) fn run(
             Done::Zones(zones) => out.data(&zones, |zones| zones_text(zones)),
             other => Err(unknown(&other)),
         },
-        ZoneCommand::Import { origin, file } => {
-            let zone = load(origin, file)?;
-            let mut client = Client::connect(socket)?;
-            let mut progress = ProgressLine::new();
-            let imported = import(&mut client, origin, &zone.records, &mut |p| {
-                progress.show(p);
-            });
-            progress.end();
-            out.data(&imported?, |zone| {
-                format!(
-                    "{} is served: {} records, serial {}\n",
-                    zone.origin, zone.records, zone.now
-                )
-            })
+        ZoneCommand::Import {
+            origin,
+            file,
+            dry_run,
+        } => {
+            let run = if *dry_run { Run::Dry } else { Run::Real };
+            run_import(origin, file, run, socket, out)
         }
         ZoneCommand::Export { origin, file, now } => {
             let request = Request::ZoneExport {
@@ -151,26 +154,75 @@ pub(crate) fn load(origin: &Name, path: &Path) -> Result<Checked, Failure> {
     }
 }
 
+fn run_import(
+    origin: &Name,
+    file: &Path,
+    run: Run,
+    socket: &Path,
+    out: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let zone = load(origin, file)?;
+    let mut client = Client::connect(socket)?;
+    let mut progress = ProgressLine::new();
+    let mut difference = String::new();
+    let mut printed = Ok(());
+    let imported = import(
+        &mut client,
+        origin,
+        &zone.records,
+        run,
+        &mut |reply| match reply {
+            Reply::Progress(step) => progress.show(step),
+            Reply::Text(text) => {
+                progress.end();
+                if printed.is_ok() {
+                    printed = out.part(&text, &mut difference);
+                }
+            }
+            Reply::Done(_) | Reply::Refused(_) => unreachable!("these end a call"),
+        },
+    );
+    progress.end();
+    printed?;
+    match imported? {
+        Done::Imported(zone) => out.data(&zone, |zone| {
+            format!(
+                "{} is served: {} records, serial {}\n",
+                zone.origin, zone.records, zone.now
+            )
+        }),
+        Done::Reloaded(reload) if run == Run::Real => out.data(&reload, reload_text),
+        Done::Reloaded(reload) => {
+            let difference = difference.lines().map(str::to_owned).collect();
+            let dry_run = DryRun { reload, difference };
+            out.data(&dry_run, |dry_run| dry_run_text(&dry_run.reload))
+        }
+        other => Err(unknown(&other)),
+    }
+}
+
+/// What an import would change, for programs.
+#[derive(Serialize)]
+struct DryRun {
+    #[serde(flatten)]
+    reload: Reload,
+    /// Lines with - or + before a record.
+    difference: Vec<String>,
+}
+
 /// Sends the records of a zone and waits until it is settled.
 pub(crate) fn import(
     client: &mut Client,
     origin: &Name,
     records: &[Record],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Zone, ClientError> {
-    // Asked before, a refusal comes before a long upload; the daemon has the last word.
-    if let Done::Zones(zones) = client.call(&Request::ZoneList, &mut |_| {})?
-        && zones.iter().any(|zone| zone.origin == *origin)
-    {
-        let reason = format!(
-            "{origin} exists: remove it first (`dnsd zone remove {origin}`), or change it by updates"
-        );
-        return Err(ClientError::Refused(reason));
-    }
+    run: Run,
+    more: &mut dyn FnMut(Reply),
+) -> Result<Done, ClientError> {
     let total = records.len() as u64;
     client.begin(&Request::ZoneImport {
         origin: origin.clone(),
         records: total,
+        run,
     })?;
     let mut chunk = Vec::with_capacity(2 * CHUNK_SIZE_MAX);
     for (record, done) in records.iter().zip(1..) {
@@ -178,24 +230,16 @@ pub(crate) fn import(
         while chunk.len() >= CHUNK_SIZE_MAX {
             client.chunk(&chunk[..CHUNK_SIZE_MAX])?;
             chunk.drain(..CHUNK_SIZE_MAX);
-            progress(Progress {
+            more(Reply::Progress(Progress {
                 step: Step::Uploading,
                 done,
                 total,
-            });
+            }));
         }
     }
     client.chunk(&chunk)?;
     client.commit()?;
-    let done = client.finish(&mut |reply| {
-        if let Reply::Progress(step) = reply {
-            progress(step);
-        }
-    })?;
-    match done {
-        Done::Imported(zone) => Ok(zone),
-        other => Err(ClientError::Unknown(format!("{other:?}"))),
-    }
+    client.finish(more)
 }
 
 fn export(
@@ -224,6 +268,45 @@ fn export(
         }
         other => Err(unknown(&other)),
     }
+}
+
+fn reload_text(reload: &Reload) -> String {
+    let origin = &reload.origin;
+    if !reload.is_change() {
+        return format!(
+            "{origin} is as the file says: nothing is changed, serial {}\n",
+            reload.after
+        );
+    }
+    format!("{origin} is reloaded: {}", change_text(reload))
+}
+
+fn dry_run_text(reload: &Reload) -> String {
+    let origin = &reload.origin;
+    match reload.before {
+        None => format!(
+            "{origin} would be new: {} records, serial {}\n",
+            reload.added, reload.after
+        ),
+        Some(_) if !reload.is_change() => reload_text(reload),
+        Some(_) => format!("{origin} would be reloaded: {}", change_text(reload)),
+    }
+}
+
+fn change_text(reload: &Reload) -> String {
+    let before = reload.before.unwrap_or_default();
+    let mut text = format!(
+        "{} records added, {} removed, {} RRsets changed; serial {before} -> {}\n",
+        reload.added, reload.removed, reload.rrsets, reload.after
+    );
+    let wanted = reload.wanted;
+    let is_ahead = Serial(wanted).partial_cmp(&Serial(before)) == Some(Ordering::Greater);
+    // Who has edited an export knows.
+    if !is_ahead && wanted != before {
+        text +=
+            &format!("the serial of the file, {wanted}, is not ahead of {before}: it goes on\n");
+    }
+    text
 }
 
 fn zones_text(zones: &[Zone]) -> String {

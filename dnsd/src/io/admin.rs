@@ -340,7 +340,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{INVITE_EXPIRES, Majority, Side, Step, Version};
+    use crate::admin::{INVITE_EXPIRES, Majority, Run, Side, Step, Version};
     use crate::io::admin_client::{Client, ClientError};
 
     /// A peer that answers what the tests ask.
@@ -449,6 +449,7 @@ mod tests {
             let request = Request::ZoneImport {
                 origin: "example.test".parse().unwrap(),
                 records: 7,
+                run: Run::Real,
             };
             let mut steps = Vec::new();
             client.begin(&request).unwrap();
@@ -515,7 +516,7 @@ mod tests {
         check(b"hello\n".to_vec(), "no such request");
         check(b"\xff\x00\n".to_vec(), "no such request");
         check(vec![b'x'; LINE_SIZE_MAX + 1], "a line has over");
-        let import = br#"{"command":"zone-import","origin":"a.","records":1}"#;
+        let import = br#"{"command":"zone-import","origin":"a.","records":1,"run":"real"}"#;
         let upload = |line: &[u8]| [import, &b"\n"[..], line, b"\n"].concat();
         check(upload(b"{\"chunk\":\"*\"}"), "no base64");
         check(

@@ -5,13 +5,14 @@ use super::clock;
 use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Step};
 use crate::metrics::Page;
+use crate::reload::Comparison;
 use crate::report::{self, Life, Zones};
-use crate::requests::{Answer, ClientId, CommandRefused};
+use crate::requests::{Answer, ClientId, CommandRefused, SERIAL_BEHIND};
 use crate::serve::Tally;
 use crate::setting::PeerRef;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
-use crate::status::{Member, MemberState};
+use crate::status::{Member, MemberState, Reload};
 use crate::vip::map::{ADDRESSES_MAX, NoChange};
 use crate::wiring::ImportStep;
 use overlay::status::RouterStatus;
@@ -51,8 +52,8 @@ pub struct Commands {
 
 /// Who waits for a command's entry to settle.
 pub(super) enum Waiter {
-    /// An import.
-    Import(CallAnswer, Name),
+    /// An import; if the zone was served before, what it changes.
+    Import(CallAnswer, Name, Option<Reload>),
     /// A removal.
     Remove(CallAnswer, Name),
     /// A change of the VIPs.
@@ -115,8 +116,10 @@ impl Driver {
                 let zones = Zones::of(&self.wiring.peer);
                 self.do_aside(move || call.answer.done(Done::Zones(zones.iter().collect())));
             }
-            Request::ZoneImport { origin, .. } => {
-                self.build(origin, call.upload, call.answer);
+            Request::ZoneImport { origin, run, .. } => {
+                let waiter = Waiter::Import(call.answer, origin.clone(), None);
+                let client = self.add_client(Client::Command(waiter));
+                self.wiring.import(client, origin, call.upload, run);
             }
             Request::ZoneExport { origin, version } => self.export(call.answer, &origin, version),
             Request::ZoneShow { origin, version } => {
@@ -184,12 +187,25 @@ impl Driver {
             ImportStep::UnderWay => {
                 self.refuse_import(client, "the same data is being imported already");
             }
+            ImportStep::Compared(found) => match self.clients.get_mut(&client) {
+                Some(Client::Command(Waiter::Import(_, _, reload))) => *reload = Some(found),
+                _ => unreachable!("an import is a command"),
+            },
+            ImportStep::Shown(comparison) => {
+                let answer = self.end_import(client);
+                // Waits for a slow client.
+                clock::spawn("difference", move || show(&comparison, answer));
+            }
         }
     }
 
     fn refuse_import(&mut self, client: ClientId, reason: &str) {
+        self.end_import(client).refuse(reason);
+    }
+
+    fn end_import(&mut self, client: ClientId) -> CallAnswer {
         match self.clients.remove(&client) {
-            Some(Client::Command(Waiter::Import(answer, _))) => answer.refuse(reason),
+            Some(Client::Command(Waiter::Import(answer, ..))) => answer,
             _ => unreachable!("an import is a command"),
         }
     }
@@ -198,21 +214,27 @@ impl Driver {
     pub(super) fn end_command(&mut self, waiter: Waiter, answer: &Answer) {
         let failure = match answer {
             Answer::Outcome(Outcome::Rcode(Rcode::NOERROR)) => None,
+            // RFC 2136 section 3.2.3: an update that changes the SOA has it as a prerequisite.
+            Answer::Outcome(
+                Outcome::ZoneExists | Outcome::ZoneChanged | Outcome::Rcode(Rcode::NXRRSET),
+            ) => Some(refusal(CommandRefused::ZoneChanged)),
             Answer::Outcome(Outcome::Rcode(rcode)) => Some(format!("the peers answer {rcode}")),
-            Answer::Outcome(Outcome::ZoneExists) => Some(refusal(CommandRefused::ZoneExists)),
-            Answer::Outcome(Outcome::ZoneChanged) => Some(refusal(CommandRefused::ZoneChanged)),
             Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
             Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
             Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
             Answer::Refused(refused) => Some(refusal(*refused)),
         };
         match waiter {
-            Waiter::Import(call, origin) => {
+            Waiter::Import(call, origin, reload) => {
                 let zone = Zones::of(&self.wiring.peer).get(&origin);
-                match (failure, zone) {
-                    (None, Some(zone)) => call.done(Done::Imported(zone)),
-                    (None, None) => call.refuse(no_such_zone(&origin)),
-                    (Some(reason), _) => call.refuse(reason),
+                match (failure, zone, reload) {
+                    (None, Some(zone), None) => call.done(Done::Imported(zone)),
+                    (None, Some(zone), Some(reload)) => call.done(Done::Reloaded(Reload {
+                        after: zone.settled,
+                        ..reload
+                    })),
+                    (None, None, _) => call.refuse(no_such_zone(&origin)),
+                    (Some(reason), ..) => call.refuse(reason),
                 }
             }
             Waiter::Remove(call, origin) => match failure {
@@ -403,19 +425,8 @@ impl Driver {
         }
     }
 
-    /// Has an uploaded zone imported.
-    fn build(&mut self, origin: Name, upload: Vec<u8>, answer: CallAnswer) {
-        if self.wiring.peer.now().version(&origin).is_some() {
-            answer.refuse(refusal(CommandRefused::ZoneExists));
-            return;
-        }
-        let waiter = Waiter::Import(answer, origin.clone());
-        let client = self.add_client(Client::Command(waiter));
-        self.wiring.import(client, origin, upload);
-    }
-
     fn tell_of_import(&self, client: ClientId, step: Step, done: u64, total: u64) {
-        if let Some(Client::Command(Waiter::Import(answer, _))) = self.clients.get(&client) {
+        if let Some(Client::Command(Waiter::Import(answer, ..))) = self.clients.get(&client) {
             answer.progress(Progress { step, done, total });
         }
     }
@@ -476,6 +487,23 @@ pub(super) fn is_named(member: &Member, peer: &PeerRef) -> bool {
     }
 }
 
+/// Tells an operator the difference between a file and what is served.
+fn show(comparison: &Comparison, answer: CallAnswer) {
+    let mut text = String::new();
+    for line in comparison.lines() {
+        text += &line;
+        if text.len() >= admin::CHUNK_SIZE_MAX {
+            if answer.text_blocking(&text).is_err() {
+                return;
+            }
+            text.clear();
+        }
+    }
+    if answer.text_blocking(&text).is_ok() {
+        answer.done(Done::Reloaded(comparison.reload.clone()));
+    }
+}
+
 fn no_such_zone(origin: &Name) -> String {
     format!("there is no zone {origin}; `dnsd zone list` shows all")
 }
@@ -485,11 +513,10 @@ fn refusal(refused: CommandRefused) -> String {
         CommandRefused::NoSuchZone => {
             "there is no such zone; `dnsd zone list` shows all".to_owned()
         }
-        CommandRefused::ZoneExists => {
-            "the zone exists; remove it first to import it anew".to_owned()
-        }
         CommandRefused::ZoneChanged => {
-            "the zone changed while it was being imported; nothing was done".to_owned()
+            "the zone changed while it was being imported; nothing was done: look at it, and \
+             import again"
+                .to_owned()
         }
         CommandRefused::Vip(NoChange::Overlaps) => {
             "another VIP has one of these addresses; `dnsd vip list` shows all".to_owned()
@@ -500,11 +527,7 @@ fn refusal(refused: CommandRefused) -> String {
         CommandRefused::Vip(NoChange::Full) => {
             format!("all VIPs together may have {ADDRESSES_MAX} addresses")
         }
-        CommandRefused::SerialBehind => {
-            "the zone is signed with a serial that was shown here before, or one below it; sign it \
-             with a greater one"
-                .to_owned()
-        }
+        CommandRefused::SerialBehind => SERIAL_BEHIND.to_owned(),
         CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
              sides do not bring the same zone; if the others are off for good, evict them first"
             .to_owned(),

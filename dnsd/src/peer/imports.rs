@@ -1,12 +1,16 @@
-//! Imports: a zone's data is spread to the members as a blob, and one entry then makes it a zone.
+//! Imports: a zone's data is spread to the members as a blob, and one entry then makes it a zone. A
+//! small change of a zone that is served is an update instead.
 
 use super::{Effect, Peer};
 use crate::body::Body;
 use crate::requests::{Answer, ClientId, CommandRefused};
+use crate::state::{Effect as Change, Outcome};
+use bytes::Bytes;
 use overlay::PeerId;
 use replication::{BlobHash, Majority, Stamp};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
-use zones::{Name, Serial, Version};
+use zones::{Name, Rcode, Serial, Update, Version};
 
 /// An import that the members have not fetched by then is given up.
 pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
@@ -14,6 +18,8 @@ pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
 pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Most imports under way at once: each holds a zone in memory.
 const IMPORTS_MAX: usize = 16;
+/// Where the update of an import comes from: an operator, who is of this host.
+const OPERATOR: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An import whose data is being spread.
 #[derive(Debug)]
@@ -29,7 +35,39 @@ pub(super) struct Import {
 }
 
 impl Peer {
-    /// An operator imports a zone: its data is durable here as a blob.
+    /// An operator changes a zone that is served by importing it again: this update does it. What
+    /// others change meanwhile stays, as with any other update.
+    pub fn handle_reload(
+        &mut self,
+        client: ClientId,
+        origin: &Name,
+        message: Bytes,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        let update = Update::from_message(&message).expect("the message was made here");
+        let offset = match self.fold.now().consider(origin, &update) {
+            Change::Changes(offset) => offset,
+            Change::Nothing(Rcode::NOTAUTH) => return Err(CommandRefused::NoSuchZone),
+            Change::Nothing(Rcode::NOERROR) => {
+                // Somebody else has done the same meanwhile.
+                self.answer(client, Answer::Outcome(Outcome::Rcode(Rcode::NOERROR)));
+                self.called = Some((wall, now));
+                return Ok(());
+            }
+            Change::Nothing(_) => return Err(CommandRefused::ZoneChanged),
+        };
+        let body = Body::Update {
+            origin: origin.clone(),
+            offset,
+            source: OPERATOR,
+            message,
+        };
+        self.command(client, Some(origin.clone()), &body, Vec::new(), wall, now)
+    }
+
+    /// An operator imports a zone: its data is durable here as a blob. It is refused if the zone
+    /// has changed since it was compared with the file.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a different fact of one command"
@@ -42,12 +80,13 @@ impl Peer {
         blob: BlobHash,
         size: u64,
         version: Version,
+        unchanged_since: Option<Stamp>,
         majority: Majority,
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if self.fold.now().version(&origin).is_some() {
-            return Err(CommandRefused::ZoneExists);
+        if self.fold.now().changed(&origin) != unchanged_since {
+            return Err(CommandRefused::ZoneChanged);
         }
         if self.spreading.len() == IMPORTS_MAX {
             return Err(CommandRefused::Busy);
@@ -56,12 +95,6 @@ impl Peer {
         if signed.is_some_and(|serial| !self.fold.now().takes_signed(&origin, serial)) {
             return Err(CommandRefused::SerialBehind);
         }
-        let unchanged_since = self
-            .fold
-            .now()
-            .zones()
-            .get(&origin)
-            .and_then(|zone| zone.changed);
         self.imports.insert(blob, version);
         self.replica.offer_blob(blob, size, now);
         let import = Import {
@@ -145,11 +178,7 @@ impl Peer {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        let changed = state
-            .zones()
-            .get(&import.origin)
-            .and_then(|zone| zone.changed);
-        if changed != import.unchanged_since {
+        if state.changed(&import.origin) != import.unchanged_since {
             return Err(CommandRefused::ZoneChanged);
         }
         let signed = self.imports.get(&blob).signed_serial();

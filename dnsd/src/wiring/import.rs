@@ -3,16 +3,21 @@
 //!
 //! ```text
 //! building ─built─▶ storing ─durable─▶ spreading ─answered─▶ gone
-//!   aside  └─ Refused, UnderWay ─▶ gone
+//!   aside  ├─ a change as an update ─────────────answered─▶ gone
+//!          └─ Refused, UnderWay, Shown ─▶ gone
 //! ```
 
 use super::{Act, Wiring, Work};
+use crate::admin::Run;
 use crate::disk::Job;
 use crate::durable::blob_hash;
-use crate::requests::{Answer, ClientId};
+use crate::reload::Comparison;
+use crate::requests::{Answer, ClientId, SERIAL_BEHIND};
+use crate::state::State;
+use crate::status::Reload;
 use crate::zone_data::{decode_records, encode_version};
 use bytes::Bytes;
-use replication::{BlobHash, Majority};
+use replication::{BlobHash, Majority, Stamp};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zones::check::{check_records, serial_of};
@@ -25,17 +30,43 @@ pub enum ImportStep {
     Refused(String),
     /// The same data is being imported already; that is its end.
     UnderWay,
+    /// It changes nothing, as nothing differs or only the difference was asked for; that is its
+    /// end.
+    Shown(Box<Comparison>),
+    /// It is one of a zone that is served, and this is what it changes.
+    Compared(Reload),
     /// Its data, of this size, goes to the disk.
     Storing(u64),
     /// It is there.
     Stored(u64),
 }
 
-/// A zone that is fit to be imported.
+/// What an operator gave, and what it is compared with.
+pub struct Given {
+    origin: Name,
+    /// Records in the form of `zone_data`.
+    upload: Vec<u8>,
+    run: Run,
+    now: State,
+}
+
+/// What an import is to do, once its zone is found to be fit.
+pub enum Built {
+    /// Nothing.
+    Nothing(Comparison),
+    /// A small change of a zone that is served: this update.
+    Update(Reload, Bytes),
+    /// Spread the whole zone; what it changes in one that is served.
+    Zone(Option<Reload>, BuiltZone),
+}
+
+/// A zone that is to be spread.
 pub struct BuiltZone {
     origin: Name,
     version: Version,
     serial: Serial,
+    /// Where the zone had last changed when it was compared.
+    unchanged_since: Option<Stamp>,
     hash: BlobHash,
     blob: Bytes,
 }
@@ -54,10 +85,15 @@ struct Storing {
     origin: Name,
     version: Version,
     serial: Serial,
+    unchanged_since: Option<Stamp>,
     size: u64,
 }
 
 impl Importing {
+    fn is_under_way(&self, hash: &BlobHash) -> bool {
+        self.storing.contains_key(hash) || self.spreading.contains_key(hash)
+    }
+
     /// A client was answered.
     pub(super) fn end(&mut self, client: ClientId) {
         self.spreading.retain(|_, other| *other != client);
@@ -66,8 +102,14 @@ impl Importing {
 
 impl Wiring {
     /// An operator imports a zone for this client; its records come in the form of `zone_data`.
-    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>) {
-        self.act(Act::Aside(Work::Build(client, origin, upload)));
+    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, run: Run) {
+        let given = Given {
+            origin,
+            upload,
+            run,
+            now: self.peer.now().clone(),
+        };
+        self.act(Act::Aside(Work::Build(client, given)));
     }
 
     /// True if an import of this peer waits until this blob is durable.
@@ -83,14 +125,37 @@ impl Wiring {
     }
 
     /// A zone of an import is built, or cannot be.
-    pub(super) fn handle_built(&mut self, client: ClientId, zone: Result<BuiltZone, String>) {
-        let step = match zone {
-            Err(reason) => ImportStep::Refused(reason),
-            Ok(zone) if self.importing.storing.contains_key(&zone.hash) => ImportStep::UnderWay,
-            Ok(zone) if self.importing.spreading.contains_key(&zone.hash) => ImportStep::UnderWay,
-            Ok(zone) => return self.store(client, zone),
-        };
-        self.act(Act::Import(client, step));
+    pub(super) fn handle_built(
+        &mut self,
+        client: ClientId,
+        built: Result<Built, String>,
+        wall: Duration,
+        now: Instant,
+    ) {
+        match built {
+            Err(reason) => self.act(Act::Import(client, ImportStep::Refused(reason))),
+            Ok(Built::Nothing(comparison)) => {
+                let shown = ImportStep::Shown(Box::new(comparison));
+                self.act(Act::Import(client, shown));
+            }
+            Ok(Built::Update(reload, message)) => {
+                let origin = reload.origin.clone();
+                self.act(Act::Import(client, ImportStep::Compared(reload)));
+                let begun = self.peer.handle_reload(client, &origin, message, wall, now);
+                if let Err(refused) = begun {
+                    self.act(Act::Answer(client, Answer::Refused(refused)));
+                }
+            }
+            Ok(Built::Zone(_, zone)) if self.importing.is_under_way(&zone.hash) => {
+                self.act(Act::Import(client, ImportStep::UnderWay));
+            }
+            Ok(Built::Zone(reload, zone)) => {
+                if let Some(reload) = reload {
+                    self.act(Act::Import(client, ImportStep::Compared(reload)));
+                }
+                self.store(client, zone);
+            }
+        }
     }
 
     /// A blob is on disk. True if it is one of an import of this peer.
@@ -103,6 +168,7 @@ impl Wiring {
             origin,
             version,
             serial,
+            unchanged_since,
             size,
         } = storing;
         self.act(Act::Import(client, ImportStep::Stored(size)));
@@ -113,6 +179,7 @@ impl Wiring {
             hash,
             size,
             version,
+            unchanged_since,
             Majority::Needed,
             wall,
             now,
@@ -134,6 +201,7 @@ impl Wiring {
             origin,
             version,
             serial,
+            unchanged_since,
             hash,
             blob,
         } = zone;
@@ -145,6 +213,7 @@ impl Wiring {
             origin,
             version,
             serial,
+            unchanged_since,
             size,
         };
         self.importing.storing.insert(hash, storing);
@@ -152,8 +221,15 @@ impl Wiring {
     }
 }
 
-pub(super) fn built_zone(origin: Name, upload: &[u8]) -> Result<BuiltZone, String> {
-    let records = decode_records(upload).ok_or("the upload is malformed")?;
+pub(super) fn build(given: Given) -> Result<Built, String> {
+    let Given {
+        origin,
+        upload,
+        run,
+        now,
+    } = given;
+    let records = decode_records(&upload).ok_or("the upload is malformed")?;
+    drop(upload);
     let checked = check_records(&origin, records).map_err(|rejected| {
         let first = rejected.errors.into_iter().next();
         first.map_or_else(String::new, |error| error.message)
@@ -161,12 +237,31 @@ pub(super) fn built_zone(origin: Name, upload: &[u8]) -> Result<BuiltZone, Strin
     let serial = serial_of(&checked).ok_or("the SOA record is malformed")?;
     let version = Version::from_records(&origin, &checked)
         .map_err(|outside| format!("{} is not in the zone", outside.0))?;
+    drop(checked);
+    let mut reload = None;
+    if run == Run::Dry || now.version(&origin).is_some() {
+        let comparison = Comparison::new(&now, &version, serial);
+        let is_change = comparison.reload.is_change();
+        let signed = version.signed_serial();
+        if is_change && signed.is_some_and(|serial| !now.takes_signed(&origin, serial)) {
+            return Err(SERIAL_BEHIND.to_owned());
+        }
+        if run == Run::Dry || !is_change {
+            return Ok(Built::Nothing(comparison));
+        }
+        if let Some(message) = comparison.update(&now, &version) {
+            return Ok(Built::Update(comparison.reload, message));
+        }
+        reload = Some(comparison.reload);
+    }
     let blob = Bytes::from(encode_version(&version));
-    Ok(BuiltZone {
+    let zone = BuiltZone {
+        unchanged_since: now.changed(&origin),
         origin,
         version,
         serial,
         hash: blob_hash(&blob),
         blob,
-    })
+    };
+    Ok(Built::Zone(reload, zone))
 }

@@ -1,6 +1,6 @@
 //! Work that takes longer than 5 ms: it is done aside, and comes back.
 
-use super::import::{BuiltZone, built_zone};
+use super::import::{Built, Given, build};
 use crate::blobs::{Checked, Unchecked};
 use crate::rebase::{self, Rebased};
 use crate::requests::ClientId;
@@ -9,7 +9,7 @@ use crate::zone_data::decode_blob;
 use bytes::Bytes;
 use overlay::LinkId;
 use replication::BlobHash;
-use zones::{Name, Version};
+use zones::Version;
 
 /// What is to be done.
 pub enum Work {
@@ -21,8 +21,8 @@ pub enum Work {
     Stage(LinkId, sponsor::Work),
     /// Put zones on new bases.
     Rebase(Vec<Version>),
-    /// Sort, check and encode a zone that is to be imported.
-    Build(ClientId, Name, Vec<u8>),
+    /// Sort, check, compare and encode a zone that is to be imported.
+    Build(ClientId, Given),
 }
 
 /// What came of it.
@@ -36,7 +36,7 @@ pub enum Worked {
     /// Zones on new bases.
     Rebased(Vec<Rebased>),
     /// The zone of an import, or why it cannot be.
-    Built(ClientId, Result<Box<BuiltZone>, String>),
+    Built(ClientId, Result<Box<Built>, String>),
 }
 
 impl Work {
@@ -48,9 +48,7 @@ impl Work {
             Self::Check(unchecked) => Worked::Fetched(unchecked.check()),
             Self::Stage(link, work) => Worked::Staged(link, work.run()),
             Self::Rebase(due) => Worked::Rebased(rebase::run(due)),
-            Self::Build(client, origin, upload) => {
-                Worked::Built(client, built_zone(origin, &upload).map(Box::new))
-            }
+            Self::Build(client, given) => Worked::Built(client, build(given).map(Box::new)),
         }
     }
 }

@@ -6,6 +6,10 @@
 pub(crate) enum Met {
     /// An import was settled while the network was cut.
     ImportWhileCut,
+    /// A zone that was served was imported again.
+    Reloaded,
+    /// The same, and it was refused since somebody else changed the zone meanwhile.
+    ReloadOutdated,
     /// Who was giving the data of an import died after its first piece.
     HolderDiedInFetch,
     /// The author died when the data was durable with it, before the entry was made.
@@ -46,8 +50,10 @@ pub(crate) enum Met {
 
 impl Met {
     /// How often the seeds of a usual test run must meet each.
-    pub(crate) const LEAST: [(Self, u64); 19] = [
+    pub(crate) const LEAST: [(Self, u64); 21] = [
         (Self::ImportWhileCut, 4),
+        (Self::Reloaded, 5),
+        (Self::ReloadOutdated, 1),
         (Self::HolderDiedInFetch, 3),
         (Self::AuthorDiedBeforeOffer, 1),
         (Self::AuthorDiedBeforeCommit, 1),

@@ -66,7 +66,8 @@ pub(crate) fn run(seed: u64, fault: Fault) -> Result<Summary, String> {
     Ok(summary)
 }
 
-/// A large zone is imported on each side of a cut; only one of them has the majority.
+/// A large zone is imported on each side of a cut; only one of them has the majority. Then one that
+/// is served is imported again on both, by updates and as a whole, while others change it.
 fn import_on_both_sides(world: &mut World) -> Result<(), String> {
     let members = members_by_chance(world);
     let (few, many) = members.split_at((members.len() - 1) / 2);
@@ -77,7 +78,14 @@ fn import_on_both_sides(world: &mut World) -> Result<(), String> {
             import(world, *at, MANY)?;
         }
     }
-    talk(world, 4_000)
+    talk(world, 4_000)?;
+    for names in [5, MANY, 3, MANY] {
+        for at in [few.last(), many.last()].into_iter().flatten() {
+            world.import(*at, 0, names)?;
+        }
+        talk(world, 1_500)?;
+    }
+    Ok(())
 }
 
 /// Somebody dies while it gives the data of an import: to the members before the entry is made,

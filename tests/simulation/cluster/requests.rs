@@ -125,6 +125,17 @@ pub(crate) fn file(zone: u8, names: u32) -> Vec<Record> {
     zone_text::read(&origin(zone), &text)
 }
 
+/// The file of a zone that is served, exported and edited: its hosts are those of `file`.
+pub(crate) fn edited(held: &Version, mut file: Vec<Record>) -> Vec<Record> {
+    let is_host = |record: &Record| {
+        let first = record.owner.labels().next();
+        first.is_some_and(|label| label.starts_with(b"host"))
+    };
+    file.retain(is_host);
+    file.extend(held.records().filter(|record| !is_host(record)));
+    file
+}
+
 /// The data that an import of these records is spread as.
 pub(crate) fn data_of(zone: u8, records: &[Record]) -> BlobHash {
     let origin = origin(zone);

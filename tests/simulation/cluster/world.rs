@@ -66,7 +66,7 @@ pub(crate) struct Host {
     inbox: VecDeque<Inbox>,
     clients: BTreeMap<ClientId, usize>,
     /// Operators that wait for their imports.
-    imports: BTreeSet<ClientId>,
+    imports: BTreeMap<ClientId, Standing>,
     seen: Option<Seen>,
     checkpoint: replication::Stamp,
     /// The earliest wake that is scheduled, so that none is scheduled twice.
@@ -74,6 +74,13 @@ pub(crate) struct Host {
     /// The last wake, and how many came at that instant before it.
     woken: (Duration, u32),
     is_pumped: bool,
+}
+
+/// Whether a zone was served when it was imported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    New,
+    Served,
 }
 
 /// Something that is done at the very moment at which it hurts; once.

@@ -1,11 +1,11 @@
 //! What a process wants is carried out, what it shows is looked at, and when it is due is noted.
 
-use super::{HOSTS_MAX, Happening, Trap, World};
+use super::{HOSTS_MAX, Happening, Standing, Trap, World};
 use crate::cluster::Fault;
 use crate::cluster::machine::{Act, Machine, Process};
 use crate::cluster::met::Met;
 use dnsd::disk::Job;
-use dnsd::requests::{Answer, ClientId};
+use dnsd::requests::{Answer, ClientId, CommandRefused};
 use dnsd::state::Outcome;
 use dnsd::wiring::News;
 use overlay::Node;
@@ -142,11 +142,18 @@ impl World {
         answer: &Answer,
     ) -> Result<(), String> {
         self.note(number, format!("{client:?} {answer:?}").as_bytes());
-        if self.hosts[number].imports.remove(&client) {
+        if let Some(standing) = self.hosts[number].imports.remove(&client) {
             self.tell(number, &|| format!("says of an import: {answer:?}"));
             let is_done = *answer == Answer::Outcome(Outcome::Rcode(Rcode::NOERROR));
-            if is_done && self.fabric.network.has_cuts() {
-                self.checks.summary.meet(Met::ImportWhileCut);
+            match standing {
+                Standing::New if is_done && self.fabric.network.has_cuts() => {
+                    self.checks.summary.meet(Met::ImportWhileCut);
+                }
+                Standing::Served if is_done => self.checks.summary.meet(Met::Reloaded),
+                Standing::Served if is_changed(answer) => {
+                    self.checks.summary.meet(Met::ReloadOutdated);
+                }
+                Standing::New | Standing::Served => {}
             }
         }
         let Some(request) = self.hosts[number].clients.remove(&client) else {
@@ -271,4 +278,12 @@ pub(super) fn who_is_due(process: &Option<Process>, now: Instant) -> String {
             machine.wiring.peer.is_folded(),
         ),
     }
+}
+
+/// Whether an import came to nothing as somebody else changed the zone meanwhile.
+fn is_changed(answer: &Answer) -> bool {
+    matches!(
+        answer,
+        Answer::Outcome(Outcome::ZoneChanged) | Answer::Refused(CommandRefused::ZoneChanged)
+    )
 }

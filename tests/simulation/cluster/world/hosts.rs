@@ -13,7 +13,7 @@ use overlay::link_event::DialFailed;
 use overlay::{Admit, NeighborSpec, Node, PublicKey, Token};
 use replication::Config;
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 impl World {
@@ -37,7 +37,7 @@ impl World {
             stalled_until: Duration::ZERO,
             inbox: VecDeque::new(),
             clients: BTreeMap::new(),
-            imports: BTreeSet::new(),
+            imports: BTreeMap::new(),
             seen: None,
             checkpoint: replication::Stamp::ZERO,
             wake: None,

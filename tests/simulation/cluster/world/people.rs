@@ -1,7 +1,7 @@
 //! What operators and clients do.
 
 use super::hosts::{key_pair, name, public_key};
-use super::{CLUSTER, World};
+use super::{CLUSTER, Standing, World};
 use crate::cluster::Fault;
 use crate::cluster::requests::{self, Kind, Request};
 use crate::fabric::address;
@@ -92,10 +92,19 @@ impl World {
         });
         let mut data = None;
         if let Some(machine) = self.ready(number) {
-            let records = requests::file(zone, names);
+            let mut records = requests::file(zone, names);
+            let origin = requests::origin(zone);
+            let held = machine.wiring.peer.now().version(&origin);
+            if let Some(held) = held {
+                records = requests::edited(held, records);
+            }
+            let standing = match held {
+                Some(_) => Standing::Served,
+                None => Standing::New,
+            };
             data = Some(requests::data_of(zone, &records));
-            let client = machine.import(requests::origin(zone), &records);
-            self.hosts[number].imports.insert(client);
+            let client = machine.import(origin, &records);
+            self.hosts[number].imports.insert(client, standing);
             self.checks.summary.imports += 1;
         }
         self.drain(number)?;
