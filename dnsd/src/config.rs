@@ -291,6 +291,10 @@ pub enum Contradiction {
     HalfACertificate,
     /// A certificate, and nothing that is served by it.
     CertificateForNothing,
+    /// Authorities of clients, and nothing that these reach by a certificate.
+    AuthoritiesForNothing,
+    /// Names of clients, and nobody to prove them by.
+    NamesWithoutAuthorities,
     /// Something of `rate-limit` beside the rate, without one.
     NoRate,
 }
@@ -325,6 +329,14 @@ impl fmt::Display for Contradiction {
             Self::CertificateForNothing => f.write_str(
                 "there is a certificate, and nothing that is served by it: --tls-listen ADDR:853, \
                  --https-listen ADDR:443 or --quic-listen ADDR:853",
+            ),
+            Self::AuthoritiesForNothing => f.write_str(
+                "tls-client-ca needs something that clients update and transfer zones by: \
+                 --tls-listen ADDR:853 or --quic-listen ADDR:853",
+            ),
+            Self::NamesWithoutAuthorities => f.write_str(
+                "tls-client-name needs tls-client-ca: nobody could prove a name, and nobody could \
+                 update or transfer a zone",
             ),
             Self::RelativeCommand => {
                 f.write_str("the VIP command needs its whole path: the guard runs it from /")

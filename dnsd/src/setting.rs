@@ -2,8 +2,8 @@
 //! about text that is not it. Which settings there are is said in `config.rs`.
 
 use crate::prefix::Prefix;
-use crate::serve::SELF_TEXT_SIZE_MAX;
 use crate::serve::rate::RATE_MAX;
+use crate::serve::{ClientName, SELF_TEXT_SIZE_MAX};
 use crate::vip::map::WEIGHT_MAX;
 use overlay::PeerId;
 use overlay::admit::PEER_NAME_SIZE_MAX;
@@ -46,6 +46,19 @@ impl Setting for Prefix {
 
     fn read(text: &str) -> Result<Self, String> {
         text.parse()
+            .map_err(|error| format!("{}: {error}", unexpected::<Self>(text)))
+    }
+}
+
+impl Setting for ClientName {
+    const EXPECTED: &'static str = "* or a name, such as ns2.example.net";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        text.parse()
+            .map(Self::Exactly)
             .map_err(|error| format!("{}: {error}", unexpected::<Self>(text)))
     }
 }

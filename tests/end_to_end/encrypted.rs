@@ -1,6 +1,7 @@
 //! Encrypted DNS as real clients speak it.
 
 use crate::zone_argument;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::Path;
 use std::process::Command;
 use tests::daemon::{Daemon, free_port};
@@ -112,4 +113,42 @@ fn dns_over_quic_is_spoken_and_transfers_zones() {
     );
     let whole = ask(&["example.test", "AXFR"]);
     assert_eq!(whole.matches("\tSOA\t").count(), 2, "{whole}");
+}
+
+#[test]
+fn a_zone_is_transferred_to_those_who_prove_their_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone_argument(folder.path());
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["ns2.example.net".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+    let write = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let file_of_authority = write("ca.pem", authority.pem());
+    let shown = [
+        format!("+tls-certfile={}", write("client.pem", certificate.pem())),
+        format!("+tls-keyfile={}", write("client.key", key.serialize_pem())),
+    ];
+    let clients = ["--tls-client-ca", &file_of_authority, "--tls-client-name"];
+    let args = [&NAMED[..], &clients, &["ns2.example.net"]].concat();
+    for (listen, transport) in [("--tls-listen", "+tls"), ("--quic-listen", "+quic")] {
+        let data_dir = folder.path().join(listen);
+        let (_daemon, port) = start(&data_dir, &zone, listen, &args);
+        let whole = [&shown[0], &shown[1], transport, "example.test", "AXFR"];
+        assert_eq!(
+            kdig(port, &whole).matches("\tSOA\t").count(),
+            2,
+            "{transport}"
+        );
+        let refused = kdig(port, &[transport, "example.test", "AXFR"]);
+        assert_eq!(refused.matches("\tSOA\t").count(), 0, "{refused}");
+        let asked = kdig(port, &[transport, "www.example.test"]);
+        assert!(asked.contains("192.0.2.80"), "{asked}");
+    }
 }

@@ -6,6 +6,7 @@
     reason = "tests, at the other end of the sockets"
 )]
 
+mod client_certificates;
 mod http3;
 mod https;
 mod proxy;

@@ -52,13 +52,13 @@ fn try_connect(
 }
 
 impl Client {
-    fn connect(tls: &mut TlsServer) -> Self {
+    pub(crate) fn connect(tls: &mut TlsServer) -> Self {
         let address = tls.addresses().quic[0];
         connect(tls, address, b"doq")
     }
 
     /// What comes back on the stream of a request: messages, each with its length.
-    fn exchange(&self, stream: &[u8]) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn exchange(&self, stream: &[u8]) -> Option<Vec<Vec<u8>>> {
         self.runtime.block_on(async {
             let (mut send, mut receive) = self.connection.open_bi().await.ok()?;
             send.write_all(stream).await.ok()?;
@@ -75,7 +75,7 @@ impl Client {
         })
     }
 
-    fn ask(&self, message: &[u8]) -> Answer {
+    pub(crate) fn ask(&self, message: &[u8]) -> Answer {
         let messages = self.exchange(&doq::frame(message)).unwrap();
         assert_eq!(messages.len(), 1);
         Answer::read(&messages[0]).unwrap()

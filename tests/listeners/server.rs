@@ -8,7 +8,7 @@ use dnsd::io::tcp;
 use dnsd::prefix::Policy;
 use dnsd::proxy::Proxies;
 use dnsd::serve::rate::RateLimit;
-use dnsd::serve::{Count, Served, Setup, UpdateQueue, UpdateRequest};
+use dnsd::serve::{Certified, Count, Served, Setup, UpdateQueue, UpdateRequest};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -46,8 +46,13 @@ impl Server {
     }
 
     /// It listens for encrypted DNS too.
-    pub(crate) fn encrypted(limits: tcp::Limits, encrypted: Encrypted) -> Self {
-        Self::run("127.0.0.1:0", limits, None, "", Some(encrypted)).unwrap()
+    pub(crate) fn encrypted(
+        limits: tcp::Limits,
+        encrypted: Encrypted,
+        certified: Certified,
+    ) -> Self {
+        let encrypted = Some((encrypted, certified));
+        Self::run("127.0.0.1:0", limits, None, "", encrypted).unwrap()
     }
 
     /// At all addresses of loopback.
@@ -69,7 +74,7 @@ impl Server {
         limits: tcp::Limits,
         rate_limit: Option<RateLimit>,
         records: &str,
-        encrypted: Option<Encrypted>,
+        encrypted: Option<(Encrypted, Certified)>,
     ) -> Result<Self, ListenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -87,11 +92,13 @@ impl Server {
             served: Arc::new(ArcSwap::from_pointee(served(records))),
             updates: UpdateQueue::new(try_push),
         };
+        let (encrypted, certified) = encrypted.unzip();
         let config = Config {
             listen: vec![listen.parse().unwrap()],
             udp_workers: Some(2),
             setup: Setup {
                 nsid: Some(NSID.into()),
+                certified: certified.unwrap_or_default(),
                 ..Setup::default()
             },
             rate_limit,

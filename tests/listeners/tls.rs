@@ -3,12 +3,13 @@
 use crate::server::{PATIENCE, Server, question, receive, receive_answer, send, update};
 use dnsd::config::EncryptedAddresses;
 use dnsd::io::certificate::{Certificate, CertificateFiles};
+use dnsd::io::client_authorities::ClientAuthorities;
 use dnsd::io::encrypted::Encrypted;
 use dnsd::io::tcp::Limits;
 use dnsd::message::header::HEADER_SIZE;
-use dnsd::serve::{Count, Transport};
-use rustls::pki_types::CertificateDer;
+use dnsd::serve::{Certified, Count, Transport};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,6 +29,7 @@ pub(crate) const PADDING: &[u8] = b"\x00\x0c\x00\x00";
 pub(crate) struct TlsServer {
     pub(crate) server: Server,
     pub(crate) client: ClientConfig,
+    roots: RootCertStore,
     _directory: TempDir,
 }
 
@@ -35,6 +37,22 @@ pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 impl TlsServer {
     pub(crate) fn start(limits: Limits) -> Self {
+        Self::run(limits, None, Certified::NotNeeded)
+    }
+
+    /// Clients prove who they are by these authorities, and some must.
+    pub(crate) fn certified(
+        authorities: Option<Arc<ClientAuthorities>>,
+        certified: Certified,
+    ) -> Self {
+        Self::run(Limits::default(), authorities, certified)
+    }
+
+    fn run(
+        limits: Limits,
+        authorities: Option<Arc<ClientAuthorities>>,
+        certified: Certified,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let files = CertificateFiles::made(directory.path(), vec![NAME.to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -43,10 +61,12 @@ impl TlsServer {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
         let builder = builder.with_safe_default_protocol_versions().unwrap();
-        let mut client = builder.with_root_certificates(roots).with_no_client_auth();
+        let builder = builder.with_root_certificates(roots.clone());
+        let mut client = builder.with_no_client_auth();
         client.alpn_protocols = vec![b"dot".to_vec()];
         let encrypted = Encrypted {
             certificate: Certificate::open(files).unwrap(),
+            authorities,
             addresses: EncryptedAddresses {
                 tls: vec!["127.0.0.1:0".parse().unwrap()],
                 https: vec!["127.0.0.1:0".parse().unwrap()],
@@ -54,7 +74,8 @@ impl TlsServer {
             },
         };
         Self {
-            server: Server::encrypted(limits, encrypted),
+            server: Server::encrypted(limits, encrypted, certified),
+            roots,
             client,
             _directory: directory,
         }
@@ -68,7 +89,22 @@ impl TlsServer {
         connect_to(self.addresses().tls[0])
     }
 
-    fn connect(&self) -> TlsStream {
+    /// The client shows this certificate.
+    pub(crate) fn show(
+        &mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(self.roots.clone());
+        let mut client = builder.with_client_auth_cert(chain, key).unwrap();
+        client.alpn_protocols = std::mem::take(&mut self.client.alpn_protocols);
+        self.client = client;
+    }
+
+    pub(crate) fn connect(&self) -> TlsStream {
         self.shake_hands(self.tcp())
     }
 

@@ -215,6 +215,7 @@ fn client(command: &Command) -> Client {
         },
         wall: Duration::from_secs(command.option("wall").map_or(0, number)),
         timeout_idle: Duration::from_secs(10),
+        identity: None,
     }
 }
 

@@ -338,6 +338,8 @@ mod tests {
             "cookie show",
             "cookie rollover --force",
             "serve --require-server-cookie",
+            "serve --tls-client-ca ca.pem --tls-client-name ns2.example --tls-client-name *",
+            "zone import example.test zone --dry-run",
             "serve --rate-limit-responses-per-second 20 --rate-limit-slip 1 \
              --rate-limit-exempt-clients 127.0.0.0/8 --rate-limit-exempt-clients ::1",
         ] {

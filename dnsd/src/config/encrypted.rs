@@ -1,6 +1,7 @@
 //! The settings of encrypted DNS.
 
 use super::Contradiction;
+use crate::serve::{Certified, ClientName};
 use crate::setting::Setting;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -14,6 +15,10 @@ pub struct EncryptedSetup {
     /// The files of the certificate and its key; none: those in the data directory, made at the
     /// first start.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The file of the authorities of clients; none: these are not asked for a certificate.
+    pub client_authorities: Option<PathBuf>,
+    /// Who needs a certificate.
+    pub certified: Certified,
 }
 
 /// Where encrypted DNS is served.
@@ -51,6 +56,15 @@ pub(super) struct TlsSettings {
     /// The private key of that certificate, PEM
     #[arg(id = "tls-key", long = "tls-key", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// The certificates of authorities, PEM: a client that shows a certificate must prove it by
+    /// them; read again when it changes
+    #[arg(id = "tls-client-ca", long = "tls-client-ca", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Take updates and zone transfers only from clients that prove this name, one of their
+    /// certificate's DNS names; * is any; may be repeated
+    #[arg(id = "tls-client-name", long = "tls-client-name", value_name = "NAME", value_parser = <ClientName as Setting>::read)]
+    #[serde(deserialize_with = "crate::setting::many")]
+    client_name: Option<Vec<ClientName>>,
 }
 
 impl TlsSettings {
@@ -71,6 +85,11 @@ impl TlsSettings {
                 .clone()
                 .or_else(|| file.certificate.clone()),
             key: self.key.clone().or_else(|| file.key.clone()),
+            client_ca: self.client_ca.clone().or_else(|| file.client_ca.clone()),
+            client_name: self
+                .client_name
+                .clone()
+                .or_else(|| file.client_name.clone()),
         }
     }
 }
@@ -98,9 +117,19 @@ impl EncryptedSetup {
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err(Contradiction::HalfACertificate),
         };
+        let certified = match (settings.client_name, &settings.client_ca) {
+            (_, Some(_)) if addresses.tls.is_empty() && addresses.quic.is_empty() => {
+                return Err(Contradiction::AuthoritiesForNothing);
+            }
+            (Some(_), None) => return Err(Contradiction::NamesWithoutAuthorities),
+            (Some(names), Some(_)) => Certified::Clients(names),
+            (None, _) => Certified::NotNeeded,
+        };
         Ok(Self {
             addresses,
             certificate,
+            client_authorities: settings.client_ca,
+            certified,
         })
     }
 
@@ -130,6 +159,7 @@ mod tests {
                     quic: parse(quic),
                 },
                 certificate: has_certificate.then(|| ("c".into(), "k".into())),
+                ..EncryptedSetup::default()
             });
             assert_eq!(setup, expected, "{file}");
         };
@@ -149,5 +179,36 @@ mod tests {
         let nothing = Err(Contradiction::CertificateForNothing);
         check("[tls]\ncertificate = 'c'\nkey = 'k'", nothing);
         check("[tls]\nkey = 'k'", nothing);
+    }
+
+    #[test]
+    fn names_of_clients_are_proven_by_somebody_to_something() {
+        let check = |file: &str, expected: Result<Certified, Contradiction>| {
+            let settings = Settings::from_toml(file).unwrap();
+            let config = ServeConfig::new(&Settings::default(), &settings);
+            assert_eq!(
+                config.map(|config| config.encrypted.certified),
+                expected,
+                "{file}"
+            );
+        };
+        let listens = |more: &str| format!("[tls]\nlisten = '[::]:853'\n{more}");
+        check(&listens("client-ca = 'ca'"), Ok(Certified::NotNeeded));
+        let any = Certified::Clients(vec![ClientName::Any]);
+        check(&listens("client-ca = 'ca'\nclient-name = '*'"), Ok(any));
+        let name = ClientName::Exactly("ns2.example".parse().unwrap());
+        let one = Certified::Clients(vec![name]);
+        check(
+            &listens("client-ca = 'ca'\nclient-name = ['NS2.example']"),
+            Ok(one),
+        );
+        let without = || Err(Contradiction::NamesWithoutAuthorities);
+        check(&listens("client-name = '*'"), without());
+        let nothing = || Err(Contradiction::AuthoritiesForNothing);
+        check("[tls]\nclient-ca = 'ca'", nothing());
+        check(
+            "[tls]\nhttps-listen = '[::]:443'\nclient-ca = 'ca'",
+            nothing(),
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The certificate by which encrypted DNS is served: the operator's, read again when its files
 //! change, or one that was made at the first start.
 
-use super::file::{self, FileError};
+use super::client_authorities::ClientAuthorities;
+use super::file::{self, FileError, Stamp};
 use rcgen::generate_simple_self_signed;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -16,12 +17,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(5);
 /// The files of one that was made, in the data directory.
 const MADE: [&str; 2] = ["tls.crt", "tls.key"];
 
@@ -47,14 +45,6 @@ struct Shown {
     seen: [Option<Stamp>; 2],
 }
 
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
 /// Why there is no certificate.
 #[derive(Debug)]
 pub enum CertificateError {
@@ -64,6 +54,8 @@ pub enum CertificateError {
     Pem(PathBuf, pem::Error),
     /// The two do not go together, or cannot be used.
     Unfit(CertificateFiles, rustls::Error),
+    /// A certificate in a file of authorities cannot be one.
+    Authority(PathBuf, rustls::Error),
     /// None could be made.
     Make(String),
 }
@@ -84,14 +76,7 @@ impl CertificateFiles {
     }
 
     fn stamps(&self) -> [Option<Stamp>; 2] {
-        [&self.chain, &self.key].map(|path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some(Stamp {
-                inode: metadata.ino(),
-                size: metadata.size(),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            })
-        })
+        [&self.chain, &self.key].map(|path| Stamp::of(path))
     }
 
     fn load(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, CertificateError> {
@@ -130,16 +115,25 @@ impl Certificate {
         }))
     }
 
-    /// What a listener needs, by the names in ALPN of the protocols that it speaks.
+    /// What a listener needs, by the names in ALPN of the protocols that it speaks. Clients are
+    /// asked for a certificate if there is somebody to prove it by.
     #[must_use]
-    pub fn server_config(self: &Arc<Self>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    pub fn server_config(
+        self: &Arc<Self>,
+        alpn: &[&[u8]],
+        authorities: Option<&Arc<ClientAuthorities>>,
+    ) -> Arc<ServerConfig> {
         let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             // RFC 9103 section 8 asks for it in zone transfers, RFC 9250 in QUIC; and whoever
             // speaks DoT to authoritative servers has it.
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has its cipher suites");
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        let builder = match authorities {
+            Some(authorities) => builder.with_client_cert_verifier(Arc::clone(authorities) as _),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // Clients come back without a full handshake, and nothing is kept for them here.
         match Ticketer::new() {
@@ -152,7 +146,7 @@ impl Certificate {
     /// Reads the files again whenever they have changed. One that is no good leaves the last one.
     pub async fn watch(self: Arc<Self>) {
         loop {
-            sleep(LOOK).await;
+            sleep(file::LOOK).await;
             self.look();
         }
     }
@@ -211,6 +205,9 @@ impl fmt::Display for CertificateError {
                 files.chain.display(),
                 files.key.display()
             ),
+            Self::Authority(path, error) => {
+                write!(f, "{}: it is no authority: {error}", path.display())
+            }
             Self::Make(error) => write!(f, "cannot make a certificate: {error}"),
         }
     }

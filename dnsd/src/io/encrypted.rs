@@ -2,6 +2,7 @@
 //! served by TCP and, as HTTP/3, by UDP on the same port.
 
 use super::certificate::Certificate;
+use super::client_authorities::ClientAuthorities;
 use super::listeners::{ListenError, PORT_TRIES};
 use super::server::Server;
 use super::tcp::Spoken;
@@ -22,6 +23,8 @@ const ALPN_DOT: [&[u8]; 1] = [b"dot"];
 pub struct Encrypted {
     /// Who this server is.
     pub certificate: Arc<Certificate>,
+    /// By whom clients prove who they are; none: they are not asked.
+    pub authorities: Option<Arc<ClientAuthorities>>,
     /// Where to listen; port 0 lets the system choose.
     pub addresses: EncryptedAddresses,
 }
@@ -29,6 +32,7 @@ pub struct Encrypted {
 /// The sockets, before anything is answered.
 pub(super) struct EncryptedSockets {
     certificate: Arc<Certificate>,
+    authorities: Option<Arc<ClientAuthorities>>,
     tls: Vec<TcpListener>,
     https: Vec<(TcpListener, UdpSocket)>,
     quic: Vec<UdpSocket>,
@@ -41,6 +45,7 @@ impl EncryptedSockets {
         let mut addresses = encrypted.addresses;
         Ok(Self {
             certificate: encrypted.certificate,
+            authorities: encrypted.authorities,
             tls: bind_each(&mut addresses.tls, "TLS", bind_tcp)?,
             https: bind_each(&mut addresses.https, "HTTPS", bind_https)?,
             quic: bind_each(&mut addresses.quic, "QUIC", |address| {
@@ -51,6 +56,11 @@ impl EncryptedSockets {
         })
     }
 
+    /// By whom clients prove who they are.
+    pub(super) fn authorities(&self) -> Option<Arc<ClientAuthorities>> {
+        self.authorities.clone()
+    }
+
     /// Starts to answer; the result says on which ports.
     pub(super) fn listen(
         self,
@@ -58,15 +68,17 @@ impl EncryptedSockets {
         runtime: &Handle,
         stop: &watch::Receiver<bool>,
     ) -> Result<EncryptedAddresses, ListenError> {
-        let config = |alpn| self.certificate.server_config(alpn);
-        let tls = Spoken::Tls(TlsAcceptor::from(config(&ALPN_DOT)));
+        let authorities = self.authorities.as_ref();
+        let config = |alpn, authorities| self.certificate.server_config(alpn, authorities);
+        let tls = Spoken::Tls(TlsAcceptor::from(config(&ALPN_DOT, authorities)));
         for (socket, address) in self.tls.into_iter().zip(&self.addresses.tls) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let listening = tcp::listen(server, socket, tls.clone(), runtime, stop);
             listening.map_err(ListenError::at(*address, "TLS"))?;
         }
-        let https = Spoken::Https(TlsAcceptor::from(config(&https::ALPN)));
-        let http3 = (quic::Spoken::Http, config(&http3::ALPN));
+        // By HTTPS nothing is done that needs a certificate, and a browser would ask its user.
+        let https = Spoken::Https(TlsAcceptor::from(config(&https::ALPN, None)));
+        let http3 = (quic::Spoken::Http, config(&http3::ALPN, None));
         for ((tcp, udp), address) in self.https.into_iter().zip(&self.addresses.https) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let by_tcp = tcp::listen(
@@ -80,13 +92,16 @@ impl EncryptedSockets {
             let listening = by_tcp.and_then(|()| by_udp());
             listening.map_err(ListenError::at(*address, "HTTPS"))?;
         }
-        let dns = (quic::Spoken::Dns, config(&doq::ALPN));
+        let dns = (quic::Spoken::Dns, config(&doq::ALPN, authorities));
         for (socket, address) in self.quic.into_iter().zip(&self.addresses.quic) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let listening = quic::listen(server, socket, dns.clone(), runtime, stop);
             listening.map_err(ListenError::at(*address, "QUIC"))?;
         }
         runtime.spawn(self.certificate.watch());
+        if let Some(authorities) = self.authorities {
+            runtime.spawn(authorities.watch());
+        }
         Ok(self.addresses)
     }
 }

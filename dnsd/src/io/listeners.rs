@@ -100,7 +100,8 @@ impl Bound {
         let proxies = Arc::new(config.proxies);
         let server = {
             let (setup, proxies) = (Arc::clone(&setup), Arc::clone(&proxies));
-            Server::new(config.tcp, setup, proxies, Arc::clone(shared))
+            let authorities = encrypted.as_ref().and_then(EncryptedSockets::authorities);
+            Server::new(config.tcp, setup, proxies, authorities, Arc::clone(shared))
         };
         let limiting = config.rate_limit.map(|limit| {
             Arc::new(udp::Limiting {

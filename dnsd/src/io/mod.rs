@@ -11,6 +11,7 @@ pub mod admin_client;
 mod aside;
 pub mod budget;
 pub mod certificate;
+pub mod client_authorities;
 pub mod clock;
 pub mod commands;
 mod connections;

@@ -16,6 +16,7 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicServerConfig};
 use quinn::{
     Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig,
 };
+use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -138,6 +139,7 @@ async fn accept(
                     place,
                     address,
                     transport: spoken.transport(),
+                    identity: None,
                 };
                 tokio::spawn(run(connection, incoming, spoken, stop.clone()));
             }
@@ -151,23 +153,31 @@ async fn accept(
 }
 
 async fn run(
-    connection: Connection,
+    mut connection: Connection,
     incoming: Incoming,
     spoken: Spoken,
     mut stop: watch::Receiver<bool>,
 ) {
-    let counters = &connection.server.counters;
     let begun = tokio::select! {
         begun = timeout(HANDSHAKE_TIMEOUT, incoming) => begun,
         _end = connection.ended(&mut stop) => return,
     };
+    let counters = &connection.server.counters;
     let Ok(Ok(quic)) = begun else {
         return counters.add(Count::QuicFailed);
     };
     counters.add(Count::QuicAccepted);
+    connection.identify(&certificates_of(&quic));
     let connection = Arc::new(connection);
     match spoken {
         Spoken::Dns => doq::talk(connection, quic, stop).await,
         Spoken::Http => http3::talk(connection, quic, stop).await,
     }
+}
+
+/// The certificates that a client has shown.
+fn certificates_of(quic: &quinn::Connection) -> Vec<CertificateDer<'static>> {
+    let shown = quic.peer_identity();
+    let shown = shown.and_then(|shown| shown.downcast::<Vec<CertificateDer<'_>>>().ok());
+    shown.map_or_else(Vec::new, |shown| *shown)
 }

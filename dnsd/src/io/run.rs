@@ -4,6 +4,7 @@ use super::address_driver::AddressDriver;
 use super::admin::AdminSocket;
 use super::budget::Budget;
 use super::certificate::{Certificate, CertificateError, CertificateFiles};
+use super::client_authorities::ClientAuthorities;
 use super::clock;
 use super::commands::{Commands, Snapshot};
 use super::cookie_commands::new_secret;
@@ -274,6 +275,7 @@ impl Doors {
                 nsid: config.nsid.clone(),
                 chaos: config.chaos.clone(),
                 requires_server_cookie: config.requires_server_cookie,
+                certified: config.encrypted.certified.clone(),
                 ..Setup::default()
             },
             rate_limit: config.rate_limit.clone(),
@@ -312,8 +314,13 @@ fn encrypted(config: &ServeConfig) -> Result<Option<Encrypted>, ServeError> {
         }
     };
     let certificate = Certificate::open(files).map_err(ServeError::Certificate)?;
+    let authorities = setup
+        .client_authorities
+        .clone()
+        .map(ClientAuthorities::open);
     Ok(Some(Encrypted {
         certificate,
+        authorities: authorities.transpose().map_err(ServeError::Certificate)?,
         addresses: setup.addresses.clone(),
     }))
 }

@@ -1,5 +1,6 @@
 //! What all connections share, whatever they speak: limits, counters, and what a request becomes.
 
+use super::client_authorities::ClientAuthorities;
 use super::clock;
 use super::connections::{Connections, InFlight, Place};
 use super::listeners::Shared;
@@ -8,9 +9,10 @@ use crate::proxy::Proxies;
 use crate::serve::transfer;
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{
-    Client, Count, Counters, Outcome, Served, Setup, Tally, Transport, respond, serve,
+    Client, Count, Counters, Identity, Outcome, Served, Setup, Tally, Transport, respond, serve,
 };
 use bytes::Bytes;
+use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub(super) struct Server {
     pub(super) limits: Limits,
     pub(super) setup: Arc<Setup>,
     pub(super) proxies: Arc<Proxies>,
+    /// By whom clients prove who they are, if they are asked.
+    authorities: Option<Arc<ClientAuthorities>>,
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Counters,
     pub(super) connections: Arc<Connections>,
@@ -41,6 +45,8 @@ pub(super) struct Connection {
     /// The client's; a proxy says it.
     pub(super) address: SocketAddr,
     pub(super) transport: Transport,
+    /// Whom the client's certificate names, if it has shown one.
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 /// Why a connection is to end.
@@ -76,6 +82,7 @@ impl Server {
         limits: Limits,
         setup: Arc<Setup>,
         proxies: Arc<Proxies>,
+        authorities: Option<Arc<ClientAuthorities>>,
         shared: Arc<Shared>,
     ) -> Self {
         let connections =
@@ -84,6 +91,7 @@ impl Server {
             limits,
             setup,
             proxies,
+            authorities,
             shared,
             counters: Counters::default(),
             connections: Arc::new(connections),
@@ -145,7 +153,14 @@ impl Connection {
             transport: self.transport,
             wall: clock::wall(),
             timeout_idle: self.server.timeout_told(),
+            identity: self.identity.clone(),
         }
+    }
+
+    /// The client has shown these certificates in its handshake.
+    pub(super) fn identify(&mut self, shown: &[CertificateDer<'_>]) {
+        let authorities = self.server.authorities.as_ref();
+        self.identity = authorities.and_then(|authorities| authorities.identity(shown));
     }
 
     /// Returns once the connection is to end, and counts it.

@@ -169,6 +169,7 @@ async fn accept(
                     place,
                     address,
                     transport: spoken.transport(),
+                    identity: None,
                 };
                 let (spoken, stop) = (spoken.clone(), stop.clone());
                 tokio::spawn(connection.run(stream, from, spoken, stop));
@@ -287,6 +288,10 @@ impl Connection {
             return;
         };
         self.address = client.unwrap_or(self.address);
+        if let Stream::Tls(stream) = &stream {
+            let (_, session) = stream.get_ref();
+            self.identify(session.peer_certificates().unwrap_or_default());
+        }
         match stream {
             Stream::Plain(stream) => {
                 let (read, write) = stream.into_split();

@@ -224,6 +224,7 @@ impl Work {
                 transport: Transport::Udp,
                 wall,
                 timeout_idle: Duration::ZERO,
+                identity: None,
             };
             let mut handled = serve(request, &client, &served, &self.setup, response);
             if let Some(limiter) = &mut limiter
@@ -274,6 +275,7 @@ impl Work {
 
     /// Gives an update to the peer, or says that too many wait.
     fn hand_on(&self, message: Bytes, client: Client, path: ReturnPath, tally: &mut Tally) {
+        let source = client.address;
         let reply = {
             let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
             let (shared, setup) = (Arc::clone(&self.shared), Arc::clone(&self.setup));
@@ -292,7 +294,7 @@ impl Work {
         };
         let request = UpdateRequest {
             message,
-            source: client.address,
+            source,
             transport: Transport::Udp,
             reply,
         };

@@ -58,6 +58,13 @@ impl<'a> Asked<'a> {
         self.cookie.map(|(standing, _)| standing)
     }
 
+    /// True if the sender has the certificate that updates and zone transfers need, if they need
+    /// one.
+    pub(super) fn is_certified(&self) -> bool {
+        let identity = self.client.identity.as_deref();
+        self.setup.certified.admits(identity)
+    }
+
     /// What the OPT record of the response says, if the request has one.
     pub(super) fn opt(&self) -> Option<Opt<'a>> {
         let edns = self.request.edns?;

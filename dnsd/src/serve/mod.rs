@@ -13,6 +13,7 @@
 mod asked;
 mod chaos;
 pub mod counters;
+pub mod identity;
 pub mod query;
 pub mod rate;
 mod refusal;
@@ -23,6 +24,7 @@ pub mod update;
 
 pub use chaos::Chaos;
 pub use counters::{Count, Counters, Tally};
+pub use identity::{Certified, ClientName, Identity};
 pub(crate) use refusal::Refusal;
 pub use served::Served;
 pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
@@ -35,6 +37,7 @@ use crate::message::{ExtendedError, Header, Malformed, Opcode, Request};
 use asked::Asked;
 use rate::{Kind, Subject};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use unread::Unread;
 use zones::Rcode;
@@ -78,7 +81,7 @@ impl Transport {
 }
 
 /// Who asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Client {
     /// From where.
     pub address: SocketAddr,
@@ -88,6 +91,8 @@ pub struct Client {
     pub wall: Duration,
     /// How long its connection may be idle from here on; means nothing over UDP.
     pub timeout_idle: Duration,
+    /// Whom its certificate names, if it has shown one.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What an operator may set about answers.
@@ -103,6 +108,8 @@ pub struct Setup {
     /// Whether a UDP request with the option COOKIE is answered only if the server cookie in it is
     /// good, and BADCOOKIE otherwise.
     pub requires_server_cookie: bool,
+    /// Who needs a certificate to update and to transfer zones.
+    pub certified: Certified,
 }
 
 /// Longest text by which a server speaks of itself: with the longest question and all options it
@@ -125,6 +132,7 @@ impl Default for Setup {
             chaos: Chaos::default(),
             // It costs every client a second request, and those without cookies nothing.
             requires_server_cookie: false,
+            certified: Certified::NotNeeded,
         }
     }
 }

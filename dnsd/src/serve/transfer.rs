@@ -28,7 +28,8 @@ pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
     let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     // RFC 5936 section 2.2.1.
     let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
-    if !any_contains(&served.policy.transfer, asked.client.address.ip()) {
+    let is_allowed = any_contains(&served.policy.transfer, asked.client.address.ip());
+    if !is_allowed || !asked.is_certified() {
         return Err(Refusal::PROHIBITED);
     }
     if zone.shown.is_none() {

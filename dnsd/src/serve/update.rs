@@ -88,7 +88,8 @@ fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
         return Err(Refusal::NOT_HELD);
     };
     // RFC 2136 section 3.3.
-    if !any_contains(&served.policy.update, asked.client.address.ip()) {
+    let is_allowed = any_contains(&served.policy.update, asked.client.address.ip());
+    if !is_allowed || !asked.is_certified() {
         return Err(Refusal::PROHIBITED);
     }
     if held.now.is_signed() {
@@ -165,6 +166,7 @@ mod tests {
                 transport: Transport::Udp,
                 wall: Duration::ZERO,
                 timeout_idle: Duration::ZERO,
+                identity: None,
             };
             let setup = Setup::default();
             let asked = Asked::new(request, &client, &served, &setup);

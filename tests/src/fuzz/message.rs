@@ -149,6 +149,7 @@ pub fn check(request: &[u8], transport: Transport) {
         transport,
         wall: WALL,
         timeout_idle: Duration::from_secs(10),
+        identity: None,
     };
     let mut response = b"left over".to_vec();
     match serve(request, &client, &SERVED, &SETUP, &mut response).outcome {
