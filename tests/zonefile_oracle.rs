@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use zones::check::Checked;
 use zones::io::files;
@@ -44,7 +45,7 @@ fn lines_are_taken_and_refused_as_bind_does() {
         );
         fs::write(&path, text).unwrap();
         let origin = ORIGIN.parse().unwrap();
-        let ours = files::load(&path, &origin, &mut |_| {});
+        let ours = files::load(&path, &origin, Duration::ZERO, &mut |_| {});
         let theirs = compile(&path);
         let says = String::from_utf8_lossy(&theirs.stdout);
         match ours {
@@ -202,7 +203,8 @@ const LINES: &[&str] = &[
 
 fn load(path: &Path) -> Checked {
     let origin = ORIGIN.parse().unwrap();
-    files::load(path, &origin, &mut |_| {}).unwrap_or_else(|rejected| panic!("{rejected}"))
+    files::load(path, &origin, Duration::ZERO, &mut |_| {})
+        .unwrap_or_else(|rejected| panic!("{rejected}"))
 }
 
 /// Owners are compared without case, all else to the byte, the order not at all.

@@ -19,6 +19,7 @@ use replication::Stamp;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zones::rdata::with_soa_serial;
+use zones::validity::earliest_expiration;
 use zones::zonefile::print_rdata;
 use zones::{Name, Rdata, Rtype, Serial, Version};
 
@@ -313,7 +314,13 @@ impl Zones {
 
 /// One zone in detail, of the version that is asked for. It looks at all of it: to be done aside.
 #[must_use]
-pub fn zone_detail(zone: Zone, policy: &Policy, version: &Version, serial: u32) -> ZoneDetail {
+pub fn zone_detail(
+    zone: Zone,
+    policy: &Policy,
+    version: &Version,
+    serial: u32,
+    wall: Duration,
+) -> ZoneDetail {
     let mut by_type: BTreeMap<Rtype, u64> = BTreeMap::new();
     let mut names = 0;
     let mut soa = String::new();
@@ -332,6 +339,7 @@ pub fn zone_detail(zone: Zone, policy: &Policy, version: &Version, serial: u32) 
     ZoneDetail {
         zone,
         soa,
+        signatures_expire: earliest_expiration(version, wall),
         names,
         records_by_type: by_type
             .into_iter()

@@ -270,6 +270,9 @@ pub struct ZoneDetail {
     pub zone: Zone,
     /// The RDATA of its SOA in zone file text.
     pub soa: String,
+    /// When the first of its signatures expires, since 1970; none if there are none.
+    #[serde(with = "as_some_seconds", rename = "signatures_expire_seconds")]
+    pub signatures_expire: Option<Duration>,
     /// Owner names.
     pub names: u64,
     /// Records by type, by mnemonic.

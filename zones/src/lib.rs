@@ -26,6 +26,7 @@ pub mod store;
 mod svcparams;
 mod tree;
 pub mod update;
+pub mod validity;
 pub mod version;
 pub mod zone_set;
 pub mod zonefile;

@@ -4,8 +4,10 @@ use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
 use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Run, Side, Step};
 use crate::io::admin_client::{Client, ClientError};
+use crate::io::clock;
 use crate::io::file::NewFile;
 use crate::status::{Reload, Zone, ZoneDetail};
+use crate::time_text::utc;
 use crate::zone_data::encode_record;
 use clap::Subcommand;
 use serde::Serialize;
@@ -142,7 +144,7 @@ pub(crate) fn load(origin: &Name, path: &Path) -> Result<Checked, Failure> {
             }
         }
     };
-    match zones::io::files::load(path, origin, &mut |_| {}) {
+    match zones::io::files::load(path, origin, clock::wall(), &mut |_| {}) {
         Ok(zone) => {
             warn(&zone.warnings);
             Ok(zone)
@@ -351,6 +353,9 @@ fn detail_text(detail: &ZoneDetail) -> String {
             zone.settled, zone.now
         ),
     );
+    if let Some(at) = detail.signatures_expire {
+        line("signatures", &format!("the first expires {}", utc(at)));
+    }
     line("names", &detail.names.to_string());
     line("records", &zone.records.to_string());
     for (rtype, count) in &detail.records_by_type {

@@ -132,7 +132,7 @@ impl Driver {
                 };
                 let policy = self.wiring.peer.now().policy().clone();
                 self.do_aside(move || {
-                    let detail = report::zone_detail(zone, &policy, &content, serial.0);
+                    let detail = report::zone_detail(zone, &policy, &content, serial.0, wall);
                     call.answer.done(Done::Zone(detail));
                 });
             }

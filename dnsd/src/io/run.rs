@@ -575,7 +575,8 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
     let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    let checked = files::load(&zone.path, &zone.origin, &mut |_| {}).map_err(rejected)?;
+    let checked =
+        files::load(&zone.path, &zone.origin, clock::wall(), &mut |_| {}).map_err(rejected)?;
     for warning in &checked.warnings {
         warn!("{warning}");
     }

@@ -3,16 +3,19 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::check::{Checked, check};
 use crate::name::Name;
 use crate::zonefile::{Rejected, Source, ZonefileError, parse};
 
-/// Reads, parses and checks the zone file at `path`. `progress` hears how many bytes have been
+/// Reads, parses and checks the zone file at `path`; `wall` is the time since 1970 by which
+/// signatures are good. `progress` hears how many bytes have been
 /// read; [`size`] tells how many the first file has.
 pub fn load(
     path: &Path,
     origin: &Name,
+    wall: Duration,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked, Rejected> {
     let source = read(path).map_err(|error| Rejected {
@@ -24,7 +27,9 @@ pub fn load(
         }],
         warnings: Vec::new(),
     })?;
-    check(origin, parse(&source, origin, &mut include, progress)?)
+    let mut parsed = parse(&source, origin, &mut include, progress)?;
+    parsed.check_validity(wall);
+    check(origin, parsed)
 }
 
 /// How many bytes the file has.
@@ -67,20 +72,21 @@ mod tests {
         fs::write(at("parts/more"), "www A 192.0.2.2\n").unwrap();
         let origin = "example.test".parse().unwrap();
         let mut heard = 0;
-        let checked = load(&at("zone"), &origin, &mut |bytes| heard = bytes).unwrap();
+        let wall = Duration::ZERO;
+        let checked = load(&at("zone"), &origin, wall, &mut |bytes| heard = bytes).unwrap();
         assert_eq!(checked.records.len(), 4);
         assert_eq!(checked.warnings, []);
         let sizes = ["zone", "parts/hosts", "parts/more"].map(|name| size(&at(name)).unwrap());
         assert_eq!(heard, sizes.iter().sum());
 
         fs::write(at("parts/more"), "www A 192.0.2\n").unwrap();
-        let rejected = load(&at("zone"), &origin, &mut |_| {}).unwrap_err();
+        let rejected = load(&at("zone"), &origin, wall, &mut |_| {}).unwrap_err();
         let shown = rejected.to_string();
         assert!(
             shown.contains("parts/more:1:7: unexpected `192.0.2`"),
             "{shown}"
         );
-        let rejected = load(&at("none"), &origin, &mut |_| {}).unwrap_err();
+        let rejected = load(&at("none"), &origin, wall, &mut |_| {}).unwrap_err();
         assert!(
             rejected.to_string().contains("none: cannot be read"),
             "{rejected}"
