@@ -87,8 +87,8 @@ impl Connection {
         };
         let message = doq::request_of(&read).map_err(|_| Broken)?;
         let message = read.slice_ref(message);
-        let in_flight = self.place.begin();
-        match self.answer(&message, &in_flight).await {
+        let _in_flight = self.place.begin();
+        match self.answer(&message).await {
             Reply::Response(response) => {
                 self.write(&mut send, &response).await;
             }

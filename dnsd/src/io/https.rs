@@ -143,8 +143,8 @@ async fn answer(
             body.map_err(|_| NoMessage::TOO_SLOW)??
         }
     };
-    let in_flight = connection.place.begin();
-    match connection.answer(&message, &in_flight).await {
+    let _in_flight = connection.place.begin();
+    match connection.answer(&message).await {
         Reply::Response(response) => Ok(response),
         Reply::Nothing => Err(NoMessage::NO_REQUEST),
         Reply::Transfer(_) => unreachable!("HTTPS carries no transfers"),

@@ -2,7 +2,7 @@
 
 use super::client_authorities::ClientAuthorities;
 use super::clock;
-use super::connections::{Connections, InFlight, Place};
+use super::connections::{Connections, Place};
 use super::listeners::Shared;
 use super::tcp::Limits;
 use crate::proxy::Proxies;
@@ -239,7 +239,7 @@ impl Connection {
     }
 
     /// What a request gets that has a stream of its own, once it is known.
-    pub(super) async fn answer(&self, message: &Bytes, _in_flight: &InFlight) -> Reply {
+    pub(super) async fn answer(&self, message: &Bytes) -> Reply {
         let client = self.client();
         let served = self.server.shared.served.load_full();
         let (outcome, response) = self.take(message, &client, &served);
