@@ -11,8 +11,7 @@
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
 //! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 4 is that of the
-//! store: of the zones it says only how many there are. Version 2, which is read too, knows no
-//! cookies.
+//! store: of the zones it says only how many there are.
 
 use crate::body::Body;
 use crate::cookie::Secrets;
@@ -26,7 +25,6 @@ use zones::{Name, Rcode, Version};
 
 const VERSION_WITHOUT_ZONES: u8 = 4;
 const VERSION: u8 = 3;
-const VERSION_WITHOUT_COOKIES: u8 = 2;
 
 /// The bytes of a state, the counters of all its zones with it.
 #[must_use]
@@ -109,11 +107,10 @@ pub fn decode(
     mut content: impl FnMut(&Name) -> Option<Version>,
 ) -> Option<State> {
     let rest = &mut bytes;
-    let version = rest.try_get_u8().ok()?;
-    if !matches!(version, VERSION_WITHOUT_COOKIES | VERSION) {
+    if rest.try_get_u8().ok()? != VERSION {
         return None;
     }
-    let (mut state, zones) = take_head(rest, version)?;
+    let (mut state, zones) = take_head(rest)?;
     for _ in 0..zones {
         let origin = Name::from_wire(rest).ok()?;
         rest.advance(origin.as_wire().len());
@@ -136,12 +133,12 @@ pub fn decode_without_zones(mut bytes: &[u8]) -> Option<(State, usize)> {
     if rest.try_get_u8().ok()? != VERSION_WITHOUT_ZONES {
         return None;
     }
-    let (mut state, zones) = take_head(rest, VERSION_WITHOUT_ZONES)?;
+    let (mut state, zones) = take_head(rest)?;
     take_answered(rest, &mut state)?;
     rest.is_empty().then_some((state, zones as usize))
 }
 
-fn take_head(rest: &mut &[u8], version: u8) -> Option<(State, u32)> {
+fn take_head(rest: &mut &[u8]) -> Option<(State, u32)> {
     let mut state = State::empty();
     state.at = Stamp::decode(rest)?;
     state.evictions = rest.try_get_u64().ok()?;
@@ -159,16 +156,14 @@ fn take_head(rest: &mut &[u8], version: u8) -> Option<(State, u32)> {
     let (mut vips, after) = rest.split_at_checked(size)?;
     state.vips = Arc::new(VipMap::decode(&mut vips)?);
     *rest = after;
-    if version != VERSION_WITHOUT_COOKIES {
-        state.cookies = match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(Arc::new(CookieSecrets {
-                since: Stamp::decode(rest)?,
-                secrets: Secrets::decode(rest)?,
-            })),
-            _ => return None,
-        };
-    }
+    state.cookies = match rest.try_get_u8().ok()? {
+        0 => None,
+        1 => Some(Arc::new(CookieSecrets {
+            since: Stamp::decode(rest)?,
+            secrets: Secrets::decode(rest)?,
+        })),
+        _ => return None,
+    };
     let zones = rest.try_get_u32().ok()?;
     Some((state, zones))
 }
@@ -275,14 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn the_version_before_cookies_is_read() {
+    fn another_version_is_not_read() {
         let mut bytes = encode(&state(None));
-        bytes[0] = VERSION_WITHOUT_COOKIES;
-        // No zones and no remembered requests follow, in four bytes each.
-        let cookies_at = bytes.len() - 9;
-        assert_eq!(bytes.remove(cookies_at), 0);
-        assert_eq!(decode_alone(&bytes), Some((7, None)));
-        bytes[0] = VERSION + 1;
-        assert_eq!(decode_alone(&bytes), None);
+        for version in [VERSION - 1, VERSION + 1] {
+            bytes[0] = version;
+            assert_eq!(decode_alone(&bytes), None);
+        }
     }
 }
