@@ -5,9 +5,9 @@ use super::certificate::Certificate;
 use super::client_authorities::ClientAuthorities;
 use super::listeners::{ListenError, PORT_TRIES};
 use super::server::Server;
-use super::tcp::Spoken;
 use super::{doq, http3, https, quic, tcp};
 use crate::config::EncryptedAddresses;
+use crate::serve::Transport;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -70,15 +70,17 @@ impl EncryptedSockets {
     ) -> Result<EncryptedAddresses, ListenError> {
         let authorities = self.authorities.as_ref();
         let config = |alpn, authorities| self.certificate.server_config(alpn, authorities);
-        let tls = Spoken::Tls(TlsAcceptor::from(config(&ALPN_DOT, authorities)));
+        let tls = TlsAcceptor::from(config(&ALPN_DOT, authorities));
+        let tls = (Transport::Tls, Some(tls));
         for (socket, address) in self.tls.into_iter().zip(&self.addresses.tls) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let listening = tcp::listen(server, socket, tls.clone(), runtime, stop);
             listening.map_err(ListenError::at(*address, "TLS"))?;
         }
         // By HTTPS nothing is done that needs a certificate, and a browser would ask its user.
-        let https = Spoken::Https(TlsAcceptor::from(config(&https::ALPN, None)));
-        let http3 = (quic::Spoken::Http, config(&http3::ALPN, None));
+        let https = TlsAcceptor::from(config(&https::ALPN, None));
+        let https = (Transport::Https, Some(https));
+        let http3 = (Transport::Https, config(&http3::ALPN, None));
         for ((tcp, udp), address) in self.https.into_iter().zip(&self.addresses.https) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let by_tcp = tcp::listen(
@@ -92,7 +94,7 @@ impl EncryptedSockets {
             let listening = by_tcp.and_then(|()| by_udp());
             listening.map_err(ListenError::at(*address, "HTTPS"))?;
         }
-        let dns = (quic::Spoken::Dns, config(&doq::ALPN, authorities));
+        let dns = (Transport::Quic, config(&doq::ALPN, authorities));
         for (socket, address) in self.quic.into_iter().zip(&self.addresses.quic) {
             let (server, stop) = (Arc::clone(server), stop.clone());
             let listening = quic::listen(server, socket, dns.clone(), runtime, stop);

@@ -3,12 +3,11 @@
 
 use super::encrypted::{Encrypted, EncryptedSockets};
 use super::server::Server;
-use super::tcp::Spoken;
 use super::{tcp, udp};
 use crate::config::EncryptedAddresses;
 use crate::proxy::Proxies;
 use crate::serve::rate::{Notices, RateLimit};
-use crate::serve::{Counters, Served, Setup, Tally, UpdateQueue};
+use crate::serve::{Counters, Served, Setup, Tally, Transport, UpdateQueue};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::io;
@@ -126,7 +125,8 @@ impl Bound {
                 listeners.workers.push(worker);
             }
             let (server, stop) = (Arc::clone(&listeners.server), listeners.stop.subscribe());
-            let listening = tcp::listen(server, tcp_socket, Spoken::Plain, runtime, stop);
+            let plain = (Transport::Tcp, None);
+            let listening = tcp::listen(server, tcp_socket, plain, runtime, stop);
             listening.map_err(ListenError::at(address, "TCP"))?;
         }
         if let Some(encrypted) = encrypted {

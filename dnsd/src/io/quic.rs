@@ -36,32 +36,9 @@ const INCOMING_SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// Room in the socket for what comes while the listener is busy.
 const SOCKET_BUFFER_SIZE: usize = 1024 * 1024;
 
-/// What is spoken on a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Spoken {
-    /// DNS, a stream for each request.
-    Dns,
-    /// HTTP/3.
-    Http,
-}
-
-impl Spoken {
-    fn transport(self) -> Transport {
-        match self {
-            Self::Dns => Transport::Quic,
-            Self::Http => Transport::Https,
-        }
-    }
-
-    /// Streams that only the client writes to. HTTP has one for settings and two for QPACK, and
-    /// lets others be there (RFC 9114 section 6.2).
-    fn one_way_streams_max(self) -> u8 {
-        match self {
-            Self::Dns => 0,
-            Self::Http => 8,
-        }
-    }
-}
+/// Streams that only an HTTP client writes to: one for settings and two for QPACK, and others may be
+/// there (RFC 9114 section 6.2). DNS has none.
+const HTTP_ONE_WAY_STREAMS_MAX: u8 = 8;
 
 /// Binds the socket of one address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -80,42 +57,46 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 pub(super) fn listen(
     server: Arc<Server>,
     socket: UdpSocket,
-    (spoken, tls): (Spoken, Arc<rustls::ServerConfig>),
+    (transport, tls): (Transport, Arc<rustls::ServerConfig>),
     runtime: &Handle,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let unfit = |error: NoInitialCipherSuite| io::Error::other(error);
     let tls = QuicServerConfig::try_from(tls).map_err(unfit)?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(Arc::new(transport(&server, spoken)));
+    config.transport_config(Arc::new(transport_config(&server, transport)));
     config.max_incoming(INCOMING_MAX);
     config.incoming_buffer_size_total(INCOMING_SIZE_MAX);
     let _runtime = runtime.enter();
     let (ours, io) = (EndpointConfig::default(), Arc::new(TokioRuntime));
     let endpoint = Endpoint::new(ours, Some(config), socket, io)?;
-    runtime.spawn(accept(server, endpoint, spoken, stop));
+    runtime.spawn(accept(server, endpoint, transport, stop));
     Ok(())
 }
 
-fn transport(server: &Server, spoken: Spoken) -> TransportConfig {
-    let mut transport = TransportConfig::default();
+fn transport_config(server: &Server, transport: Transport) -> TransportConfig {
+    let one_way_streams_max = match transport {
+        Transport::Https => HTTP_ONE_WAY_STREAMS_MAX,
+        Transport::Quic | Transport::Udp | Transport::Tcp | Transport::Tls => 0,
+    };
+    let mut config = TransportConfig::default();
     // For clients that are gone; others are told that their connection is closed before that.
     let idle = IdleTimeout::try_from(server.limits.timeout_idle * 2);
-    transport
+    config
         .max_idle_timeout(Some(idle.expect("a time-out is some seconds")))
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
-        .max_concurrent_uni_streams(spoken.one_way_streams_max().into())
+        .max_concurrent_uni_streams(one_way_streams_max.into())
         .stream_receive_window(((LENGTH_SIZE + MESSAGE_SIZE_MAX) as u32).into())
         .receive_window(RECEIVE_WINDOW.into())
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None);
-    transport
+    config
 }
 
 async fn accept(
     server: Arc<Server>,
     endpoint: Endpoint,
-    spoken: Spoken,
+    transport: Transport,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -134,14 +115,8 @@ async fn accept(
         let address = incoming.remote_address();
         match server.connections.admit(address.ip(), From::Client) {
             Ok(place) => {
-                let connection = Connection {
-                    server: Arc::clone(&server),
-                    place,
-                    address,
-                    transport: spoken.transport(),
-                    identity: None,
-                };
-                tokio::spawn(run(connection, incoming, spoken, stop.clone()));
+                let connection = Connection::new(&server, place, address, transport);
+                tokio::spawn(run(connection, incoming, stop.clone()));
             }
             Err(count) => {
                 server.counters.add(count);
@@ -152,12 +127,7 @@ async fn accept(
     endpoint.wait_idle().await;
 }
 
-async fn run(
-    mut connection: Connection,
-    incoming: Incoming,
-    spoken: Spoken,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn run(mut connection: Connection, incoming: Incoming, mut stop: watch::Receiver<bool>) {
     let begun = tokio::select! {
         begun = timeout(HANDSHAKE_TIMEOUT, incoming) => begun,
         _end = connection.ended(&mut stop) => return,
@@ -169,9 +139,9 @@ async fn run(
     counters.add(Count::QuicAccepted);
     connection.identify(&certificates_of(&quic));
     let connection = Arc::new(connection);
-    match spoken {
-        Spoken::Dns => doq::talk(connection, quic, stop).await,
-        Spoken::Http => http3::talk(connection, quic, stop).await,
+    match connection.transport {
+        Transport::Https => http3::talk(connection, quic, stop).await,
+        _ => doq::talk(connection, quic, stop).await,
     }
 }
 

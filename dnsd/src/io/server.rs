@@ -146,6 +146,22 @@ impl Server {
 }
 
 impl Connection {
+    /// One that has just been taken.
+    pub(super) fn new(
+        server: &Arc<Server>,
+        place: Place,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Self {
+        Self {
+            server: Arc::clone(server),
+            place,
+            address,
+            transport,
+            identity: None,
+        }
+    }
+
     /// Who asks, now.
     pub(super) fn client(&self) -> Client {
         Client {

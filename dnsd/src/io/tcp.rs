@@ -82,27 +82,6 @@ const PROXY_LOOK: Duration = Duration::from_millis(1);
 /// Wait after an accept that fails for lack of file descriptors or memory.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is spoken on a connection.
-#[derive(Clone)]
-pub(super) enum Spoken {
-    /// DNS alone.
-    Plain,
-    /// DNS under TLS.
-    Tls(TlsAcceptor),
-    /// HTTP under TLS.
-    Https(TlsAcceptor),
-}
-
-impl Spoken {
-    fn transport(&self) -> Transport {
-        match self {
-            Self::Plain => Transport::Tcp,
-            Self::Tls(_) => Transport::Tls,
-            Self::Https(_) => Transport::Https,
-        }
-    }
-}
-
 /// Binds the socket of one address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
@@ -121,24 +100,24 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Takes connections on a socket until it is to stop.
+/// Takes connections on a socket until it is to stop: for DNS or HTTP, and under TLS if it is there.
 pub(super) fn listen(
     server: Arc<Server>,
     socket: TcpListener,
-    spoken: Spoken,
+    (transport, tls): (Transport, Option<TlsAcceptor>),
     runtime: &Handle,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let _runtime = runtime.enter();
     let socket = tokio::net::TcpListener::from_std(socket)?;
-    runtime.spawn(accept(server, socket, spoken, stop));
+    runtime.spawn(accept(server, socket, (transport, tls), stop));
     Ok(())
 }
 
 async fn accept(
     server: Arc<Server>,
     socket: tokio::net::TcpListener,
-    spoken: Spoken,
+    (transport, tls): (Transport, Option<TlsAcceptor>),
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
@@ -164,15 +143,8 @@ async fn accept(
         match server.connections.admit(address.ip(), from) {
             Ok(place) => {
                 server.counters.add(Count::TcpAccepted);
-                let connection = Connection {
-                    server: Arc::clone(&server),
-                    place,
-                    address,
-                    transport: spoken.transport(),
-                    identity: None,
-                };
-                let (spoken, stop) = (spoken.clone(), stop.clone());
-                tokio::spawn(connection.run(stream, from, spoken, stop));
+                let connection = Connection::new(&server, place, address, transport);
+                tokio::spawn(connection.run(stream, from, tls.clone(), stop.clone()));
             }
             // The stream is closed; what the client asks next, it asks anew.
             Err(count) => server.counters.add(count),
@@ -184,7 +156,6 @@ async fn accept(
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    Https(Box<TlsStream<TcpStream>>),
 }
 
 /// Reads what a proxy says before anything else, if it says something: none of it is taken from a
@@ -253,7 +224,7 @@ impl Connection {
         mut self,
         mut stream: TcpStream,
         from: From,
-        spoken: Spoken,
+        tls: Option<TlsAcceptor>,
         mut stop: watch::Receiver<bool>,
     ) {
         // A response must not wait for the acknowledgement of the one before it.
@@ -272,10 +243,9 @@ impl Connection {
                     client
                 }
             };
-            let stream = match spoken {
-                Spoken::Plain => Stream::Plain(stream),
-                Spoken::Tls(tls) => Stream::Tls(self.shake_hands(stream, tls).await?),
-                Spoken::Https(tls) => Stream::Https(self.shake_hands(stream, tls).await?),
+            let stream = match tls {
+                None => Stream::Plain(stream),
+                Some(tls) => Stream::Tls(self.shake_hands(stream, tls).await?),
             };
             Some((client, stream))
         };
@@ -297,11 +267,13 @@ impl Connection {
                 let (read, write) = stream.into_split();
                 self.talk(read, write, stop).await;
             }
+            Stream::Tls(stream) if self.transport == Transport::Https => {
+                https::talk(self, stream, stop).await;
+            }
             Stream::Tls(stream) => {
                 let (read, write) = tokio::io::split(stream);
                 self.talk(read, write, stop).await;
             }
-            Stream::Https(stream) => https::talk(self, stream, stop).await,
         }
     }
 
