@@ -33,6 +33,7 @@ mod memory;
 mod open_files;
 mod quic;
 pub mod run;
+mod seeds;
 pub mod self_check;
 mod server;
 pub mod signals;

@@ -7,7 +7,6 @@ use super::certificate::{Certificate, CertificateError, CertificateFiles};
 use super::client_authorities::ClientAuthorities;
 use super::clock;
 use super::commands::{Commands, Snapshot};
-use super::cookie_commands::new_secret;
 use super::disk;
 use super::driver::{Driver, End, Input, StartLinks};
 use super::encrypted::Encrypted;
@@ -16,6 +15,7 @@ use super::joining::{self, JoinError};
 use super::listeners::{self, Bound, ListenError};
 use super::memory;
 use super::open_files;
+use super::seeds;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
 use super::vip;
@@ -26,7 +26,6 @@ use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
-use crate::prefix::Policy;
 use crate::report::Life;
 use crate::serve::{Served, Setup, UpdateQueue};
 use crate::setting::{PeerName, PeerRef, ZoneFile};
@@ -41,7 +40,6 @@ use overlay::io::link::{LinkError, LinkThread};
 use overlay::{Admit, ClusterId, Incarnation, Join, NeighborSpec, Node, Router, Token};
 use replication::{BlobHash, Config, Replica};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,12 +47,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 use tracing::{info, warn};
-use zones::check::serial_of;
-use zones::io::files;
 use zones::io::store::set_aside;
 use zones::store::{Database, Store};
 use zones::zonefile::Rejected;
-use zones::{Serial, Version};
 
 /// Inputs that wait for the peer thread.
 const INPUTS_MAX: usize = 8_192;
@@ -68,8 +63,6 @@ const _: () = assert!(UPDATES_SIZE_MAX / UPDATE_SIZE_BESIDE <= INPUTS_MAX / 2);
 const RUNTIME_THREADS: usize = 2;
 /// How long a command of the driver exec may run.
 const VIP_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a start that takes long says how far it is.
-const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 /// Of the zones that the command line names and the cluster does not have, so many are named.
 const UNKNOWN_ZONES_TOLD_MAX: usize = 10;
 /// If others know a later life of this peer again so soon, it is somebody else's.
@@ -200,12 +193,12 @@ fn live(
 
     let is_fresh = !config.data_dir.join("log").exists();
     // What cannot be read shall leave nothing behind.
-    let seeds = is_fresh.then(|| read_seeds_apart(config)).transpose()?;
+    let seeds = is_fresh.then(|| seeds::read_apart(config)).transpose()?;
     let (mut data, member) = open(config)?;
     let seeds = match (&member, seeds) {
         (_, Some(seeds)) => seeds,
         // A first start that was cut off, perhaps by a port in use: the next one brings it all.
-        (None, None) => read_seeds_apart(config)?,
+        (None, None) => seeds::read_apart(config)?,
         (Some(_), None) => Seeds::default(),
     };
     // All of these before anything is founded or joined: a port in use is no reason to leave a
@@ -518,72 +511,6 @@ fn patience(driver: &VipDriver) -> Duration {
         VipDriver::Netlink | VipDriver::Log => Duration::ZERO,
         VipDriver::Exec(_) => VIP_COMMAND_TIMEOUT,
     }
-}
-
-/// Reads them in a thread of its own, which has a heap of its own. In the one that large zone files
-/// leave behind, the store would get pieces that are cleared for it and that it never touches.
-fn read_seeds_apart(config: &ServeConfig) -> Result<Seeds, ServeError> {
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(|| read_seeds(config)).join();
-        reading.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// What the command line seeds, if it gives birth to a cluster.
-fn read_seeds(config: &ServeConfig) -> Result<Seeds, ServeError> {
-    let Birth::Cluster {
-        zones,
-        allow_update,
-        allow_transfer,
-    } = &config.birth
-    else {
-        return Ok(Seeds::default());
-    };
-    Ok(Seeds {
-        zones: read_zones(zones.files())?,
-        policy: Policy {
-            update: allow_update.clone(),
-            transfer: allow_transfer.clone(),
-        },
-        cookies: Some(new_secret().ok_or(ServeError::Random)?),
-    })
-}
-
-/// Each is made compact before the next one is read: what a file holds takes several times as much.
-fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> {
-    let mut zones = BTreeMap::new();
-    let mut records = 0;
-    let mut due = clock::now() + PROGRESS_PERIOD;
-    for (number, file) in files.iter().enumerate() {
-        if zones.contains_key(&file.origin) {
-            warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
-            continue;
-        }
-        let zone = read_zone(file)?;
-        records += zone.0.counts().records;
-        zones.insert(file.origin.clone(), zone);
-        if clock::now() >= due {
-            due = clock::now() + PROGRESS_PERIOD;
-            info!(zones = number + 1, of = files.len(), "reading zones");
-        }
-    }
-    if !zones.is_empty() {
-        info!(zones = zones.len(), records, "zones are read");
-    }
-    Ok(zones.into_values().collect())
-}
-
-fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
-    let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    let checked =
-        files::load(&zone.path, &zone.origin, clock::wall(), &mut |_| {}).map_err(rejected)?;
-    for warning in &checked.warnings {
-        warn!("{warning}");
-    }
-    let serial = serial_of(&checked.records).expect("a zone that passes its checks has an SOA");
-    let version = Version::from_records(&zone.origin, &checked.records)
-        .expect("what is outside of a zone does not pass its checks");
-    Ok((version, serial))
 }
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {

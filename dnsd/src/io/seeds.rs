@@ -1,0 +1,84 @@
+//! What the command line says that a cluster is born with: zones read from their files, and policy.
+
+use super::clock;
+use super::cookie_commands::new_secret;
+use super::run::ServeError;
+use crate::birth::Seeds;
+use crate::config::{Birth, ServeConfig};
+use crate::prefix::Policy;
+use crate::setting::ZoneFile;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tracing::{info, warn};
+use zones::check::serial_of;
+use zones::io::files;
+use zones::{Serial, Version};
+
+/// How often a start that takes long says how far it is.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+
+/// Reads them in a thread of its own, which has a heap of its own. In the one that large zone files
+/// leave behind, the store would get pieces that are cleared for it and that it never touches.
+pub(super) fn read_apart(config: &ServeConfig) -> Result<Seeds, ServeError> {
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read(config)).join();
+        reading.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What the command line seeds, if it gives birth to a cluster.
+fn read(config: &ServeConfig) -> Result<Seeds, ServeError> {
+    let Birth::Cluster {
+        zones,
+        allow_update,
+        allow_transfer,
+    } = &config.birth
+    else {
+        return Ok(Seeds::default());
+    };
+    Ok(Seeds {
+        zones: read_zones(zones.files())?,
+        policy: Policy {
+            update: allow_update.clone(),
+            transfer: allow_transfer.clone(),
+        },
+        cookies: Some(new_secret().ok_or(ServeError::Random)?),
+    })
+}
+
+/// Each is made compact before the next one is read: what a file holds takes several times as much.
+fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> {
+    let mut zones = BTreeMap::new();
+    let mut records = 0;
+    let mut due = clock::now() + PROGRESS_PERIOD;
+    for (number, file) in files.iter().enumerate() {
+        if zones.contains_key(&file.origin) {
+            warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
+            continue;
+        }
+        let zone = read_zone(file)?;
+        records += zone.0.counts().records;
+        zones.insert(file.origin.clone(), zone);
+        if clock::now() >= due {
+            due = clock::now() + PROGRESS_PERIOD;
+            info!(zones = number + 1, of = files.len(), "reading zones");
+        }
+    }
+    if !zones.is_empty() {
+        info!(zones = zones.len(), records, "zones are read");
+    }
+    Ok(zones.into_values().collect())
+}
+
+fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
+    let rejected = |rejected| ServeError::Zone(Box::new(rejected));
+    let checked =
+        files::load(&zone.path, &zone.origin, clock::wall(), &mut |_| {}).map_err(rejected)?;
+    for warning in &checked.warnings {
+        warn!("{warning}");
+    }
+    let serial = serial_of(&checked.records).expect("a zone that passes its checks has an SOA");
+    let version = Version::from_records(&zone.origin, &checked.records)
+        .expect("what is outside of a zone does not pass its checks");
+    Ok((version, serial))
+}
