@@ -238,6 +238,7 @@ impl Parser<'_> {
     /// before any TTL sets its own minimum as default, as BIND does.
     fn ttl_of(&mut self, head: &Head, at: Position, context: &Context) -> Result<u32, Fault> {
         if let Some(ttl) = head.ttl {
+            let ttl = self.limit_ttl(ttl, at, context);
             self.ttl_last = Some(ttl);
             return Ok(ttl);
         }
@@ -259,6 +260,19 @@ impl Parser<'_> {
         Ok(ttl)
     }
 
+    /// RFC 2181 section 8: a TTL with the most significant bit set counts as zero.
+    fn limit_ttl(&mut self, ttl: u32, at: Position, context: &Context) -> u32 {
+        if ttl <= TTL_MAX {
+            return ttl;
+        }
+        let message = format!("the TTL {ttl} is above {TTL_MAX} and counts as 0");
+        warn(
+            &mut self.warnings,
+            place(context, at).fault(&self.files, message),
+        );
+        0
+    }
+
     fn read_directive(
         &mut self,
         lexer: &mut Lexer<'_>,
@@ -272,8 +286,9 @@ impl Parser<'_> {
                 lexer.expect_end()
             }
             b"$TTL" => {
-                let ttl = lexer.expect("a TTL")?;
-                self.ttl_default = Some(read_ttl(&ttl)?);
+                let token = lexer.expect("a TTL")?;
+                let ttl = self.limit_ttl(read_ttl(&token)?, token.at, context);
+                self.ttl_default = Some(ttl);
                 lexer.expect_end()
             }
             b"$INCLUDE" => self.read_include(lexer, context),
@@ -383,9 +398,8 @@ fn read_origin(token: &Token<'_>, context: &Context) -> Result<Name, Fault> {
 }
 
 fn read_ttl(token: &Token<'_>) -> Result<u32, Fault> {
-    // RFC 2181 section 8: the most significant bit of a TTL is zero.
     read_period(token.text)
-        .filter(|ttl| *ttl <= TTL_MAX && !token.is_quoted)
+        .filter(|_| !token.is_quoted)
         .ok_or_else(|| token.unexpected("a TTL up to 2147483647, such as `3600` or `1h30m`"))
 }
 
@@ -462,6 +476,11 @@ mod tests {
         check("a IN 60 A 192.0.2.1", "a.test. 60 A 192.0.2.1");
         check("a 1h30m A 192.0.2.1", "a.test. 5400 A 192.0.2.1");
         check("a 60 class1 a 192.0.2.1", "a.test. 60 A 192.0.2.1");
+        check("a 2147483648 A 192.0.2.1", "a.test. 0 A 192.0.2.1");
+        check(
+            "$TTL 4294967295\na A 192.0.2.1\nb 2147483647 A 192.0.2.1",
+            "a.test. 0 A 192.0.2.1 | b.test. 2147483647 A 192.0.2.1",
+        );
         check("@ 60 A 192.0.2.1", "test. 60 A 192.0.2.1");
         check(
             "a. 60 A 192.0.2.1\n A 192.0.2.2\n\tIN A 192.0.2.3\n",
@@ -554,8 +573,8 @@ mod tests {
             "zone:1:6: unexpected `CH`, expected the class IN, as no other is served",
         );
         check(
-            "a 2147483648 A 192.0.2.1",
-            "zone:1:3: unexpected `2147483648`, expected a TTL up to 2147483647, such as `3600` or `1h30m`",
+            "a 4294967296 A 192.0.2.1",
+            "zone:1:3: unexpected `4294967296`, expected a TTL up to 2147483647, such as `3600` or `1h30m`",
         );
         check(
             "$TTL x",
