@@ -5,8 +5,10 @@
 //! what comes out: defaults filled in, contradictions refused.
 
 mod encrypted;
+mod tcp;
 
 pub use encrypted::{EncryptedAddresses, EncryptedSetup};
+pub use tcp::TcpSetup;
 
 use crate::prefix::Prefix;
 use crate::proxy::Proxies;
@@ -27,6 +29,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use tcp::TcpSettings;
 
 /// Where the data is if nothing else is said.
 pub const DATA_DIR: &str = "./data";
@@ -51,6 +54,8 @@ pub struct ServeConfig {
     pub listen: Vec<SocketAddr>,
     /// Who may say that it asks for another.
     pub proxies: Proxies,
+    /// About connections.
+    pub tcp: TcpSetup,
     /// Where it is served encrypted.
     pub encrypted: EncryptedSetup,
     /// Where links of other peers come in; none: 127.0.0.1 and the port that is in the data
@@ -224,6 +229,7 @@ impl ServeConfig {
             log_level: settings.log_level.unwrap_or_default(),
             listen,
             proxies: Proxies(settings.proxy_from.unwrap_or_default()),
+            tcp: settings.tcp.setup(),
             encrypted,
             peer_listen: settings.peer_listen,
             peer_advertise,
@@ -400,6 +406,8 @@ pub struct Settings {
     #[serde(deserialize_with = "many")]
     proxy_from: Option<Vec<Prefix>>,
     #[command(flatten)]
+    tcp: TcpSettings,
+    #[command(flatten)]
     tls: TlsSettings,
     #[command(flatten)]
     overlay: OverlaySettings,
@@ -563,6 +571,7 @@ impl Settings {
             peer: or(&self.peer, &file.peer),
             link: or(&self.link, &file.link),
             proxy_from: or(&self.proxy_from, &file.proxy_from),
+            tcp: self.tcp.over(&file.tcp),
             tls: self.tls.over(&file.tls),
             overlay: OverlaySettings {
                 profile: or(&self.overlay.profile, &file.overlay.profile),
@@ -679,6 +688,7 @@ pub fn changes(old: &ServeConfig, new: &ServeConfig) -> Vec<Change> {
         ("name", old.name != new.name, Effect::Restart),
         ("listen", old.listen != new.listen, Effect::Restart),
         ("proxy-from", old.proxies != new.proxies, Effect::Restart),
+        ("tcp", old.tcp != new.tcp, Effect::Restart),
         ("tls", old.encrypted != new.encrypted, Effect::Restart),
         (
             "peer-listen",

@@ -4,6 +4,7 @@
 use crate::prefix::Prefix;
 use crate::serve::rate::RATE_MAX;
 use crate::serve::{ClientName, SELF_TEXT_SIZE_MAX};
+use crate::time_text::parse_span;
 use crate::vip::map::WEIGHT_MAX;
 use overlay::PeerId;
 use overlay::admit::PEER_NAME_SIZE_MAX;
@@ -16,6 +17,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 use zones::Name;
 
 /// A value that a flag and the file write alike.
@@ -240,6 +242,34 @@ impl Setting for Rate {
     fn read(text: &str) -> Result<Self, String> {
         let rate = text.parse().ok().filter(|rate| *rate <= RATE_MAX);
         rate.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Connections(pub(crate) usize);
+
+impl Setting for Connections {
+    const EXPECTED: &'static str = "a number from 1 to 100000";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let count = text.parse().ok();
+        let count = count.filter(|count| (1..=100_000).contains(count));
+        count.map(Self).ok_or_else(|| unexpected::<Self>(text))
+    }
+}
+
+/// For how long a connection may be idle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IdleTimeout(pub(crate) Duration);
+
+impl Setting for IdleTimeout {
+    const EXPECTED: &'static str = "a length of time from 1s to 1h, such as 30s";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let range = Duration::from_secs(1)..=Duration::from_secs(3_600);
+        let time = parse_span(text).filter(|time| range.contains(time));
+        time.map(Self).ok_or_else(|| unexpected::<Self>(text))
     }
 }
 

@@ -340,6 +340,7 @@ mod tests {
             "serve --require-server-cookie",
             "serve --tls-client-ca ca.pem --tls-client-name ns2.example --tls-client-name *",
             "zone import example.test zone --dry-run",
+            "serve --tcp-connections 5000 --tcp-connections-per-address 50 --tcp-idle-timeout 30s",
             "serve --rate-limit-responses-per-second 20 --rate-limit-slip 1 \
              --rate-limit-exempt-clients 127.0.0.0/8 --rate-limit-exempt-clients ::1",
         ] {

@@ -18,10 +18,11 @@ use super::open_files;
 use super::seeds;
 use super::signals::Signals;
 use super::start::{DataDir, StartError};
+use super::tcp;
 use super::vip;
 use crate::birth::Seeds;
 use crate::blobs::Blobs;
-use crate::config::{Birth, CorruptStore, ServeConfig, VipDriver};
+use crate::config::{Birth, CorruptStore, ServeConfig, TcpSetup, VipDriver};
 use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
@@ -272,7 +273,7 @@ impl Doors {
                 ..Setup::default()
             },
             rate_limit: config.rate_limit.clone(),
-            tcp: super::tcp::Limits::default(),
+            tcp: limits(&config.tcp),
             proxies: config.proxies.clone(),
             encrypted: encrypted(config)?,
         })
@@ -290,6 +291,18 @@ impl Doors {
             admin,
             metrics: metrics.transpose()?,
         })
+    }
+}
+
+fn limits(setup: &TcpSetup) -> tcp::Limits {
+    let limits = tcp::Limits::default();
+    tcp::Limits {
+        connections_max: setup.connections.unwrap_or(limits.connections_max),
+        connections_per_address_max: setup
+            .connections_per_address
+            .unwrap_or(limits.connections_per_address_max),
+        timeout_idle: setup.timeout_idle.unwrap_or(limits.timeout_idle),
+        ..limits
     }
 }
 
