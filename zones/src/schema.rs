@@ -80,6 +80,18 @@ pub(crate) enum Field {
     Prefixes,
     /// Gateway type, algorithm and gateway of IPSECKEY (RFC 4025).
     Gateway,
+    /// Discovery bit, relay type and relay of AMTRELAY (RFC 8777 section 4).
+    Relay,
+    /// Protocol and bitmap of ports of WKS, to the end (RFC 1035 section 3.4.2).
+    Services,
+    /// The bitmap of types below 128 of NXT, to the end (RFC 2535 section 5.2).
+    OldTypes,
+    /// The whole of A6: prefix length, suffix of the address, name of the prefix (RFC 2874 section 3).
+    AddressInParts,
+    /// The whole of ATMA: how the address is written, and it.
+    AtmAddress,
+    /// Bytes to the end, in base64; text is `-` for none.
+    Base64OrDash,
     /// The whole of HIP: algorithm, host identity tag, key, servers (RFC 8005).
     HostIdentity,
     /// Bytes to the end that nothing is known of.
@@ -172,6 +184,7 @@ static SCHEMAS: &[Schema] = {
         with_target(Rtype::MB, 0, &[Name(Compressed)]),
         of(Rtype::MG, &[Name(Compressed)]),
         of(Rtype::MR, &[Name(Compressed)]),
+        of(Rtype::WKS, &[Ipv4, Services]),
         of(Rtype::PTR, &[Name(Compressed)]),
         of(Rtype::HINFO, &[CharString, CharString]),
         of(Rtype::MINFO, &[Name(Compressed), Name(Compressed)]),
@@ -183,17 +196,24 @@ static SCHEMAS: &[Schema] = {
         of(Rtype::ISDN, &[CharString, CharStringOrNone]),
         with_target(Rtype::RT, 2, &[U16, Name(Expanded)]),
         of(Rtype::NSAP, &[Nsap]),
+        of(Rtype::NSAP_PTR, &[Name(Exact)]),
         of(Rtype::SIG, &[TypeCovered, Algorithm, U8, U32, Time, Time, U16, Name(Expanded), Base64]),
         of(Rtype::KEY, &[U16, U8, Algorithm, Base64OrNone]),
         of(Rtype::PX, &[U16, Name(Expanded), Name(Expanded)]),
         of(Rtype::GPOS, &[CharString, CharString, CharString]),
         of(Rtype::AAAA, &[Ipv6]),
         of(Rtype::LOC, &[Location]),
+        of(Rtype::NXT, &[Name(Expanded), OldTypes]),
+        of(Rtype::EID, &[Hex]),
+        of(Rtype::NIMLOC, &[Hex]),
         with_target(Rtype::SRV, 6, &[U16, U16, U16, Name(Expanded)]),
+        of(Rtype::ATMA, &[AtmAddress]),
         of(Rtype::NAPTR, &[U16, U16, CharString, CharString, CharString, Name(Expanded)]),
         with_target(Rtype::KX, 2, &[U16, Name(Lowered)]),
         of(Rtype::CERT, &[CertificateType, U16, Algorithm, Base64]),
+        of(Rtype::A6, &[AddressInParts]),
         of(Rtype::DNAME, &[Name(Lowered)]),
+        of(Rtype::SINK, &[U8, U8, U8, Base64]),
         of(Rtype::APL, &[Prefixes]),
         of(Rtype::DS, &[U16, Algorithm, Digest(DS_DIGESTS)]),
         of(Rtype::SSHFP, &[U8, Digest(SSHFP_DIGESTS)]),
@@ -207,6 +227,9 @@ static SCHEMAS: &[Schema] = {
         of(Rtype::TLSA, &[U8, U8, U8, Hex]),
         of(Rtype::SMIMEA, &[U8, U8, U8, Hex]),
         of(Rtype::HIP, &[HostIdentity]),
+        of(Rtype::NINFO, &[CharStrings]),
+        of(Rtype::RKEY, &[U16, U8, Algorithm, Base64]),
+        of(Rtype::TALINK, &[Name(Exact), Name(Exact)]),
         of(Rtype::CDS, &[U16, Algorithm, Digest(DS_DIGESTS)]),
         of(Rtype::CDNSKEY, &[U16, U8, Algorithm, Base64]),
         of(Rtype::OPENPGPKEY, &[Base64]),
@@ -223,13 +246,18 @@ static SCHEMAS: &[Schema] = {
         of(Rtype::EUI64, &[Eui64]),
         of(Rtype::URI, &[U16, U16, Text]),
         of(Rtype::CAA, &[U8, Tag, Text]),
+        of(Rtype::AVC, &[CharStrings]),
+        of(Rtype::DOA, &[U32, U32, U8, CharString, Base64OrDash]),
+        of(Rtype::AMTRELAY, &[U8, Relay]),
+        of(Rtype::RESINFO, &[CharStrings]),
+        of(Rtype::WALLET, &[CharStrings]),
         of(Rtype::TA, &[U16, Algorithm, Digest(DS_DIGESTS)]),
         of(Rtype::DLV, &[U16, Algorithm, Digest(DS_DIGESTS)]),
     ]
 };
 
 /// Types below this number are found by one array access; the few above by a search.
-const INDEX_SIZE: usize = 258;
+const INDEX_SIZE: usize = 263;
 const NO_SCHEMA: u8 = u8::MAX;
 
 static INDEX: [u8; INDEX_SIZE] = {
@@ -300,7 +328,7 @@ impl Field {
                 size
             }
             Self::Hex | Self::Base64 | Self::Nsap => at_least(1, rest.len())?,
-            Self::Base64OrNone | Self::Text | Self::Opaque => rest.len(),
+            Self::Base64OrNone | Self::Base64OrDash | Self::Text | Self::Opaque => rest.len(),
             Self::Digest(kinds) => {
                 let number = *rest.first().ok_or(RdataError::Truncated)?;
                 let known = kinds.iter().find(|kind| kind.number == number);
@@ -315,6 +343,11 @@ impl Field {
             Self::Location => location::check(rest)?,
             Self::Prefixes => check_prefixes(rest)?,
             Self::Gateway => gateway_size(rest)?,
+            Self::Relay => relay_size(rest)?,
+            Self::Services => check_services(rest)?,
+            Self::OldTypes => check_old_types(rest)?,
+            Self::AddressInParts => check_address_in_parts(rest)?,
+            Self::AtmAddress => check_atm_address(rest)?,
             Self::HostIdentity => check_host_identity(rest)?,
         };
         if size > rest.len() {
@@ -412,6 +445,69 @@ fn gateway_size(rest: &[u8]) -> Result<usize, RdataError> {
     }
 }
 
+/// RFC 8777 section 4.2: a bit that is not looked at here, the relay's type, and the relay.
+fn relay_size(rest: &[u8]) -> Result<usize, RdataError> {
+    let (first, relay) = rest.split_first().ok_or(RdataError::Truncated)?;
+    match first & 0x7f {
+        0 => Ok(1),
+        1 => Ok(1 + 4),
+        2 => Ok(1 + 16),
+        3 => Ok(1 + wire_size(relay)?),
+        _ => Err(RdataError::Field("a relay type of 0 to 3")),
+    }
+}
+
+/// RFC 1035 section 3.4.2: a bit for each port, zeros at the end left out.
+fn check_services(rest: &[u8]) -> Result<usize, RdataError> {
+    const BITMAP_SIZE_MAX: usize = 65_536 / 8;
+    let (_, bitmap) = rest.split_first().ok_or(RdataError::Truncated)?;
+    if bitmap.len() > BITMAP_SIZE_MAX || bitmap.last() == Some(&0) {
+        return Err(RdataError::Field("ports without trailing zeros"));
+    }
+    Ok(rest.len())
+}
+
+/// RFC 2535 section 5.2: a bit for each type from 1 to 127, zeros at the end left out.
+fn check_old_types(rest: &[u8]) -> Result<usize, RdataError> {
+    match rest {
+        [] => Err(RdataError::Truncated),
+        [first, ..] if first & 0x80 != 0 || rest.len() > 16 => {
+            Err(RdataError::Field("types from 1 to 127"))
+        }
+        [.., 0] => Err(RdataError::Field("no trailing zeros in the types")),
+        _ => Ok(rest.len()),
+    }
+}
+
+/// RFC 2874 section 3.1: the suffix is as long as the prefix leaves it, with zeros in front; a prefix
+/// of no length has no name.
+fn check_address_in_parts(rest: &[u8]) -> Result<usize, RdataError> {
+    let prefix = *rest.first().ok_or(RdataError::Truncated)?;
+    if prefix > 128 {
+        return Err(RdataError::Field("a prefix of at most 128 bits"));
+    }
+    let at = 1 + 16 - usize::from(prefix / 8);
+    let suffix = rest.get(1..at).ok_or(RdataError::Truncated)?;
+    let padding = !(0xff_u8 >> (prefix % 8));
+    if suffix.first().is_some_and(|first| first & padding != 0) {
+        return Err(RdataError::Field("zeros in front of the suffix"));
+    }
+    match prefix {
+        0 => Ok(at),
+        _ => Ok(at + wire_size(&rest[at..])?),
+    }
+}
+
+/// ATM Name System, version 2.0: 0 and an address of an end system, or 1 and decimal digits.
+fn check_atm_address(rest: &[u8]) -> Result<usize, RdataError> {
+    match rest.split_first() {
+        None | Some((_, [])) => Err(RdataError::Truncated),
+        Some((0, _)) => Ok(rest.len()),
+        Some((1, digits)) if digits.iter().all(u8::is_ascii_digit) => Ok(rest.len()),
+        Some(_) => Err(RdataError::Field("an ATM address of a known kind")),
+    }
+}
+
 /// RFC 8005 section 5: sizes of tag and key, then both, then names of servers.
 fn check_host_identity(rest: &[u8]) -> Result<usize, RdataError> {
     let &[tag_size, _, high, low] = rest.get(..4).ok_or(RdataError::Truncated)? else {
@@ -460,11 +556,11 @@ mod tests {
             with(NameRule::is_compressible),
             "NS MD MF CNAME SOA MB MG MR PTR MINFO MX"
         );
-        // RFC 4034 section 6.2 without HINFO (it has no names), NXT, A6 and, by RFC 6840
-        // section 5.1, NSEC.
+        // RFC 4034 section 6.2 without HINFO (it has no names), A6, which is one field, and, by
+        // RFC 6840 section 5.1, NSEC.
         assert_eq!(
             with(NameRule::is_lowered),
-            "NS MD MF CNAME SOA MB MG MR PTR MINFO MX RP AFSDB RT SIG PX SRV NAPTR KX DNAME RRSIG"
+            "NS MD MF CNAME SOA MB MG MR PTR MINFO MX RP AFSDB RT SIG PX NXT SRV NAPTR KX DNAME RRSIG"
         );
     }
 
@@ -513,6 +609,20 @@ mod tests {
         check(Field::Prefixes, &[0, 3, 24, 0], None);
         check(Field::Gateway, &[3, 2, 1, b'a', 0], Some(5));
         check(Field::Gateway, &[4, 2], None);
+        check(Field::Relay, &[0x83, 1, b'a', 0], Some(4));
+        check(Field::Relay, &[4], None);
+        check(Field::Services, &[6, 0, 1], Some(3));
+        check(Field::Services, &[6, 1, 0], None);
+        check(Field::OldTypes, &[0x40], Some(1));
+        check(Field::OldTypes, &[0x80], None);
+        check(Field::OldTypes, &[0x40, 0], None);
+        check(Field::AddressInParts, &[128, 0], Some(2));
+        check(Field::AddressInParts, &[124, 0x0f, 1, b'a', 0], Some(5));
+        check(Field::AddressInParts, &[124, 0x1f, 1, b'a', 0], None);
+        check(Field::AddressInParts, &[129, 0], None);
+        check(Field::AtmAddress, &[1, b'1'], Some(2));
+        check(Field::AtmAddress, &[1, b'a'], None);
+        check(Field::AtmAddress, &[2, b'1'], None);
         check(
             Field::HostIdentity,
             &[1, 2, 0, 1, 7, 8, 1, b'a', 0],

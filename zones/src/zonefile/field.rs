@@ -182,6 +182,21 @@ impl Reader<'_, '_> {
             }
             Field::Prefixes => self.prefixes(),
             Field::Gateway => self.gateway(),
+            Field::Relay => self.relay(),
+            Field::Services => self.services(),
+            Field::OldTypes => self.old_types(),
+            Field::AddressInParts => self.address_in_parts(),
+            Field::AtmAddress => self.atm_address(),
+            Field::Base64OrDash => {
+                let before = self.lexer.clone();
+                match self.lexer.token()? {
+                    Some(token) if token.text == b"-" && !token.is_quoted => Ok(()),
+                    _ => {
+                        *self.lexer = before;
+                        self.decode_rest(&BASE64, "base64, or `-`")
+                    }
+                }
+            }
             Field::HostIdentity => self.host_identity(),
             Field::Opaque => unreachable!("unknown types are read in their generic form"),
         }
@@ -367,6 +382,19 @@ impl Reader<'_, '_> {
         let kind = self.number(3, "a gateway type from 0 to 3")?;
         self.rdata.push(kind as u8);
         self.u8("an algorithm from 0 to 255")?;
+        self.host(kind)
+    }
+
+    /// RFC 8777 section 4.3.1: whether discovery is optional, the relay's type, then as above.
+    fn relay(&mut self) -> Result<(), Fault> {
+        let discovery = self.number(1, "0 or 1 for the discovery bit")?;
+        let kind = self.number(3, "a relay type from 0 to 3")?;
+        self.rdata.push((discovery << 7 | kind) as u8);
+        self.host(kind)
+    }
+
+    /// Nobody, an address or a name.
+    fn host(&mut self, kind: u32) -> Result<(), Fault> {
         match kind {
             0 => self.parsed("`.`, as there is no gateway", |text| {
                 (text == b".").then_some(())
@@ -375,6 +403,81 @@ impl Reader<'_, '_> {
             2 => self.read_field(Field::Ipv6),
             _ => self.name(),
         }
+    }
+
+    /// RFC 1035 section 3.4.2: a protocol and its ports, by number or by name.
+    fn services(&mut self) -> Result<(), Fault> {
+        let protocol = self.parsed("a protocol", |text| number_or_mnemonic(text, PROTOCOLS))?;
+        let Ok(protocol) = u8::try_from(protocol) else {
+            return Err(self
+                .lexer
+                .fault("a protocol above 255, expected one up to it"));
+        };
+        self.rdata.push(protocol);
+        let mut bitmap = Vec::new();
+        while let Some(token) = self.lexer.token()? {
+            let port = number_or_mnemonic(token.text, SERVICES).filter(|_| !token.is_quoted);
+            let port =
+                port.ok_or_else(|| token.unexpected("a port, or a service such as `smtp`"))?;
+            set_bit(&mut bitmap, port);
+        }
+        self.rdata.extend_from_slice(&bitmap);
+        Ok(())
+    }
+
+    /// RFC 2535 section 5.2: a bitmap of types below 128.
+    fn old_types(&mut self) -> Result<(), Fault> {
+        let mut bitmap = Vec::new();
+        while let Some(token) = self.lexer.token()? {
+            let read = |text| {
+                read_rtype(text).map_or_else(
+                    || u16::try_from(read_number(text)?).ok(),
+                    |rtype| Some(rtype.0),
+                )
+            };
+            let rtype =
+                read(token.text).filter(|rtype| (1..128).contains(rtype) && !token.is_quoted);
+            let rtype = rtype.ok_or_else(|| token.unexpected("an RR type from 1 to 127"))?;
+            set_bit(&mut bitmap, rtype);
+        }
+        self.rdata.extend_from_slice(&bitmap);
+        Ok(())
+    }
+
+    /// RFC 2874 section 3.2: the length of the prefix, the rest of the address unless it is all of
+    /// it, the name of the prefix unless there is none.
+    fn address_in_parts(&mut self) -> Result<(), Fault> {
+        let prefix = self.number(128, "a prefix length from 0 to 128")? as u8;
+        self.rdata.push(prefix);
+        if prefix < 128 {
+            let address = self.parsed("an IPv6 address", parse::<Ipv6Addr>)?;
+            let start = self.rdata.len();
+            let suffix = &address.octets()[usize::from(prefix / 8)..];
+            self.rdata.extend_from_slice(suffix);
+            self.rdata[start] &= 0xff >> (prefix % 8);
+        }
+        match prefix {
+            0 => Ok(()),
+            _ => self.name(),
+        }
+    }
+
+    /// ATM Name System, version 2.0: `+` and decimal digits, or hexadecimal with dots anywhere.
+    fn atm_address(&mut self) -> Result<(), Fault> {
+        let address =
+            self.parsed(
+                "`+` and digits, or hexadecimal digits in pairs",
+                |text| match text.split_first() {
+                    Some((b'+', digits)) => Some([&[1], digits].concat()),
+                    _ => {
+                        let digits: Vec<u8> = text.iter().copied().filter(|b| *b != b'.').collect();
+                        let bytes = HEXLOWER_PERMISSIVE.decode(&digits).ok()?;
+                        Some([&[0][..], &bytes].concat())
+                    }
+                },
+            )?;
+        self.rdata.extend_from_slice(&address);
+        Ok(())
     }
 
     /// RFC 8005 section 6: algorithm, tag in hexadecimal, key in base64, names of servers.
@@ -428,10 +531,11 @@ pub(crate) fn print(rtype: Rtype, rdata: &[u8], out: &mut String) {
             Field::SvcParams
                 | Field::Types
                 | Field::TypesOrNone
+                | Field::OldTypes
                 | Field::Prefixes
                 | Field::CharStrings
         );
-        let is_left_out = bytes.is_empty() && !matches!(field, Field::Text);
+        let is_left_out = bytes.is_empty() && !matches!(field, Field::Text | Field::Base64OrDash);
         if i > 0 && !has_items && !is_left_out {
             out.push(' ');
         }
@@ -492,7 +596,8 @@ fn print_field(field: Field, bytes: &[u8], out: &mut String) {
             HEXUPPER.encode_append(bytes, out);
             Ok(())
         }
-        Field::Base64 | Field::Base64OrNone => {
+        Field::Base64OrDash if bytes.is_empty() => write!(out, "-"),
+        Field::Base64 | Field::Base64OrNone | Field::Base64OrDash => {
             BASE64.encode_append(bytes, out);
             Ok(())
         }
@@ -531,12 +636,38 @@ fn print_field(field: Field, bytes: &[u8], out: &mut String) {
         }
         Field::Gateway => {
             let _infallible = write!(out, "{} {} ", bytes[0], bytes[1]);
-            match bytes[0] {
-                0 => out.push('.'),
-                1 => print_field(Field::Ipv4, &bytes[2..], out),
-                2 => print_field(Field::Ipv6, &bytes[2..], out),
-                _ => print_field(Field::Name(NameRule::Exact), &bytes[2..], out),
+            print_host(bytes[0], &bytes[2..], out);
+            Ok(())
+        }
+        Field::Relay => {
+            let (discovery, kind) = (bytes[0] >> 7, bytes[0] & 0x7f);
+            let _infallible = write!(out, "{discovery} {kind} ");
+            print_host(kind, &bytes[1..], out);
+            Ok(())
+        }
+        Field::Services => {
+            let _infallible = write!(out, "{}", bytes[0]);
+            set_bits(&bytes[1..]).try_for_each(|port| write!(out, " {port}"))
+        }
+        Field::OldTypes => set_bits(bytes).try_for_each(|rtype| write!(out, " {}", Rtype(rtype))),
+        Field::AddressInParts => {
+            let prefix = bytes[0];
+            let _infallible = write!(out, "{prefix}");
+            let (suffix, name) = bytes[1..].split_at(16 - usize::from(prefix / 8));
+            if !suffix.is_empty() {
+                let mut address = [0; 16];
+                address[16 - suffix.len()..].copy_from_slice(suffix);
+                let _infallible = write!(out, " {}", Ipv6Addr::from(address));
             }
+            if !name.is_empty() {
+                out.push(' ');
+                print_field(Field::Name(NameRule::Exact), name, out);
+            }
+            Ok(())
+        }
+        Field::AtmAddress if bytes[0] == 1 => write!(out, "+{}", bytes[1..].escape_ascii()),
+        Field::AtmAddress => {
+            HEXUPPER.encode_append(&bytes[1..], out);
             Ok(())
         }
         Field::HostIdentity => {
@@ -558,6 +689,60 @@ fn print_field(field: Field, bytes: &[u8], out: &mut String) {
         }
     };
 }
+
+/// Nobody, an address or a name.
+fn print_host(kind: u8, bytes: &[u8], out: &mut String) {
+    match kind {
+        0 => out.push('.'),
+        1 => print_field(Field::Ipv4, bytes, out),
+        2 => print_field(Field::Ipv6, bytes, out),
+        _ => print_field(Field::Name(NameRule::Exact), bytes, out),
+    }
+}
+
+/// Makes the bitmap as long as it must be for this bit.
+fn set_bit(bitmap: &mut Vec<u8>, bit: u16) {
+    let at = usize::from(bit / 8);
+    if bitmap.len() <= at {
+        bitmap.resize(at + 1, 0);
+    }
+    bitmap[at] |= 0x80 >> (bit % 8);
+}
+
+fn set_bits(bitmap: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    let bits = (0..bitmap.len() * 8).filter(|bit| bitmap[bit / 8] & 0x80 >> (bit % 8) != 0);
+    bits.map(|bit| bit as u16)
+}
+
+/// Protocols of WKS with names that are in use.
+const PROTOCOLS: &[(&str, u16)] = &[("icmp", 1), ("tcp", 6), ("udp", 17)];
+
+/// Services of WKS with names that are in use.
+const SERVICES: &[(&str, u16)] = &[
+    ("echo", 7),
+    ("discard", 9),
+    ("daytime", 13),
+    ("ftp-data", 20),
+    ("ftp", 21),
+    ("ssh", 22),
+    ("telnet", 23),
+    ("smtp", 25),
+    ("time", 37),
+    ("whois", 43),
+    ("domain", 53),
+    ("tftp", 69),
+    ("gopher", 70),
+    ("finger", 79),
+    ("http", 80),
+    ("pop3", 110),
+    ("nntp", 119),
+    ("ntp", 123),
+    ("imap2", 143),
+    ("snmp", 161),
+    ("bgp", 179),
+    ("ldap", 389),
+    ("https", 443),
+];
 
 fn u16_of(bytes: &[u8]) -> u16 {
     bytes
@@ -1052,7 +1237,7 @@ mod tests {
                 .boxed(),
             Field::Tag => Just(b"\x05issue".to_vec()).boxed(),
             Field::Hex | Field::Base64 | Field::Nsap => bytes(1..40),
-            Field::Base64OrNone | Field::Text | Field::Opaque => bytes(0..40),
+            Field::Base64OrNone | Field::Base64OrDash | Field::Text | Field::Opaque => bytes(0..40),
             Field::Digest(kinds) => {
                 let numbers = kinds
                     .iter()
@@ -1119,6 +1304,42 @@ mod tests {
                 bytes(4..5).prop_map(|address| [&[1, 2][..], &address].concat()),
                 bytes(16..17).prop_map(|address| [&[2, 2][..], &address].concat()),
                 name().prop_map(|name| [&[3, 2][..], &name].concat()),
+            ]
+            .boxed(),
+            Field::Relay => prop_oneof![
+                Just(vec![0x80]),
+                bytes(4..5).prop_map(|address| [&[1][..], &address].concat()),
+                bytes(16..17).prop_map(|address| [&[0x82][..], &address].concat()),
+                name().prop_map(|name| [&[3][..], &name].concat()),
+            ]
+            .boxed(),
+            Field::Services => vec(any::<u8>(), 1..20)
+                .prop_filter("no trailing zeros", |wire| {
+                    Field::Services.measure(wire).is_ok()
+                })
+                .boxed(),
+            Field::OldTypes => vec(any::<u8>(), 1..16)
+                .prop_map(|mut wire| {
+                    wire[0] &= 0x7f;
+                    wire
+                })
+                .prop_filter("no trailing zeros", |wire| {
+                    Field::OldTypes.measure(wire).is_ok()
+                })
+                .boxed(),
+            Field::AddressInParts => (0..=128u8, bytes(16..17), name())
+                .prop_map(|(prefix, mut address, name)| {
+                    let skipped = usize::from(prefix / 8);
+                    if let Some(first) = address.get_mut(skipped) {
+                        *first &= 0xff >> (prefix % 8);
+                    }
+                    let name = if prefix == 0 { &[] } else { &name[..] };
+                    [&[prefix][..], &address[skipped..], name].concat()
+                })
+                .boxed(),
+            Field::AtmAddress => prop_oneof![
+                bytes(1..20).prop_map(|address| [&[0][..], &address].concat()),
+                Just(b"\x0161200000000".to_vec()),
             ]
             .boxed(),
             Field::HostIdentity => (bytes(1..20), bytes(1..20), vec(name(), 0..3))
