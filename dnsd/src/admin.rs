@@ -5,11 +5,13 @@
 //! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
 
 use crate::setting::PeerRef;
-use crate::status::{Cookies, Link, Member, Reload, Status, Zone, ZoneDetail};
+use crate::status::{Cookies, KeyDetail, KeyRow, Link, Member, Reload, Status, Zone, ZoneDetail};
 use crate::text::{as_seconds, as_text, as_texts};
+use crate::tsig::Method;
 use crate::vip::address::VipAddress;
 use crate::vip::status::{VipGoal, Vips};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use zones::Name;
@@ -126,8 +128,63 @@ pub enum Request {
         /// What to do if it is too early.
         obstacles: Obstacles,
     },
+    /// Answered by [`Done::Keys`].
+    KeyList,
+    /// Answered by [`Done::Key`].
+    KeyShow {
+        /// Which.
+        #[serde(with = "as_text")]
+        name: Name,
+    },
+    /// Make a key; answered by [`Done::Key`].
+    KeyAdd {
+        /// What it is.
+        key: KeySpec,
+        /// What becomes of another key with its name.
+        in_use: KeyInUse,
+    },
+    /// Answered by [`Done::KeyRemoved`].
+    KeyRemove {
+        /// Which.
+        #[serde(with = "as_text")]
+        name: Name,
+    },
     /// Stop the daemon cleanly; answered by [`Done::Stopping`].
     Stop,
+}
+
+/// A key that is to be made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeySpec {
+    /// Its name.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// By what it signs.
+    #[serde(with = "as_text")]
+    pub algorithm: Method,
+    /// Its secret; none: the daemon makes one.
+    pub secret: Option<SecretText>,
+}
+
+/// A secret in base64. Its debug text does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
+    }
+}
+
+/// What becomes of a key whose name another one is to have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyInUse {
+    /// It stays, and nothing is done.
+    Refused,
+    /// The new one takes its place.
+    Replaced,
 }
 
 /// Whether a command is carried out.
@@ -283,6 +340,16 @@ pub enum Done {
     VipsIf(Vec<VipGoal>),
     /// How far a rollover has come.
     Cookies(Cookies),
+    /// The keys, in canonical order of their names.
+    Keys(Vec<KeyRow>),
+    /// A key, which is settled: every member of the settling view knows it.
+    Key(KeyDetail),
+    /// The key is gone, and that is settled.
+    KeyRemoved {
+        /// Which.
+        #[serde(with = "as_text")]
+        name: Name,
+    },
     /// The zone in detail.
     Zone(ZoneDetail),
     /// The zone is gone, and that is settled.

@@ -5,6 +5,7 @@
 
 use crate::cookie::Secrets;
 use crate::prefix::Prefix;
+use crate::tsig::KeyChange;
 use crate::vip::map::MapChange;
 use bytes::{Buf, BufMut, Bytes};
 use replication::{BlobHash, Stamp};
@@ -25,6 +26,8 @@ pub enum Body {
         offset: Option<i64>,
         /// Who sent it.
         source: IpAddr,
+        /// The key that it was signed with.
+        key: Option<Name>,
         /// The message.
         message: Bytes,
     },
@@ -55,6 +58,8 @@ pub enum Body {
     Vip(MapChange),
     /// By what server cookies are made and known from here on.
     Cookies(Secrets),
+    /// Another key by which requests are signed, or one less.
+    Key(KeyChange),
 }
 
 const UPDATE: u8 = 1;
@@ -63,6 +68,7 @@ const REMOVE: u8 = 3;
 const POLICY: u8 = 4;
 const VIP: u8 = 5;
 const COOKIES: u8 = 6;
+const KEY: u8 = 7;
 
 impl Body {
     /// The zone whose serial this entry counts in.
@@ -72,7 +78,7 @@ impl Body {
             Self::Update { origin, .. } | Self::Import { origin, .. } | Self::Remove { origin } => {
                 Some(origin)
             }
-            Self::Policy { .. } | Self::Vip(_) | Self::Cookies(_) => None,
+            Self::Policy { .. } | Self::Vip(_) | Self::Cookies(_) | Self::Key(_) => None,
         }
     }
 
@@ -85,6 +91,7 @@ impl Body {
                 origin,
                 offset,
                 source,
+                key,
                 message,
             } => {
                 out.reserve(message.len() + origin.as_wire().len() + 32);
@@ -92,6 +99,13 @@ impl Body {
                 out.put_slice(origin.as_wire());
                 put_offset(&mut out, *offset);
                 put_address(&mut out, *source);
+                match key {
+                    None => out.put_u8(0),
+                    Some(key) => {
+                        out.put_u8(1);
+                        out.put_slice(key.as_wire());
+                    }
+                }
                 out.put_slice(message);
             }
             Self::Import {
@@ -129,6 +143,10 @@ impl Body {
                 out.put_u8(COOKIES);
                 secrets.encode(&mut out);
             }
+            Self::Key(change) => {
+                out.put_u8(KEY);
+                change.encode(&mut out);
+            }
         }
         out.into()
     }
@@ -143,12 +161,18 @@ impl Body {
                 let origin = get_name(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
                 let source = get_address(&mut rest)?;
+                let key = match rest.try_get_u8().ok()? {
+                    0 => None,
+                    1 => Some(get_name(&mut rest)?),
+                    _ => return None,
+                };
                 let message = body.slice_ref(rest);
                 rest = &[];
                 Self::Update {
                     origin,
                     offset,
                     source,
+                    key,
                     message,
                 }
             }
@@ -181,6 +205,7 @@ impl Body {
             }
             VIP => Self::Vip(MapChange::decode(&mut rest)?),
             COOKIES => Self::Cookies(Secrets::decode(&mut rest)?),
+            KEY => Self::Key(KeyChange::decode(&mut rest)?),
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
@@ -272,6 +297,14 @@ mod tests {
                 origin: origin.clone(),
                 offset: Some(-7),
                 source: "192.0.2.1".parse().unwrap(),
+                key: None,
+                message: Bytes::from_static(b"message"),
+            },
+            Body::Update {
+                origin: origin.clone(),
+                offset: None,
+                source: "2001:db8::1".parse().unwrap(),
+                key: Some("key.test".parse().unwrap()),
                 message: Bytes::from_static(b"message"),
             },
             Body::Import {
@@ -290,6 +323,7 @@ mod tests {
             },
             Body::Vip(MapChange::Remove(VipId("192.0.2.1".parse().unwrap()))),
             Body::Cookies(Secrets::new(Secret([1; 16])).stage(Secret([2; 16]))),
+            Body::Key(KeyChange::Remove("key.test".parse().unwrap())),
         ];
         for body in bodies {
             let bytes = body.encode();

@@ -41,6 +41,7 @@ pub mod status;
 mod testing;
 mod text;
 pub mod time_text;
+pub mod tsig;
 pub mod vip;
 pub mod wiring;
 pub mod zone_data;

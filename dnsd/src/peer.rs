@@ -26,6 +26,7 @@ use crate::publish::{Publisher, ZoneNews};
 use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
 use crate::state::{Outcome, State, is_remembered};
+use crate::tsig::KeyChange;
 use crate::vip::failover::{Action, Failover, VipConfig};
 use crate::vip::map::VipMap;
 use crate::vip::staleness::Staleness;
@@ -228,6 +229,17 @@ impl Peer {
     ) -> Result<(), CommandRefused> {
         let body = Body::Cookies(secrets);
         self.command(client, None, &body, Vec::new(), wall, now)
+    }
+
+    /// An operator changes the keys by which requests are signed.
+    pub fn handle_key(
+        &mut self,
+        client: ClientId,
+        change: KeyChange,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        self.command(client, None, &Body::Key(change), Vec::new(), wall, now)
     }
 
     /// An operator evicts a member.

@@ -199,6 +199,7 @@ impl Publisher {
         Some(Served {
             zones: self.table.clone(),
             policy: (**now.policy()).clone(),
+            keys: Arc::clone(now.keys()),
             cookies: now.cookies().map(|cookies| cookies.secrets),
             remembered: now.remembered(),
             begun: self.begun,
@@ -217,6 +218,7 @@ impl Publisher {
         }
         let is_same = made.is_some_and(|made| {
             Arc::ptr_eq(made.now.policy(), now.policy())
+                && Arc::ptr_eq(made.now.keys(), now.keys())
                 && made.now.cookies() == now.cookies()
                 && (made.begun, made.goal) == (self.begun, self.goal)
         });

@@ -35,7 +35,45 @@ pub struct UpdateRequest {
     /// What it says.
     pub update: Update,
     /// Who sent it.
-    pub source: SocketAddr,
+    pub sender: Sender,
+}
+
+/// Who sent an UPDATE, as far as that is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sender {
+    /// From where it came.
+    pub address: SocketAddr,
+    /// The signature that it came with, which is a good one.
+    pub signature: Option<Signature>,
+}
+
+/// A signature by TSIG.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signature {
+    /// The name of the key.
+    pub key: Name,
+    /// The MAC.
+    pub mac: Box<[u8]>,
+}
+
+impl Sender {
+    /// Without a signature.
+    #[must_use]
+    pub fn unsigned(address: SocketAddr) -> Self {
+        Self {
+            address,
+            signature: None,
+        }
+    }
+
+    /// The digest of the request with these bytes.
+    #[must_use]
+    pub fn digest(&self, message: &[u8]) -> Digest {
+        match &self.signature {
+            None => unsigned_digest(message, self.address),
+            Some(Signature { key, mac }) => signed_digest(key, mac),
+        }
+    }
 }
 
 /// What a waiting request is.
@@ -271,8 +309,7 @@ impl Requests {
 }
 
 /// The digest of an unsigned request: its bytes, source address and port.
-#[must_use]
-pub fn unsigned_digest(message: &[u8], source: SocketAddr) -> Digest {
+fn unsigned_digest(message: &[u8], source: SocketAddr) -> Digest {
     let mut context = Context::new(&SHA256);
     match source {
         SocketAddr::V4(source) => context.update(&source.ip().octets()),
@@ -281,6 +318,15 @@ pub fn unsigned_digest(message: &[u8], source: SocketAddr) -> Digest {
     context.update(&source.port().to_be_bytes());
     context.update(message);
     tagged(DIGEST_UNSIGNED, context)
+}
+
+/// The digest of a request that is signed: the MAC, from wherever it comes. What it covers tells
+/// requests apart.
+fn signed_digest(key: &Name, mac: &[u8]) -> Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(key.to_lowercase().as_wire());
+    context.update(mac);
+    tagged(DIGEST_SIGNED, context)
 }
 
 /// The digest of an operator's command: never equal to another's.
@@ -349,6 +395,19 @@ mod tests {
         assert_ne!(unsigned_digest(b"x", a), unsigned_digest(b"y", a));
         assert_ne!(command_digest(1, 2), command_digest(2, 1));
         assert_eq!(unsigned_digest(b"x", a).0[0], DIGEST_UNSIGNED);
+        let signed = |address, key: &str, mac: &[u8], message: &[u8]| {
+            let signature = Signature {
+                key: key.parse().unwrap(),
+                mac: mac.into(),
+            };
+            let signature = Some(signature);
+            Sender { address, signature }.digest(message)
+        };
+        // From another address, by another peer: the same request.
+        assert_eq!(signed(a, "k", b"mac", b"x"), signed(b, "K", b"mac", b"y"));
+        assert_ne!(signed(a, "k", b"mac", b"x"), signed(a, "k", b"mad", b"x"));
+        assert_ne!(signed(a, "k", b"mac", b"x"), signed(a, "l", b"mac", b"x"));
+        assert_eq!(signed(a, "k", b"mac", b"x").0[0], DIGEST_SIGNED);
         assert_eq!(command_digest(1, 2).0[0], DIGEST_SIGNED);
     }
 
@@ -358,7 +417,7 @@ mod tests {
         let zone = b"\0\x01\x28\0\0\x01\0\0\0\0\0\0\x07example\0\0\x06\0\x01";
         let update = Update::from_message(zone).unwrap();
         let now = Instant::now();
-        let source = SocketAddr::from(([192, 0, 2, 1], 5));
+        let sender = Sender::unsigned(SocketAddr::from(([192, 0, 2, 1], 5)));
         let mut requests = Requests::default();
         let add = |requests: &mut Requests, number: u64| {
             let message = Bytes::from(vec![0; 65_535]);
@@ -367,7 +426,7 @@ mod tests {
             let request = UpdateRequest {
                 message,
                 update,
-                source,
+                sender: sender.clone(),
             };
             requests.add(digest, Request::Update(request), ClientId(number), now)
         };

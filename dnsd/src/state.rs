@@ -1,5 +1,5 @@
 //! What all entries up to a stamp make: zones with their serials, policy, VIPs, secrets of cookies,
-//! remembered requests.
+//! keys, remembered requests.
 //!
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::cookie::Secrets;
 use crate::imports::Imports;
 use crate::prefix::Policy;
+use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
@@ -36,6 +37,7 @@ pub struct State {
     pub(crate) policy: Arc<Policy>,
     pub(crate) vips: Arc<VipMap>,
     pub(crate) cookies: Option<Arc<CookieSecrets>>,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) answered: OrdMap<Digest, Answered>,
     /// The same, by the time at which each is forgotten.
     forgotten: OrdSet<(Hybrid, Digest)>,
@@ -88,6 +90,8 @@ pub enum Outcome {
     NoSuchZone,
     /// A change of the VIPs that does nothing.
     Vip(NoChange),
+    /// A change of the keys that does nothing.
+    Key(NoKeyChange),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +149,7 @@ impl State {
             policy: Arc::default(),
             vips: Arc::default(),
             cookies: None,
+            keys: Arc::default(),
             answered: OrdMap::new(),
             forgotten: OrdSet::new(),
         }
@@ -212,6 +217,12 @@ impl State {
     #[must_use]
     pub fn cookies(&self) -> Option<CookieSecrets> {
         self.cookies.as_deref().copied()
+    }
+
+    /// Who may sign requests.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// Every origin that ever was, in canonical order.
@@ -381,6 +392,10 @@ impl State {
                 }));
                 Outcome::Rcode(Rcode::NOERROR)
             }
+            Body::Key(change) => match Arc::make_mut(&mut self.keys).apply(change) {
+                Ok(()) => Outcome::Rcode(Rcode::NOERROR),
+                Err(no_change) => Outcome::Key(no_change),
+            },
         }
     }
 
@@ -435,7 +450,7 @@ impl State {
                 (origin, *offset)
             }
             Body::Remove { origin } => (origin, None),
-            Body::Policy { .. } | Body::Vip(_) | Body::Cookies(_) => return,
+            Body::Policy { .. } | Body::Vip(_) | Body::Cookies(_) | Body::Key(_) => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;

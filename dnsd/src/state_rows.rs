@@ -17,6 +17,7 @@ use crate::body::Body;
 use crate::cookie::Secrets;
 use crate::prefix::Policy;
 use crate::state::{Answered, CookieSecrets, Outcome, State, Zone};
+use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
 use bytes::{Buf, BufMut, Bytes};
 use replication::{Digest, Stamp};
@@ -78,6 +79,7 @@ fn put_head(state: &State, out: &mut Vec<u8>) {
             cookies.secrets.encode(out);
         }
     }
+    state.keys.encode(out);
     out.put_u32(state.zones().len() as u32);
 }
 
@@ -94,6 +96,9 @@ fn put_answered(state: &State, out: &mut Vec<u8>) {
             Outcome::Vip(NoChange::Overlaps) => (4, 0),
             Outcome::Vip(NoChange::NoSuchVip) => (4, 1),
             Outcome::Vip(NoChange::Full) => (4, 2),
+            Outcome::Key(NoKeyChange::NameInUse) => (5, 0),
+            Outcome::Key(NoKeyChange::NoSuchKey) => (5, 1),
+            Outcome::Key(NoKeyChange::Full) => (5, 2),
         };
         out.put_u8(kind);
         out.put_u16(rcode);
@@ -164,6 +169,7 @@ fn take_head(rest: &mut &[u8]) -> Option<(State, u32)> {
         })),
         _ => return None,
     };
+    state.keys = Arc::new(Keys::decode(rest)?);
     let zones = rest.try_get_u32().ok()?;
     Some((state, zones))
 }
@@ -181,6 +187,9 @@ fn take_answered(rest: &mut &[u8], state: &mut State) -> Option<()> {
             (4, 0) => Outcome::Vip(NoChange::Overlaps),
             (4, 1) => Outcome::Vip(NoChange::NoSuchVip),
             (4, 2) => Outcome::Vip(NoChange::Full),
+            (5, 0) => Outcome::Key(NoKeyChange::NameInUse),
+            (5, 1) => Outcome::Key(NoKeyChange::NoSuchKey),
+            (5, 2) => Outcome::Key(NoKeyChange::Full),
             _ => return None,
         };
         state.remember_answered(Digest(digest), Answered { stamp, outcome });

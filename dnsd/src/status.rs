@@ -1,9 +1,12 @@
 //! What a peer says of itself: the data behind `status`, `peers`, `overlay links`, `zone` and `cookie`.
 
+use crate::admin::SecretText;
 use crate::config::EncryptedAddresses;
 use crate::cookie::Step;
 use crate::health::Health;
 use crate::text::{as_hex, as_seconds, as_some_seconds, as_text, as_texts};
+use crate::tsig::{Key, Method, clause};
+use data_encoding::BASE64;
 use overlay::PeerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,6 +62,72 @@ pub struct Cookies {
     pub since: Option<Duration>,
     /// What the next step waits for.
     pub waits_for: Option<String>,
+}
+
+/// A key, without its secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Its name.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// By what it signs.
+    #[serde(with = "as_text")]
+    pub algorithm: Method,
+}
+
+/// A key with its secret.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyDetail {
+    /// Its name.
+    #[serde(with = "as_text")]
+    pub name: Name,
+    /// By what it signs.
+    #[serde(with = "as_text")]
+    pub algorithm: Method,
+    /// The secret.
+    pub secret: SecretText,
+}
+
+impl KeyDetail {
+    /// All of a key.
+    #[must_use]
+    pub fn of(key: &Key) -> Self {
+        Self {
+            name: key.name.clone(),
+            algorithm: key.method,
+            secret: SecretText(BASE64.encode(key.secret.as_bytes())),
+        }
+    }
+
+    /// What may be seen by all.
+    #[must_use]
+    pub fn without_secret(&self) -> KeyRow {
+        KeyRow {
+            name: self.name.clone(),
+            algorithm: self.algorithm,
+        }
+    }
+
+    /// The clause that nsupdate and others read.
+    #[must_use]
+    pub fn clause(&self) -> String {
+        self.key()
+            .map_or_else(String::new, |key| clause::print(&key))
+    }
+
+    /// Whether the secret is too short for its method.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.key().is_some_and(|key| key.is_short())
+    }
+
+    fn key(&self) -> Option<Key> {
+        Some(Key {
+            name: self.name.clone(),
+            method: self.algorithm,
+            secret: clause::secret_of(&self.secret.0)?,
+        })
+    }
 }
 
 /// Where a peer listens.

@@ -11,7 +11,7 @@ use dnsd::checkpoint::{Slice, Slices, slices};
 use dnsd::durable;
 use dnsd::peer::{Effect, Peer};
 use dnsd::rebase;
-use dnsd::requests::{Answer, ClientId};
+use dnsd::requests::{Answer, ClientId, Sender};
 use dnsd::serve::Served;
 use dnsd::state::Outcome;
 use dnsd::vip::failover::VipConfig;
@@ -256,9 +256,9 @@ impl World {
         let client = self.client();
         // Equal bytes from one port would be one request.
         let port = (self.clients % 60_000) as u16 + 1;
-        let source = ([127, 0, 0, 1], port).into();
+        let sender = Sender::unsigned(([127, 0, 0, 1], port).into());
         self.peer
-            .handle_update(client, message.into(), source, self.wall, self.now);
+            .handle_update(client, message.into(), sender, self.wall, self.now);
         self.drain();
         self.pass(Duration::from_millis(3));
         self.expect_noerror(client);

@@ -18,7 +18,7 @@ fn header() -> Vec<u8> {
 fn next_source(server: &Server) -> SocketAddr {
     let request = server.updates.recv_timeout(PATIENCE).unwrap();
     request.reply.send(Rcode::NOERROR);
-    request.source
+    request.sender.address
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn answers_leave_from_the_asked_address() {
             // The answer to an update comes later, from another thread.
             client.send_to(&update(4), asked).unwrap();
             let request = server.updates.recv().unwrap();
-            assert_eq!(request.source, client.local_addr().unwrap());
+            assert_eq!(request.sender.address, client.local_addr().unwrap());
             assert_eq!(request.transport, Transport::Udp);
             assert_eq!(request.message, update(4));
             request.reply.send(Rcode::YXDOMAIN);

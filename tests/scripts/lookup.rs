@@ -156,7 +156,8 @@ impl Server {
         }
         let mut output = String::new();
         let messages = transfer::messages(&request, &client, &self.served, &self.setup);
-        for message in messages.expect("it was admitted") {
+        let mut messages = messages.expect("it was admitted");
+        while let Some(message) = messages.next_message(client.wall) {
             let message = message.expect("no record is too large");
             let answer = Answer::read(&message).expect("it is well formed");
             output += &answer.to_string();

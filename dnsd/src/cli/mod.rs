@@ -2,6 +2,7 @@
 
 mod check;
 mod cookie;
+mod key;
 mod output;
 mod overlay;
 mod peer;
@@ -141,6 +142,9 @@ States:
     /// Replace the secret by which DNS cookies are made
     #[command(subcommand)]
     Cookie(cookie::Cookie),
+    /// Make and remove the keys by which clients sign their requests (TSIG)
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// The process that takes virtual addresses away when its daemon cannot; started by it
     #[command(hide = true)]
     VipGuard,
@@ -192,6 +196,7 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Zone(zone) => zone::run(zone, &socket, out),
         Command::Vip(vip) => vip::run(vip, &socket, out),
         Command::Cookie(cookie) => cookie::run(cookie, &socket, out),
+        Command::Key(command) => key::run(command, &socket, out),
         Command::VipGuard => {
             crate::io::vip::run_guard().map_err(|error| Failure::Message(error.to_string()))
         }
@@ -337,6 +342,12 @@ mod tests {
             "vip-guard",
             "cookie show",
             "cookie rollover --force",
+            "key list",
+            "key add k.example",
+            "key add k --algorithm hmac-sha512-256 --secret c2VjcmV0 --replace",
+            "key import f --replace",
+            "key show k",
+            "key remove k",
             "serve --require-server-cookie",
             "serve --tls-client-ca ca.pem --tls-client-name ns2.example --tls-client-name *",
             "zone import example.test zone --dry-run",
@@ -376,6 +387,7 @@ mod tests {
         check("invite --expires soon", value, "expected a length of time");
         check("evict a/b", value, "expected a peer's name");
         check("zone show a..b", value, "a label is empty");
+        check("key add k --algorithm x", value, "expected hmac-sha256");
         check("vip add 192.0.2.53", value, "ADDRESS/LEN");
         check("vip add 192.0.2.53/24 --weight 0", value, "from 1 to 1000");
         check("vip remove here", value, "here");

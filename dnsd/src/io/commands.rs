@@ -13,6 +13,8 @@ use crate::setting::PeerRef;
 use crate::sponsor::text_of;
 use crate::state::Outcome;
 use crate::status::{Member, MemberState, Reload};
+use crate::tsig::NoKeyChange;
+use crate::tsig::key::KEYS_MAX;
 use crate::vip::map::{ADDRESSES_MAX, NoChange};
 use crate::wiring::ImportStep;
 use overlay::status::RouterStatus;
@@ -60,6 +62,8 @@ pub(super) enum Waiter {
     Vip(CallAnswer),
     /// Other secrets of cookies.
     Cookies(CallAnswer),
+    /// A change of the keys, and what is told when it is made.
+    Key(CallAnswer, Box<Done>),
 }
 
 impl Commands {
@@ -98,6 +102,8 @@ impl Driver {
                 | Request::VipDrain { .. }
                 | Request::VipResume { .. }
                 | Request::CookieRollover { .. }
+                | Request::KeyAdd { .. }
+                | Request::KeyRemove { .. }
         );
         if is_change && self.wiring.peer.is_evicted() {
             call.answer.refuse(
@@ -146,6 +152,10 @@ impl Driver {
             Request::CookieShow | Request::CookieRollover { .. } => {
                 self.handle_cookie_call(call, wall, now);
             }
+            Request::KeyList
+            | Request::KeyShow { .. }
+            | Request::KeyAdd { .. }
+            | Request::KeyRemove { .. } => self.handle_key_call(call, wall, now),
             Request::Stop => {
                 call.answer.done(Done::Stopping);
                 self.begin_stop(wall, now);
@@ -221,6 +231,7 @@ impl Driver {
             Answer::Outcome(Outcome::Rcode(rcode)) => Some(format!("the peers answer {rcode}")),
             Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
             Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
+            Answer::Outcome(Outcome::Key(no)) => Some(no_key_change(*no)),
             Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
             Answer::Refused(refused) => Some(refusal(*refused)),
         };
@@ -247,6 +258,10 @@ impl Driver {
             },
             Waiter::Cookies(call) => match failure {
                 None => call.done(Done::Cookies(self.cookies(clock::wall()))),
+                Some(reason) => call.refuse(reason),
+            },
+            Waiter::Key(call, done) => match failure {
+                None => call.done(*done),
                 Some(reason) => call.refuse(reason),
             },
         }
@@ -506,6 +521,16 @@ fn show(comparison: &Comparison, answer: CallAnswer) {
 
 fn no_such_zone(origin: &Name) -> String {
     format!("there is no zone {origin}; `dnsd zone list` shows all")
+}
+
+fn no_key_change(no: NoKeyChange) -> String {
+    match no {
+        NoKeyChange::NameInUse => {
+            "another key has this name; --replace puts this one in its place".to_owned()
+        }
+        NoKeyChange::NoSuchKey => "there is no such key; `dnsd key list` shows all".to_owned(),
+        NoKeyChange::Full => format!("there may be {KEYS_MAX} keys"),
+    }
 }
 
 fn refusal(refused: CommandRefused) -> String {

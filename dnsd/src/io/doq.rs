@@ -5,6 +5,7 @@
 //!                            └ what RFC 9250 forbids ─→ closed
 //! ```
 
+use super::clock;
 use super::server::{Connection, End, Reply};
 use super::tcp::TRANSFERS_PER_CONNECTION_MAX;
 use crate::doq::{self, LENGTH_SIZE};
@@ -118,10 +119,10 @@ impl Connection {
             let _written = self.write(send, &server.servfail(request, &client)).await;
             return;
         };
-        let messages = transfer::messages(request, &client, served, &server.setup)
+        let mut messages = transfer::messages(request, &client, served, &server.setup)
             .expect("the request was found to be a zone transfer, in the same state of the zones");
         server.counters.add(Count::TransfersStarted);
-        for message in messages {
+        while let Some(message) = messages.next_message(clock::wall()) {
             match message {
                 Ok(message) => {
                     if !self.write(send, &message).await {

@@ -298,13 +298,13 @@ impl Driver {
             Input::Update(request, _share) => {
                 let UpdateRequest {
                     message,
-                    source,
+                    sender,
                     reply,
                     ..
                 } = request;
                 let client = self.add_client(Client::Dns(reply));
                 let peer = &mut self.wiring.peer;
-                peer.handle_update(client, message, source, wall, now);
+                peer.handle_update(client, message, sender, wall, now);
             }
             Input::Node(event) => self.wiring.handle_node(event, wall, now),
             Input::Disk(done) => self.wiring.handle_disk(done, wall, now),

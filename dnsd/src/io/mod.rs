@@ -27,6 +27,7 @@ pub mod http;
 mod http3;
 mod https;
 pub mod joining;
+mod key_commands;
 pub mod listeners;
 pub mod log;
 mod memory;

@@ -226,6 +226,10 @@ impl Connection {
         answered: impl FnOnce(Vec<u8>) + Send + 'static,
     ) {
         let server = Arc::clone(&self.server);
+        let sender = {
+            let served = server.shared.served.load();
+            update::sender(&message, &client, &served, &server.setup)
+        };
         let reply = {
             let message = message.clone();
             ReplyTo::new(move |rcode| {
@@ -240,7 +244,7 @@ impl Connection {
         };
         let request = UpdateRequest {
             message,
-            source: self.address,
+            sender,
             transport: self.transport,
             reply,
         };

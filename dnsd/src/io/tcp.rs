@@ -11,6 +11,7 @@
 //! taken before a request is served, so a client that does not read is not read from either.
 //! Which connections there may be is said in `connections.rs`.
 
+use super::clock;
 use super::connections::{From, InFlight};
 use super::https;
 use super::server::{Connection, Server};
@@ -380,10 +381,10 @@ async fn send_transfer(
     responses: &Responses,
     in_flight: InFlight,
 ) {
-    let messages = transfer::messages(request, client, served, &server.setup)
+    let mut messages = transfer::messages(request, client, served, &server.setup)
         .expect("the request was found to be a zone transfer, in the same state of the zones");
     server.counters.add(Count::TransfersStarted);
-    for message in messages {
+    while let Some(message) = messages.next_message(clock::wall()) {
         let (message, is_whole) = match message {
             Ok(message) => (message, true),
             // An error code in the middle tells the client to throw away what it has.

@@ -11,6 +11,7 @@ use super::datagrams::{
 use super::listeners::Shared;
 use crate::cookie::Standing;
 use crate::proxy::Proxies;
+use crate::requests::Sender;
 use crate::serve::rate::{Limiter, Notices, RateLimit, Verdict};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{
@@ -249,8 +250,9 @@ impl Work {
                 Outcome::Drop => {}
                 Outcome::Update => {
                     let message = Bytes::copy_from_slice(request);
+                    let sender = update::sender(&message, &client, &served, &self.setup);
                     let path = batch.return_path(i);
-                    self.hand_on(message, client, path, tally);
+                    self.hand_on((message, sender), client, path, tally);
                 }
                 Outcome::Transfer => unreachable!("a zone transfer needs TCP"),
             }
@@ -274,8 +276,13 @@ impl Work {
     }
 
     /// Gives an update to the peer, or says that too many wait.
-    fn hand_on(&self, message: Bytes, client: Client, path: ReturnPath, tally: &mut Tally) {
-        let source = client.address;
+    fn hand_on(
+        &self,
+        (message, sender): (Bytes, Sender),
+        client: Client,
+        path: ReturnPath,
+        tally: &mut Tally,
+    ) {
         let reply = {
             let (socket, counters) = (Arc::clone(&self.socket), Arc::clone(&self.counters));
             let (shared, setup) = (Arc::clone(&self.shared), Arc::clone(&self.setup));
@@ -294,7 +301,7 @@ impl Work {
         };
         let request = UpdateRequest {
             message,
-            source,
+            sender,
             transport: Transport::Udp,
             reply,
         };

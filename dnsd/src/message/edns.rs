@@ -48,6 +48,8 @@ pub struct Opt<'o> {
     pub error: Option<ExtendedError>,
     /// Whether the message is filled up, so that its size says little (RFC 7830).
     pub is_padded: bool,
+    /// How many bytes come after the record: a signature counts for the size too.
+    pub followed_by: usize,
 }
 
 /// The option NSID (RFC 5001).
@@ -116,11 +118,12 @@ impl Opt<'_> {
             cookie: None,
             error: None,
             is_padded: false,
+            followed_by: 0,
         }
     }
 
     /// Size of the record, less the padding itself.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         OPT_SIZE
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
             + self.cookie.map_or(0, |_| OPTION_HEADER_SIZE + COOKIE_SIZE)
@@ -145,9 +148,9 @@ impl Opt<'_> {
         }
     }
 
-    /// Appends the record, with the high bits of the RCODE. It is the last of the message.
+    /// Appends the record, with the high bits of the RCODE. Nothing but a signature comes after it.
     pub(super) fn write(&self, message: &mut Vec<u8>, rcode: u16) {
-        let padding = self.padding(message.len() + self.size());
+        let padding = self.padding(message.len() + self.size() + self.followed_by);
         let [size_high, size_low] = self.size.to_be_bytes();
         let dnssec_ok = if self.dnssec_ok { 0x80 } else { 0 };
         let rcode_high = (rcode >> 4) as u8;

@@ -9,6 +9,7 @@ pub mod extended_error;
 pub mod header;
 pub mod question;
 pub mod request;
+pub mod tsig;
 
 pub use build::{Builder, Full, Owner, Section};
 pub use edns::Edns;
@@ -16,6 +17,7 @@ pub use extended_error::ExtendedError;
 pub use header::{Header, Opcode};
 pub use question::Question;
 pub use request::Request;
+pub use tsig::Tsig;
 
 /// Longest message (RFC 1035 section 4.2.2: a length of two bytes).
 pub const MESSAGE_SIZE_MAX: usize = 65_535;

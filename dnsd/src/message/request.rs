@@ -7,7 +7,9 @@
 use super::edns::Edns;
 use super::header::{HEADER_SIZE, Header, Opcode};
 use super::question::Question;
+use super::tsig::Tsig;
 use super::{Malformed, read_u16, read_u32};
+use std::num::NonZeroU16;
 use zones::rtype::Rtype;
 
 /// A request that is well formed.
@@ -21,17 +23,8 @@ pub struct Request<'m> {
     pub question: Question<'m>,
     /// Its OPT record.
     pub edns: Option<Edns<'m>>,
-    /// Whether it is signed.
-    pub signature: Signature,
-}
-
-/// Whether a request ends with a signature over itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Signature {
-    /// It does not.
-    Unsigned,
-    /// A TSIG record (RFC 8945).
-    Tsig,
+    /// Where its TSIG record starts; none if it is not signed.
+    tsig_at: Option<NonZeroU16>,
 }
 
 /// One record of a request, its fields not interpreted.
@@ -65,7 +58,7 @@ impl<'m> Request<'m> {
             header,
             question,
             edns: None,
-            signature: Signature::Unsigned,
+            tsig_at: None,
         };
         let mut at = HEADER_SIZE + question.size();
         let [_, answers, authorities, additionals] = header.counts;
@@ -74,7 +67,7 @@ impl<'m> Request<'m> {
         }
         for _ in 0..additionals {
             // RFC 8945 section 5.1: a TSIG record is the last one.
-            if request.signature != Signature::Unsigned {
+            if request.tsig_at.is_some() {
                 return Err(Malformed);
             }
             let (record, end) = RawRecord::read(message, at)?;
@@ -87,7 +80,11 @@ impl<'m> Request<'m> {
                     }
                     request.edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
                 }
-                Rtype::TSIG => request.signature = Signature::Tsig,
+                Rtype::TSIG => {
+                    Tsig::read(&record)?;
+                    let at = u16::try_from(record.owner_at).map_err(|_| Malformed)?;
+                    request.tsig_at = NonZeroU16::new(at);
+                }
                 _ => {}
             }
         }
@@ -97,6 +94,14 @@ impl<'m> Request<'m> {
             return Err(Malformed);
         }
         Ok(request)
+    }
+
+    /// Its TSIG record, the last one: a signature over all before it.
+    #[must_use]
+    pub fn tsig(&self) -> Option<Tsig<'m>> {
+        let at = usize::from(self.tsig_at?.get());
+        let record = RawRecord::read(self.message, at).and_then(|(record, _)| Tsig::read(&record));
+        Some(record.expect("it was read before"))
     }
 
     /// The first record of the authority section, which in an IXFR request is the SOA that the
@@ -171,17 +176,18 @@ mod tests {
 
     const QUESTION: &[u8] = b"\x01a\x00\x00\x01\x00\x01";
     const OPT: &[u8] = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
-    const TSIG: &[u8] = b"\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x01x";
+    const TSIG: &[u8] = b"\x01k\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x12\x01a\x00\
+        \0\0\0\0\0\0\x01\x2c\0\x01m\0\x07\0\0\0\0";
     const RECORD: &[u8] = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01";
 
-    fn read(counts: [u8; 4], parts: &[&[u8]]) -> Result<(bool, Signature), Malformed> {
+    fn read(counts: [u8; 4], parts: &[&[u8]]) -> Result<(bool, bool), Malformed> {
         let mut message = vec![0, 1, 0, 0];
         counts.iter().for_each(|count| message.extend([0, *count]));
         parts
             .iter()
             .for_each(|part| message.extend_from_slice(part));
         let header = Header::read(&message)?;
-        Request::read(&message, header).map(|r| (r.edns.is_some(), r.signature))
+        Request::read(&message, header).map(|r| (r.edns.is_some(), r.tsig().is_some()))
     }
 
     #[test]
@@ -189,16 +195,12 @@ mod tests {
         let check = |counts, parts: &[&[u8]], expected| {
             assert_eq!(read(counts, parts), expected, "{counts:?}");
         };
-        check([1, 0, 0, 0], &[QUESTION], Ok((false, Signature::Unsigned)));
-        check(
-            [1, 0, 0, 1],
-            &[QUESTION, OPT],
-            Ok((true, Signature::Unsigned)),
-        );
+        check([1, 0, 0, 0], &[QUESTION], Ok((false, false)));
+        check([1, 0, 0, 1], &[QUESTION, OPT], Ok((true, false)));
         check(
             [1, 1, 1, 2],
             &[QUESTION, RECORD, RECORD, OPT, TSIG],
-            Ok((true, Signature::Tsig)),
+            Ok((true, true)),
         );
     }
 
@@ -237,6 +239,11 @@ mod tests {
         check([1, 0, 0, 1], &[QUESTION]);
         check([1, 0, 0, 2], &[QUESTION, OPT, OPT]);
         check([1, 0, 0, 2], &[QUESTION, TSIG, OPT]);
+        check([1, 0, 0, 2], &[QUESTION, TSIG, TSIG]);
+        check(
+            [1, 0, 0, 1],
+            &[QUESTION, &[&TSIG[..11], b"\0\x01x"].concat()],
+        );
         check([1, 1, 0, 0], &[QUESTION, &RECORD[..RECORD.len() - 1]]);
         check([1, 0, 0, 1], &[QUESTION, b"\x01", OPT]);
     }

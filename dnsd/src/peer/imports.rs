@@ -61,6 +61,7 @@ impl Peer {
             origin: origin.clone(),
             offset,
             source: OPERATOR,
+            key: None,
             message,
         };
         self.command(client, Some(origin.clone()), &body, Vec::new(), wall, now)

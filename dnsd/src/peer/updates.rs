@@ -3,12 +3,11 @@
 use super::Peer;
 use crate::body::Body;
 use crate::prefix::any_contains;
-use crate::requests::{Answer, ClientId, Request, UpdateRequest, Waits, unsigned_digest};
+use crate::requests::{Answer, ClientId, Request, Sender, UpdateRequest, Waits};
 use crate::state::{Effect as Change, Outcome, State};
 use bytes::Bytes;
 use overlay::Pressure;
 use replication::{BlobHash, Digest, Phase, Refused, Submitted};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use zones::{Rcode, Update};
 
@@ -22,7 +21,7 @@ impl Peer {
         &mut self,
         client: ClientId,
         message: Bytes,
-        source: SocketAddr,
+        sender: Sender,
         wall: Duration,
         now: Instant,
     ) {
@@ -37,11 +36,11 @@ impl Peer {
                 return;
             }
         };
-        let digest = unsigned_digest(&message, source);
+        let digest = sender.digest(&message);
         let request = Request::Update(UpdateRequest {
             message,
             update,
-            source,
+            sender,
         });
         if self.requests.add(digest, request, client, now).is_err() {
             self.refused += 1;
@@ -96,7 +95,7 @@ impl Peer {
         // Authorisation is decided here and never again; this and NOTAUTH are the only answers
         // that do not wait for settled state.
         let now_state = self.fold.now();
-        if !any_contains(&now_state.policy().update, request.source.ip()) {
+        if !any_contains(&now_state.policy().update, request.sender.address.ip()) {
             self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
             return false;
         }
@@ -115,7 +114,8 @@ impl Peer {
                 let body = Body::Update {
                     origin,
                     offset,
-                    source: request.source.ip(),
+                    source: request.sender.address.ip(),
+                    key: request.sender.signature.as_ref().map(|by| by.key.clone()),
                     message: request.message.clone(),
                 };
                 match self.submit(digest, &body, Vec::new(), wall, now) {

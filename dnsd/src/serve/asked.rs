@@ -1,13 +1,16 @@
 //! A request, and all that its response is made from.
 //!
-//! What a cookie says is worked out once, here; what follows from it is said in `mod.rs`.
+//! What a cookie and a signature say is worked out once, here; what follows from it is said in
+//! `mod.rs`.
 
 use super::{Client, Refusal, Served, Setup, Transport};
 use crate::cookie::{COOKIE_SIZE, Standing};
 use crate::message::compress::Case;
 use crate::message::edns::{Edns, Opt, UDP_SIZE_MIN};
-use crate::message::header::TC;
+use crate::message::header::{HEADER_SIZE, TC};
 use crate::message::{Builder, Header, MESSAGE_SIZE_MAX, Request};
+use crate::requests::{Sender, Signature};
+use crate::tsig::{self, Key, Signed, Verdict};
 use std::time::Duration;
 use zones::Rcode;
 
@@ -19,6 +22,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) served: &'a Served,
     pub(crate) setup: &'a Setup,
     cookie: Option<Exchange>,
+    verdict: Option<Verdict<'a>>,
 }
 
 /// What the cookie of a request says of its sender, and the one that the response has.
@@ -35,6 +39,9 @@ impl<'a> Asked<'a> {
             cookie: request
                 .edns
                 .and_then(|edns| exchange(&edns, client, served)),
+            verdict: request
+                .tsig()
+                .map(|tsig| tsig::verify(request.message, &tsig, &served.keys, client.wall)),
             request,
             client,
             served,
@@ -56,6 +63,44 @@ impl<'a> Asked<'a> {
     /// What the cookie says of the sender; none if there is none.
     pub(super) fn standing(&self) -> Option<Standing> {
         self.cookie.map(|(standing, _)| standing)
+    }
+
+    /// The signature; none if there is none.
+    pub(super) fn signed(&self) -> Option<Signed<'a>> {
+        Some(Signed {
+            message: self.request.message,
+            tsig: self.request.tsig()?,
+            verdict: self.verdict?,
+        })
+    }
+
+    /// What the signature came to; none if there is none.
+    pub(super) fn verdict(&self) -> Option<Verdict<'a>> {
+        self.verdict
+    }
+
+    /// The key that the request is signed with, and well.
+    pub(super) fn key(&self) -> Option<&'a Key> {
+        self.verdict?.key()
+    }
+
+    /// Who sent it.
+    pub(super) fn sender(&self) -> Sender {
+        let signature = self.key().zip(self.request.tsig());
+        Sender {
+            address: self.client.address,
+            signature: signature.map(|(key, tsig)| Signature {
+                key: key.name.clone(),
+                mac: tsig.mac.into(),
+            }),
+        }
+    }
+
+    /// Signs the response to a request that is signed. Nothing is added to it after that.
+    pub(super) fn seal(&self, response: &mut Vec<u8>) {
+        if let Some(signed) = self.signed() {
+            signed.seal(response, self.client.wall);
+        }
     }
 
     /// True if the sender has the certificate that updates and zone transfers need, if they need
@@ -80,13 +125,14 @@ impl<'a> Asked<'a> {
                 _ => None,
             },
             cookie: self.cookie.map(|(_, cookie)| cookie),
+            followed_by: self.signature_size(),
             ..Opt::new(self.setup.udp_size, edns.dnssec_ok)
         })
     }
 
-    /// How long the response may be.
+    /// How long the response may be before it is signed.
     pub(super) fn size_max(&self) -> usize {
-        match self.client.transport {
+        let size = match self.client.transport {
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
                 MESSAGE_SIZE_MAX
             }
@@ -96,7 +142,19 @@ impl<'a> Asked<'a> {
                 Some(edns) => usize::from(edns.size.min(self.setup.udp_size).max(UDP_SIZE_MIN)),
                 None => usize::from(UDP_SIZE_MIN),
             },
-        }
+        };
+        let Some(signed) = self.signed() else {
+            return size;
+        };
+        // RFC 8945 section 5.3: what is cut short to make room for the signature still has its
+        // question, however small a message the client takes.
+        let least = HEADER_SIZE + self.request.question.size();
+        let least = least + self.opt().map_or(0, |opt| opt.size());
+        size.saturating_sub(signed.size()).max(least)
+    }
+
+    fn signature_size(&self) -> usize {
+        self.signed().map_or(0, |signed| signed.size())
     }
 
     /// Writes a response that says nothing but that it is cut short.
@@ -108,7 +166,7 @@ impl<'a> Asked<'a> {
 
     /// Writes a response without records: the question, and OPT if the request has it.
     pub(super) fn respond_empty(&self, refusal: Refusal, response: &mut Vec<u8>) {
-        let size_max = MESSAGE_SIZE_MAX;
+        let size_max = MESSAGE_SIZE_MAX - self.signature_size();
         let mut builder =
             Builder::new(response, &self.request, Case::Ignored, size_max, self.opt());
         if let Some(error) = refusal.error {

@@ -32,8 +32,8 @@ pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
 use crate::cookie::Standing;
 use crate::message::edns::{EDNS_VERSION, OPT_SIZE, UDP_SIZE_MIN};
 use crate::message::header::HEADER_SIZE;
-use crate::message::request::Signature;
 use crate::message::{ExtendedError, Header, Malformed, Opcode, Request};
+use crate::tsig::Verdict;
 use asked::Asked;
 use rate::{Kind, Subject};
 use std::net::SocketAddr;
@@ -192,6 +192,9 @@ pub fn serve(
         Ok(read) => {
             let asked = Asked::new(read, client, served, setup);
             let (outcome, subject) = handle(&asked, response);
+            if let Outcome::Respond(_) = outcome {
+                asked.seal(response);
+            }
             Handled {
                 outcome,
                 standing: asked.standing(),
@@ -213,6 +216,10 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
     };
     let of_answer = Subject::of_qname(Kind::Answer);
     let unsupported = |rcode| Refusal::new(rcode, ExtendedError::NOT_SUPPORTED);
+    // RFC 8945 section 5.2: what has no good signature is not looked at.
+    if let Some(rcode) = asked.verdict().and_then(Verdict::failure) {
+        return refuse(rcode.into(), response);
+    }
     // RFC 6891 section 6.1.3.
     if request.edns.is_some_and(|edns| edns.version > EDNS_VERSION) {
         return refuse(Rcode::BADVERS.into(), response);
@@ -223,10 +230,6 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
         && matches!(asked.standing(), Some(Standing::New | Standing::Unproven))
     {
         return refuse(Rcode::BADCOOKIE.into(), response);
-    }
-    // RFC 8945 section 5.2: a signature that cannot be verified is answered NOTAUTH.
-    if request.signature == Signature::Tsig {
-        return refuse(Rcode::NOTAUTH.into(), response);
     }
     if request.header.opcode() == Opcode::UPDATE {
         // A page on the web can have any browser that reads it send one, from its address.
@@ -280,7 +283,9 @@ pub(crate) fn truncate(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    Asked::again(request, client, served, setup).respond_truncated(response);
+    let asked = Asked::again(request, client, served, setup);
+    asked.respond_truncated(response);
+    asked.seal(response);
 }
 
 /// Writes a response without records to a request that was read before.
@@ -292,5 +297,7 @@ pub(crate) fn respond(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    Asked::again(request, client, served, setup).respond_empty(refusal, response);
+    let asked = Asked::again(request, client, served, setup);
+    asked.respond_empty(refusal, response);
+    asked.seal(response);
 }

@@ -3,6 +3,8 @@
 use crate::cookie::Secrets;
 use crate::prefix::Policy;
 use crate::state::Remembered;
+use crate::tsig::Keys;
+use std::sync::Arc;
 use zones::ZoneTable;
 
 /// One state of a peer towards its clients. It never changes; a newer one is put in its place by
@@ -13,6 +15,8 @@ pub struct Served {
     pub zones: ZoneTable,
     /// Who may do more than ask.
     pub policy: Policy,
+    /// Who may sign requests.
+    pub keys: Arc<Keys>,
     /// By what server cookies are made and known; none: the option COOKIE is ignored.
     pub cookies: Option<Secrets>,
     /// Requests that have an outcome: one that comes again goes to the peer whatever the policy

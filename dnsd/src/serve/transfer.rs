@@ -12,6 +12,8 @@ use crate::message::header::{AA, TC};
 use crate::message::request::skip_name;
 use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
 use crate::prefix::any_contains;
+use crate::tsig::Stream;
+use std::time::Duration;
 use zones::node::{RdataIter, Rrsets};
 use zones::rtype::Rtype;
 use zones::version::Walk;
@@ -86,8 +88,10 @@ pub fn messages<'v>(
     let request = Request::read(request, Header::read(request).ok()?).ok()?;
     let origin = Name::from_wire(request.question.qname).ok()?;
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
+    let asked = Asked::new(request, client, served, setup);
     Some(Messages {
-        opt: Asked::new(request, client, served, setup).opt(),
+        opt: asked.opt(),
+        signatures: asked.signed().map(|signed| signed.stream()),
         request,
         shown,
         soa: shown.version.apex().rrset(Rtype::SOA)?,
@@ -109,6 +113,7 @@ pub struct Messages<'v> {
     request: Request<'v>,
     shown: &'v Shown,
     opt: Option<Opt<'v>>,
+    signatures: Option<Stream<'v>>,
     soa: RrsetRef<'v>,
     walk: Walk<'v>,
     owner: Name,
@@ -131,6 +136,34 @@ impl Messages<'_> {
     #[must_use]
     pub fn serial(&self) -> Serial {
         self.shown.serial
+    }
+
+    /// The next message; none after the last one. `wall` is the time since 1970.
+    pub fn next_message(&mut self, wall: Duration) -> Option<Result<Vec<u8>, TooLarge>> {
+        if self.next == Next::Nothing {
+            return None;
+        }
+        let mut message = Vec::with_capacity(MESSAGE_SIZE_GOAL + 1024);
+        let request = self.request;
+        let size_max = MESSAGE_SIZE_MAX - self.signatures.map_or(0, |stream| stream.size());
+        // RFC 5936 section 2.2.1: the question stands in the first message.
+        let mut builder = if self.next == Next::First {
+            let opt = self.opt;
+            Builder::new(&mut message, &request, Case::Kept, size_max, opt)
+        } else {
+            Builder::without_question(&mut message, &request, Case::Kept, size_max)
+        };
+        let filled = self.fill(&mut builder);
+        if filled.is_err() && builder.count(Section::Answer) == 0 {
+            self.next = Next::Nothing;
+            return Some(Err(TooLarge));
+        }
+        builder.finish(&request.header, AA, Rcode::NOERROR.0);
+        // RFC 8945 section 5.3.1: every message is signed.
+        if let Some(stream) = &mut self.signatures {
+            stream.seal(&mut message, wall);
+        }
+        Some(Ok(message))
     }
 
     /// Puts in as many records as there is room for.
@@ -188,32 +221,6 @@ impl Messages<'_> {
             self.soa.ttl(),
             self.shown.serial,
         )
-    }
-}
-
-impl Iterator for Messages<'_> {
-    type Item = Result<Vec<u8>, TooLarge>;
-
-    fn next(&mut self) -> Option<Result<Vec<u8>, TooLarge>> {
-        if self.next == Next::Nothing {
-            return None;
-        }
-        let mut message = Vec::with_capacity(MESSAGE_SIZE_GOAL + 1024);
-        let request = self.request;
-        // RFC 5936 section 2.2.1: the question stands in the first message.
-        let mut builder = if self.next == Next::First {
-            let opt = self.opt;
-            Builder::new(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX, opt)
-        } else {
-            Builder::without_question(&mut message, &request, Case::Kept, MESSAGE_SIZE_MAX)
-        };
-        let filled = self.fill(&mut builder);
-        if filled.is_err() && builder.count(Section::Answer) == 0 {
-            self.next = Next::Nothing;
-            return Some(Err(TooLarge));
-        }
-        builder.finish(&request.header, AA, Rcode::NOERROR.0);
-        Some(Ok(message))
     }
 }
 

@@ -3,10 +3,9 @@
 use super::asked::Asked;
 use super::{Client, Refusal, Served, Setup, Transport};
 use crate::prefix::any_contains;
-use crate::requests::unsigned_digest;
+use crate::requests::Sender;
 use bytes::Bytes;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use zones::rtype::{Class, Rtype};
 use zones::{Name, Rcode};
@@ -18,7 +17,7 @@ pub struct UpdateRequest {
     /// The whole message.
     pub message: Bytes,
     /// Who sent it.
-    pub source: SocketAddr,
+    pub sender: Sender,
     /// By what.
     pub transport: Transport,
     /// Who waits for the answer.
@@ -62,6 +61,13 @@ impl UpdateQueue {
     }
 }
 
+/// Who sent the update that `serve` found to be [`super::Outcome::Update`], from the same state of
+/// the zones.
+#[must_use]
+pub fn sender(message: &[u8], client: &Client, served: &Served, setup: &Setup) -> Sender {
+    Asked::again(message, client, served, setup).sender()
+}
+
 /// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
 pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
     let request = &asked.request;
@@ -74,7 +80,7 @@ pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
         // Replication protocol section 8: the digest comes before the policy, so that a
         // retransmit gets the first answer though its zone or its permission has gone since. Only
         // what would be refused pays for the digest here.
-        let digest = unsigned_digest(request.message, asked.client.address);
+        let digest = asked.sender().digest(request.message);
         let is_known = asked.served.remembered.contains(&digest);
         is_known.then_some(()).ok_or(refusal)
     })
@@ -135,6 +141,7 @@ mod tests {
     use crate::message::{Header, Opcode, Request};
     use crate::prefix::Policy;
     use crate::state::Remembered;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     /// An UPDATE of `example.` without records.
@@ -147,7 +154,7 @@ mod tests {
     #[test]
     fn a_retransmit_passes_whatever_the_policy_says() {
         let source = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
-        let remembered: Remembered = [unsigned_digest(&message(1), source(5))]
+        let remembered: Remembered = [Sender::unsigned(source(5)).digest(&message(1))]
             .into_iter()
             .collect();
         let check = |id: u8, port: u16, prefix: &str, expected: Result<(), Rcode>| {

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes};
 use dnsd::durable::blob_hash;
-use dnsd::requests::unsigned_digest;
+use dnsd::requests::Sender;
 use dnsd::zone_data::encode_blob;
 use replication::{BlobHash, Digest};
 use std::net::SocketAddr;
@@ -98,7 +98,7 @@ impl Request {
         Self {
             zone,
             kind,
-            digest: unsigned_digest(&message, source),
+            digest: Sender::unsigned(source).digest(&message),
             message,
             source,
             first_sent: now,

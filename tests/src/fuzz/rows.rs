@@ -169,6 +169,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         origin: origin.clone(),
         offset: Some(5),
         source: [127, 0, 0, 1].into(),
+        key: Some(origin.clone()),
         message: Bytes::from_static(b"message"),
     };
     let records = crate::zone_text::read(&origin, "@ 60 SOA ns x 1 2 3 4 5\na 60 A 192.0.2.1\n");

@@ -8,7 +8,7 @@ use crate::fabric::address;
 use dnsd::body::Body;
 use dnsd::durable;
 use dnsd::prefix::Prefix;
-use dnsd::requests::Answer;
+use dnsd::requests::{Answer, Sender};
 use dnsd::state::State;
 use overlay::token::TokenSecret;
 use overlay::{Admit, PeerId, Token};
@@ -175,10 +175,11 @@ impl World {
             return Ok(());
         }
         let client = machine.wiring.new_client();
+        let sender = Sender::unsigned(source);
         machine
             .wiring
             .peer
-            .handle_update(client, message, source, clock.wall, clock.now);
+            .handle_update(client, message, sender, clock.wall, clock.now);
         machine.drain(clock);
         let now = machine.wiring.peer.now();
         let tentative = now.answered(digest, now.at());
