@@ -216,7 +216,7 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
     {
         return refuse(Rcode::BADCOOKIE.into(), response);
     }
-    // RFC 8945 section 5.2: a signature that cannot be verified is answered NOTAUTH.
+    // RFC 8945 section 5.2.1: a signature that cannot be verified is answered NOTAUTH.
     if request.signature == Signature::Tsig {
         return refuse(Rcode::NOTAUTH.into(), response);
     }
