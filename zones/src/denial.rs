@@ -19,8 +19,8 @@ use crate::rtype::Rtype;
 use crate::version::Version;
 
 /// Most additional iterations of the hash for which proofs are made. RFC 9276 section 3.2 lets
-/// validators treat a zone with more than a few as unsigned or as bogus, and the larger ones did so
-/// above 150 first: proofs beyond that are work for nobody.
+/// validators take a zone with any at all for unsigned, or answer SERVFAIL. Above 150, the bound of
+/// RFC 5155 section 10.3 for the smallest keys, all large ones do: proofs are work for nobody then.
 pub const ITERATIONS_MAX: u16 = 150;
 
 /// What a response says of what its QNAME meets.
@@ -112,7 +112,7 @@ impl Version {
                 proof.add(self.nsec(node.key().as_bytes()));
             }
             // RFC 4035 section 3.1.3.3: nothing closer than the wildcard; section 3.1.3.4: and the
-            // wildcard does not have the type.
+            // wildcard does not have the type, or by section 3.1.3.2 it has none.
             (Found::Wildcard { source, .. }, says) => {
                 proof.add(self.nsec(key.as_bytes()));
                 if says == Says::NoData {
@@ -209,10 +209,11 @@ impl<'v> HashChain<'v> {
                 let next_closer = self.above(qname, self.version.depth(encloser) + 1);
                 proof.add(self.covering(&self.hash(&[], next_closer))?);
             }
-            // RFC 5155 section 7.2.5: and the wildcard does not have the type.
+            // RFC 5155 section 7.2.5: and the wildcard does not have the type. One that opt-out
+            // leaves without a record is in the gap, as QNAME is.
             (Found::Wildcard { encloser, .. }, Says::NoData) => {
                 let depth = self.prove_encloser(qname, self.version.depth(encloser), &mut proof)?;
-                proof.add(self.at_or_before(&self.hash(WILDCARD, self.above(qname, depth))));
+                proof.add(self.matching(&self.hash(WILDCARD, self.above(qname, depth))));
             }
             // RFC 5155 section 7.2.2: neither the name nor a wildcard.
             (Found::NxDomain { encloser }, _) => {

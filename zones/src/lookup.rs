@@ -47,7 +47,7 @@ impl Version {
         }
         let mut depth = 0;
         loop {
-            // RFC 6672 section 3.2: a DNAME redirects the names below it, not its own.
+            // RFC 6672 section 2.3: a DNAME redirects the names below it, not its own.
             if encloser.has_dname() {
                 return Found::Dname(encloser);
             }

@@ -79,7 +79,7 @@ impl Name {
         let mut at = offset;
         let mut end = None;
         // Each pointer must go below the place where the run of labels that holds it began:
-        // that ends every chain (RFC 1035 section 4.1.4: "a prior occurrence").
+        // that ends every chain (RFC 1035 section 4.1.4: "a prior occurance").
         let mut run_start = offset;
         loop {
             let length = *message.get(at).ok_or(NameError::Truncated)?;

@@ -242,8 +242,8 @@ impl Version {
             return Err(Rcode::REFUSED);
         }
         let mut expected: BTreeMap<(&Name, Rtype), BTreeSet<Vec<u8>>> = BTreeMap::new();
-        // Exact names only: neither wildcards nor aliases count (RFC 2136 section 3.2.2 speaks of
-        // the zone's own RRs).
+        // Exact names only: no aliases count (RFC 2136 section 3.2.2 speaks of the zone's own RRs),
+        // and no wildcards (section 1.1.3).
         let rrset = |name, rtype| self.node(name).and_then(|node| node.rrset(rtype));
         let in_use = |name| self.node(name).is_some_and(|node| !node.is_empty());
         for prerequisite in &update.prerequisites {
@@ -549,7 +549,7 @@ impl Touched {
         let Held {
             ttl, rdata: held, ..
         } = self.rrsets.entry(rank).or_default();
-        // RFC 2181 section 5.2: the TTL of the newest record is that of the RRset.
+        // RFC 2181 section 5.2: an RRset has one TTL. It is that of the newest record.
         *ttl = record.ttl;
         let differs_in = comparable(record.rtype, record.rdata.as_bytes());
         if held.contains_key(&*differs_in) {
@@ -687,7 +687,7 @@ fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
     comparable
 }
 
-/// RFC 4034 sections 3 and 4, RFC 3007 section 3.1.1: what secures an alias stands beside it.
+/// RFC 4035 section 2.5, RFC 2181 section 10.1: what secures an alias stands beside it.
 fn stands_beside_cname(rtype: Rtype) -> bool {
     matches!(
         rtype,

@@ -125,7 +125,7 @@ impl Certificate {
     ) -> Arc<ServerConfig> {
         let resolver = Arc::clone(self) as Arc<dyn ResolvesServerCert>;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            // RFC 9103 section 8 asks for it in zone transfers, RFC 9250 in QUIC; and whoever
+            // RFC 9103 section 7.2 asks for it in zone transfers, RFC 9250 in QUIC; and whoever
             // speaks DoT to authoritative servers has it.
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has its cipher suites");

@@ -38,6 +38,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use overlay::io::endpoint::Listeners as PeerListeners;
 use overlay::io::link::{LinkError, LinkThread};
+use overlay::io::priority;
 use overlay::{Admit, ClusterId, Incarnation, Join, NeighborSpec, Node, Router, Token};
 use replication::{BlobHash, Config, Replica};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -489,7 +490,10 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         addresses,
         timing.lease,
     );
-    let end = clock::spawn("peer", move || driver.run(&received))
+    let end = clock::spawn("peer", move || {
+        priority::run_sooner();
+        driver.run(&received)
+    })
         .join()
         .unwrap_or(End::Failed);
     // The last holder stops the listeners.

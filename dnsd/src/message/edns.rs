@@ -25,7 +25,8 @@ pub struct Edns<'m> {
     pub wants_keepalive: bool,
     /// The option NSID is there: the requestor asks which server answers (RFC 5001).
     pub wants_nsid: bool,
-    /// The option Padding is there: the response may be padded (RFC 7830 section 4).
+    /// The option Padding is there: over an encrypted transport the
+    /// response is padded (RFC 7830 sections 4 and 6).
     pub wants_padding: bool,
     /// The option COOKIE (RFC 7873).
     pub cookie: Option<Cookie<'m>>,

@@ -47,8 +47,9 @@ pub struct RawRecord<'m> {
 impl<'m> Request<'m> {
     /// Reads a message whose header has been read.
     pub fn read(message: &'m [u8], header: Header) -> Result<Self, Malformed> {
-        // RFC 9619: a QUERY with any other number of questions than one is malformed; RFC 2136
-        // section 3.1.1 says the same of the zone section.
+        // RFC 9619 section 4: more than one question is malformed; without one there is nothing to
+        // answer here: `unread` gives the cookie that may be asked for (RFC 7873 section 5.4).
+        // RFC 2136 section 3.1.1: the zone section has one.
         if header.counts[0] != 1 {
             return Err(Malformed);
         }
@@ -66,7 +67,7 @@ impl<'m> Request<'m> {
             (_, at) = RawRecord::read(message, at)?;
         }
         for _ in 0..additionals {
-            // RFC 8945 section 5.1: a TSIG record is the last one.
+            // RFC 8945 section 5.2: a TSIG record is the last one.
             if request.tsig_at.is_some() {
                 return Err(Malformed);
             }
@@ -74,7 +75,8 @@ impl<'m> Request<'m> {
             at = end;
             match record.rtype {
                 Rtype::OPT => {
-                    // RFC 6891 section 6.1.1: one OPT record at most, owned by the root.
+                    // RFC 6891 section 6.1.1: one OPT record at most; section 6.1.2: owned by the
+                    // root.
                     if request.edns.is_some() || message[record.owner_at] != 0 {
                         return Err(Malformed);
                     }

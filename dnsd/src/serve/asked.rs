@@ -136,8 +136,8 @@ impl<'a> Asked<'a> {
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
                 MESSAGE_SIZE_MAX
             }
-            // RFC 6891 section 6.2.5: the smaller of what the client takes and what the server
-            // sends.
+            // RFC 6891 section 6.2.3: what the client takes, 512 at least; and no more than this
+            // server is set to send.
             Transport::Udp => match self.request.edns {
                 Some(edns) => usize::from(edns.size.min(self.setup.udp_size).max(UDP_SIZE_MIN)),
                 None => usize::from(UDP_SIZE_MIN),

@@ -181,7 +181,7 @@ impl<C: Send + 'static> LinkThread<C> {
         let thread = std::thread::Builder::new()
             .name("link".into())
             .spawn(move || {
-                priority::raise();
+                priority::run_first();
                 runtime.block_on(driver.run());
             })
             .map_err(LinkError::Start)?;

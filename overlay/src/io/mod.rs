@@ -14,7 +14,7 @@ pub mod endpoint;
 pub mod key;
 pub mod link;
 mod node;
-mod priority;
+pub mod priority;
 mod pulse;
 mod stream;
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub use told::Alone;
 
 use super::clock;
 use crate::vip::kernel::{Order, Report};
+use overlay::io::priority;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -122,6 +123,7 @@ pub fn start(settings: Settings, guard: Option<Guard>, report: ReportTo) -> io::
     let (orders, received) = unbounded_channel();
     let (cleaned, is_clean) = mpsc::channel();
     let thread = clock::spawn("vip", move || {
+        priority::run_first();
         let kind = settings.kind.clone();
         let work = async move {
             match kind {

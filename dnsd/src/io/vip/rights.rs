@@ -1,17 +1,15 @@
 //! What the process may do, and how it is ranked among others.
 #![expect(
     unsafe_code,
-    reason = "priorities, locked memory, signals and users have no safe form"
+    reason = "locked memory, signals and users have no safe form"
 )]
 
-use overlay::io::descriptor;
+use overlay::io::{descriptor, priority};
 use socket2::Socket;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Below zero goes first; root or CAP_SYS_NICE may set it.
-const NICE: libc::c_int = -15;
 /// linux/capability.h
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -26,10 +24,10 @@ pub(super) fn outlive_signals() {
 
 /// Runs before others and stays in memory, as far as that is permitted.
 pub(super) fn go_first() {
-    // SAFETY: setpriority and mlockall take numbers only; who = 0 is the calling thread.
+    priority::run_first();
+    // What is touched once stays; the rest of the program does not take memory.
+    // SAFETY: mlockall takes numbers only.
     unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
-        // What is touched once stays; the rest of the program does not take memory.
         libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT);
     }
     // Without memory the kernel shall end the daemon, not what cleans up after it.
