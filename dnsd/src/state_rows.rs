@@ -1,16 +1,16 @@
-//! A state as bytes, its zones' contents apart: policy, VIPs, secrets of cookies, counters,
+//! A state as bytes, its zones' contents apart: policy, VIPs, secrets of cookies, keys, counters,
 //! remembered requests.
 //!
 //! ```text
 //! version u8 | at stamp | evictions u64 | policy body u32 length + bytes |
-//! VIPs u32 length + bytes | cookies? stamp + secrets
+//! VIPs u32 length + bytes | cookies? stamp + secrets | keys
 //! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
 //! counters: counted u64 | offset? i64 | changed? stamp
 //! ```
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 4 is that of the
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 6 is that of the
 //! store: of the zones it says only how many there are.
 
 use crate::body::Body;
@@ -24,8 +24,8 @@ use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION_WITHOUT_ZONES: u8 = 4;
-const VERSION: u8 = 3;
+const VERSION_WITHOUT_ZONES: u8 = 6;
+const VERSION: u8 = 5;
 
 /// The bytes of a state, the counters of all its zones with it.
 #[must_use]

@@ -18,6 +18,7 @@ mod rebase;
 mod reload;
 mod signed;
 mod tour;
+mod tsig;
 
 use std::fs;
 use std::path::{Path, PathBuf};

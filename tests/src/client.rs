@@ -33,13 +33,27 @@ pub fn kdig(server: SocketAddr, args: &[&str]) -> String {
 
 /// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
 pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
-    let mut child = Command::new("nsupdate")
-        .args(["-t", "20", "-u", "20", "-r", "0"])
+    update_by("nsupdate", &["-t", "20", "-u", "20", "-r", "0"], server, commands)
+}
+
+/// The same with `knsupdate`.
+pub fn knsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
+    update_by("knsupdate", &["-t", "20", "-r", "0"], server, commands)
+}
+
+fn update_by(
+    program: &str,
+    args: &[&str],
+    server: SocketAddr,
+    commands: &str,
+) -> Result<(), String> {
+    let mut child = Command::new(program)
+        .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("nsupdate is installed");
+        .unwrap_or_else(|error| panic!("{program} is installed: {error}"));
     let script = format!(
         "server {} {}\n{commands}\nsend\n",
         server.ip(),
