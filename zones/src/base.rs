@@ -316,6 +316,14 @@ impl Counts {
         self.wildcards += usize::from(node.is_wildcard());
     }
 
+    fn add_all(&mut self, other: &Self) {
+        self.names += other.names;
+        self.records += other.records;
+        self.cuts += other.cuts;
+        self.dnames += other.dnames;
+        self.wildcards += other.wildcards;
+    }
+
     pub(crate) fn remove(&mut self, node: &Node<'_>) {
         let mut one = Self::default();
         one.add(node);
@@ -381,6 +389,23 @@ impl Builder {
         self.chunk.extend_from_slice(bytes);
     }
 
+    /// Puts the nodes of another region of the key space behind these.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.close_chunk();
+        other.close_chunk();
+        let start = self.chunks.bytes.len();
+        self.chunks.bytes.extend_from_slice(&other.chunks.bytes);
+        let starts = other.chunks.starts.iter().map(|at| start + at);
+        self.chunks.starts.extend(starts);
+        self.first.extend_from_slice(&other.first);
+        self.counts.add_all(&other.counts);
+    }
+
+    /// True if there is no node yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.names == 0
+    }
+
     pub(crate) fn finish(mut self) -> Base {
         assert!(self.counts.names > 0, "a zone has its apex");
         self.close_chunk();
@@ -388,6 +413,9 @@ impl Builder {
     }
 
     fn close_chunk(&mut self) {
+        if self.offsets.is_empty() {
+            return;
+        }
         for offset in &self.offsets {
             self.chunk.extend_from_slice(&offset.to_be_bytes());
         }

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use crate::name::Name;
+use crate::name::{Name, NameRef};
 
 /// A key on the stack, so that a lookup allocates nothing.
 pub(crate) struct Key {
@@ -22,7 +22,7 @@ pub(crate) struct Key {
 impl Key {
     /// The key of `name` relative to `origin`; none if `name` lies elsewhere.
     pub(crate) fn relative(name: &Name, origin: &Name) -> Option<Self> {
-        let labels = relative_labels(name, origin)?;
+        let labels = relative_labels(name.borrowed(), origin.borrowed())?;
         Some(Self::of_labels(labels))
     }
 
@@ -109,7 +109,7 @@ impl WildcardKey {
 }
 
 /// The labels of `name` in front of `origin`, still followed by those of the origin's wire.
-pub(crate) fn relative_labels<'n>(name: &'n Name, origin: &Name) -> Option<&'n [u8]> {
+pub(crate) fn relative_labels<'n>(name: NameRef<'n>, origin: NameRef<'_>) -> Option<&'n [u8]> {
     if !name.is_at_or_below(origin) {
         return None;
     }
@@ -234,7 +234,7 @@ mod tests {
                     a.cmp(b),
                     "{a} and {b}"
                 );
-                let labels = relative_labels(b, &origin).unwrap();
+                let labels = relative_labels(b.borrowed(), origin.borrowed()).unwrap();
                 assert_eq!(compare(key.as_bytes(), labels), a.cmp(b), "{a} and {b}");
             }
         }

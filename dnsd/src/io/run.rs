@@ -48,7 +48,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 use tracing::{info, warn};
-use zones::check::serial_of;
 use zones::io::files;
 use zones::io::store::set_aside;
 use zones::store::{Database, Store};
@@ -568,14 +567,11 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
     let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    let checked = files::load(&zone.path, &zone.origin, &mut |_| {}).map_err(rejected)?;
-    for warning in &checked.warnings {
+    let built = files::build(&zone.path, &zone.origin).map_err(rejected)?;
+    for warning in &built.warnings {
         warn!("{warning}");
     }
-    let serial = serial_of(&checked.records).expect("a zone that passes its checks has an SOA");
-    let version = Version::from_records(&zone.origin, &checked.records)
-        .expect("what is outside of a zone does not pass its checks");
-    Ok((version, serial))
+    Ok((built.version, built.serial))
 }
 
 fn open(config: &ServeConfig) -> Result<(DataDir, Option<Member>), ServeError> {

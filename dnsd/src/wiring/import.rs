@@ -15,7 +15,8 @@ use bytes::Bytes;
 use replication::{BlobHash, Majority};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use zones::check::{check_records, serial_of};
+use zones::check::{Built, build_records};
+use zones::workers::OneWorker;
 use zones::{Name, Serial, Version};
 
 /// How far an import is.
@@ -154,13 +155,13 @@ impl Wiring {
 
 pub(super) fn built_zone(origin: Name, upload: &[u8]) -> Result<BuiltZone, String> {
     let records = decode_records(upload).ok_or("the upload is malformed")?;
-    let checked = check_records(&origin, records).map_err(|rejected| {
+    let built = build_records(&origin, &records, &OneWorker).map_err(|rejected| {
         let first = rejected.errors.into_iter().next();
         first.map_or_else(String::new, |error| error.message)
     })?;
-    let serial = serial_of(&checked).ok_or("the SOA record is malformed")?;
-    let version = Version::from_records(&origin, &checked)
-        .map_err(|outside| format!("{} is not in the zone", outside.0))?;
+    let Built {
+        version, serial, ..
+    } = built;
     let blob = Bytes::from(encode_version(&version));
     Ok(BuiltZone {
         origin,

@@ -4,9 +4,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::check::{Checked, check};
+use super::threads::TwoThreads;
+use crate::check::{self, Built, Checked, check};
 use crate::name::Name;
-use crate::zonefile::{Rejected, Source, ZonefileError, parse};
+use crate::workers::OneWorker;
+use crate::zonefile::{Parsed, Rejected, Source, ZonefileError, parse};
+
+/// So many records are worth a second thread.
+const RECORDS_MANY: usize = 10_000;
 
 /// Reads, parses and checks the zone file at `path`. `progress` hears how many bytes have been
 /// read; [`size`] tells how many the first file has.
@@ -15,6 +20,24 @@ pub fn load(
     origin: &Name,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked, Rejected> {
+    check(origin, read_records(path, origin, progress)?)
+}
+
+/// As [`load`], and makes the zone.
+pub fn build(path: &Path, origin: &Name) -> Result<Built, Rejected> {
+    let parsed = read_records(path, origin, &mut |_| {})?;
+    // A thread costs more than a small zone.
+    if parsed.records.len() < RECORDS_MANY {
+        return check::build(origin, parsed, &OneWorker);
+    }
+    check::build(origin, parsed, &TwoThreads)
+}
+
+fn read_records(
+    path: &Path,
+    origin: &Name,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Parsed, Rejected> {
     let source = read(path).map_err(|error| Rejected {
         errors: vec![ZonefileError {
             file: path.display().to_string(),
@@ -24,7 +47,7 @@ pub fn load(
         }],
         warnings: Vec::new(),
     })?;
-    check(origin, parse(&source, origin, &mut include, progress)?)
+    parse(&source, origin, &mut include, progress)
 }
 
 /// How many bytes the file has.
