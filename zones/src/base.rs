@@ -293,8 +293,24 @@ impl Chunks {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Takes the place of what was there.
+    pub(crate) fn set(&mut self, bytes: &[u8], starts: impl Iterator<Item = usize>) {
+        self.bytes = bytes.to_vec();
+        self.starts = starts.collect();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.starts.len()
+    }
+
+    /// The bytes of all chunks, one behind the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each chunk begins.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> {
+        self.starts.iter().copied()
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {

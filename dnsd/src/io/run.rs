@@ -206,6 +206,12 @@ fn live(
         (None, None) => read_seeds_apart(config)?,
         (Some(_), None) => Seeds::default(),
     };
+    // What is read is not needed again, and memory for the zones comes in its place.
+    if member.is_none()
+        && let Birth::Cluster { zones, .. } = &mut config.birth
+    {
+        zones.forget();
+    }
     // All of these before anything is founded or joined: a port in use is no reason to leave a
     // member behind that does not run.
     let peer_listeners = bind_links(config, &mut data)?;
@@ -240,8 +246,6 @@ fn live(
     if let Birth::Cluster { zones, .. } = &mut config.birth {
         zones.forget();
     }
-    let shed = data.store.shed(Database::Zones);
-    shed.map_err(|error| ServeError::Start(error.into()))?;
     memory::give_back();
     run(Parts {
         config,
@@ -553,7 +557,7 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
         }
         let zone = read_zone(file)?;
         records += zone.0.counts().records;
-        zones.insert(file.origin.clone(), zone);
+        zones.insert(zone.0.origin().clone(), zone);
         if clock::now() >= due {
             due = clock::now() + PROGRESS_PERIOD;
             info!(zones = number + 1, of = files.len(), "reading zones");
@@ -567,7 +571,9 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
     let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    let built = files::build(&zone.path, &zone.origin).map_err(rejected)?;
+    // The name gets memory of its own: that of the configuration shall go back as a whole.
+    let origin = zone.origin.borrowed().to_name();
+    let built = files::build(&zone.path, &origin).map_err(rejected)?;
     for warning in &built.warnings {
         warn!("{warning}");
     }
@@ -661,6 +667,8 @@ fn found(
     );
     let (wall, zones) = (clock::wall(), seeds.zones.len());
     let member = durable::give_birth(&mut data.store, &admit, seeds.into_state(me, wall), wall)?;
+    let shed = data.store.shed(Database::Zones);
+    shed.map_err(|error| ServeError::Start(error.into()))?;
     info!(cluster = %admit.cluster, zones, "a new cluster");
     Ok(member)
 }
