@@ -225,10 +225,11 @@ impl Base {
             return Some(0);
         };
         let target = head(key);
-        let (mut low, mut high) = (
-            table.first.partition_point(|first| *first < target),
-            table.first.partition_point(|first| *first <= target),
-        );
+        let mut high = table.first.partition_point(|first| *first <= target);
+        let mut low = high;
+        if table.first[..high].last() == Some(&target) {
+            low = table.first[..high].partition_point(|first| *first < target);
+        }
         // Between them the heads are equal: only the first nodes themselves tell.
         while low < high {
             let middle = low.midpoint(high);

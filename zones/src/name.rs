@@ -256,7 +256,7 @@ impl<'n> NameRef<'n> {
         while at < skipped {
             at += usize::from(self.0[at]) + 1;
         }
-        at == skipped && self.0[at..].eq_ignore_ascii_case(ancestor.0)
+        at == skipped && NameRef(&self.0[at..]) == ancestor
     }
 
     /// True if the first label is `*` alone (RFC 4592 section 2.1.1).
@@ -524,7 +524,8 @@ impl PartialOrd for NameRef<'_> {
 
 impl PartialEq for NameRef<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(other.0)
+        // Case differs rarely, and a look without it is quick.
+        self.0 == other.0 || self.0.eq_ignore_ascii_case(other.0)
     }
 }
 
