@@ -29,19 +29,19 @@ impl Seeds {
     #[must_use]
     pub fn into_state(self, author: PeerId, wall: Duration) -> State {
         let mut state = State::empty();
-        for (version, serial) in self.zones {
+        let changed = Some(state.at());
+        let zones = self.zones.into_iter().map(|(version, serial)| {
             let origin = version.origin().clone();
-            state.put_zone(
-                origin,
-                Zone {
-                    version: Some(version),
-                    // As if one entry had brought it: its serial is E + 1.
-                    counted: 1,
-                    offset: Some(i64::from(serial.0) - 1),
-                    changed: Some(state.at()),
-                },
-            );
-        }
+            let zone = Zone {
+                version: Some(version),
+                // As if one entry had brought it: its serial is E + 1.
+                counted: 1,
+                offset: Some(i64::from(serial.0) - 1),
+                changed,
+            };
+            (origin, zone)
+        });
+        state.put_zones(zones.collect());
         state.policy = Arc::new(self.policy);
         state.cookies = self.cookies.map(|secret| {
             Arc::new(CookieSecrets {

@@ -218,10 +218,11 @@ pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError>
     if stored.len() != count {
         return Err(corrupt("zones are missing"));
     }
-    for zone in stored {
-        let known = state_rows::decode_zone(&zone.attached, zone.version).ok_or_else(misfit)?;
-        state.put_zone(zone.origin, known);
-    }
+    let zones = stored.into_iter().map(|zone| {
+        let known = state_rows::decode_zone(&zone.attached, zone.version);
+        Ok((zone.origin, known.ok_or_else(misfit)?))
+    });
+    state.put_zones(zones.collect::<Result<_, StoreError>>()?);
     Ok(Some((state, meta)))
 }
 

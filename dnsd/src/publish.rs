@@ -285,7 +285,7 @@ fn news_of(origin: &Name, had: bool, state: Option<&ZoneState>) -> Option<ZoneNe
         (false, Some(state)) => {
             let shown = state.shown.as_ref()?;
             Some(ZoneNews::Served {
-                origin: state.origin.clone(),
+                origin: state.origin().clone(),
                 serial: shown.serial,
                 records: shown.version.counts().records,
             })
@@ -302,7 +302,6 @@ fn state_of(origin: &Name, now: &State, published: Option<&State>) -> Option<Zon
     let serial = published.serial(origin);
     let is_signed = version.is_signed() || shown.is_signed();
     Some(ZoneState {
-        origin: version.origin().clone(),
         now: if is_signed { shown.clone() } else { version },
         shown: Some(Shown {
             version: shown,

@@ -223,11 +223,8 @@ mod tests {
         };
         let mut include = |_: &str, _: &str| Err("there are no other files".to_owned());
         let parsed = parse(&source, &origin(), &mut include, &mut |_| {}).unwrap();
-        parsed
-            .records
-            .into_iter()
-            .map(|placed| placed.record)
-            .collect()
+        let records = parsed.records.iter();
+        records.map(zones::record::RecordRef::to_record).collect()
     }
 
     fn version(text: &str) -> Version {

@@ -442,6 +442,22 @@ impl State {
         }
     }
 
+    /// Puts in what is known of many origins. A tree that is filled in order is left with leaves that
+    /// are half empty, which the second half of the zones then fills.
+    pub(crate) fn put_zones(&mut self, mut zones: Vec<(Name, Zone)>) {
+        zones.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut second = Vec::with_capacity(zones.len() / 2);
+        for (number, (origin, zone)) in zones.into_iter().enumerate() {
+            match number % 2 {
+                0 => self.put_zone(origin, zone),
+                _ => second.push((origin, zone)),
+            }
+        }
+        for (origin, zone) in second {
+            self.put_zone(origin, zone);
+        }
+    }
+
     /// Counting never depends on the outcome: two peers that order other zones' entries
     /// differently still agree on this one's serial.
     fn count(&mut self, body: &Body) {

@@ -156,7 +156,6 @@ fn served(records: &str) -> Served {
     );
     let version = Version::from_records(&origin, &tests::zone_text::read(&origin, &text)).unwrap();
     let zones = ZoneTable::default().with(ZoneState {
-        origin,
         now: version.clone(),
         shown: Some(Shown {
             version,

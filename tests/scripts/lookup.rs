@@ -57,7 +57,6 @@ impl Server {
         let version = Version::from_records(&origin, &records).expect("all are in the zone");
         let serial = command.option("serial").map_or(1, number) as u32;
         let state = ZoneState {
-            origin,
             now: version.clone(),
             shown: Some(Shown {
                 version,

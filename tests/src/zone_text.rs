@@ -1,5 +1,6 @@
 //! Zone files for tests: read whole, or the test fails.
 
+use zones::record::RecordRef;
 use zones::zonefile::{Source, parse, print_record};
 use zones::{Name, Record};
 
@@ -12,11 +13,7 @@ pub fn read(origin: &Name, text: &str) -> Vec<Record> {
     };
     let mut include = |_: &str, _: &str| Err("there are no other files".to_owned());
     match parse(&source, origin, &mut include, &mut |_| {}) {
-        Ok(parsed) => parsed
-            .records
-            .into_iter()
-            .map(|placed| placed.record)
-            .collect(),
+        Ok(parsed) => parsed.records.iter().map(RecordRef::to_record).collect(),
         Err(rejected) => panic!("{rejected}"),
     }
 }

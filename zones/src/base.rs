@@ -225,10 +225,11 @@ impl Base {
             return Some(0);
         };
         let target = head(key);
-        let (mut low, mut high) = (
-            table.first.partition_point(|first| *first < target),
-            table.first.partition_point(|first| *first <= target),
-        );
+        let mut high = table.first.partition_point(|first| *first <= target);
+        let mut low = high;
+        if table.first[..high].last() == Some(&target) {
+            low = table.first[..high].partition_point(|first| *first < target);
+        }
         // Between them the heads are equal: only the first nodes themselves tell.
         while low < high {
             let middle = low.midpoint(high);
@@ -293,8 +294,24 @@ impl Chunks {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Takes the place of what was there.
+    pub(crate) fn set(&mut self, bytes: &[u8], starts: impl Iterator<Item = usize>) {
+        self.bytes = bytes.to_vec();
+        self.starts = starts.collect();
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.starts.len()
+    }
+
+    /// The bytes of all chunks, one behind the other.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each chunk begins.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = usize> {
+        self.starts.iter().copied()
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
@@ -314,6 +331,14 @@ impl Counts {
         self.cuts += usize::from(node.is_cut());
         self.dnames += usize::from(node.has_dname());
         self.wildcards += usize::from(node.is_wildcard());
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        self.names += other.names;
+        self.records += other.records;
+        self.cuts += other.cuts;
+        self.dnames += other.dnames;
+        self.wildcards += other.wildcards;
     }
 
     pub(crate) fn remove(&mut self, node: &Node<'_>) {
@@ -381,6 +406,23 @@ impl Builder {
         self.chunk.extend_from_slice(bytes);
     }
 
+    /// Puts the nodes of another region of the key space behind these.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.close_chunk();
+        other.close_chunk();
+        let start = self.chunks.bytes.len();
+        self.chunks.bytes.extend_from_slice(&other.chunks.bytes);
+        let starts = other.chunks.starts.iter().map(|at| start + at);
+        self.chunks.starts.extend(starts);
+        self.first.extend_from_slice(&other.first);
+        self.counts.add_all(&other.counts);
+    }
+
+    /// True if there is no node yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.names == 0
+    }
+
     pub(crate) fn finish(mut self) -> Base {
         assert!(self.counts.names > 0, "a zone has its apex");
         self.close_chunk();
@@ -388,6 +430,9 @@ impl Builder {
     }
 
     fn close_chunk(&mut self) {
+        if self.offsets.is_empty() {
+            return;
+        }
         for offset in &self.offsets {
             self.chunk.extend_from_slice(&offset.to_be_bytes());
         }

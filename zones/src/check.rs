@@ -1,20 +1,28 @@
-//! What a zone must have, over records with their places: sorts them, drops what stands twice or
-//! outside, and finds what cannot be served and what is odd.
+//! What a zone must have, over records with their places: brings them into order, drops what stands
+//! twice or outside, and finds what cannot be served and what is odd.
 //!
-//! One sort and linear walks: in canonical order all that lies below a name follows it at once.
+//! One sort and linear walks: in canonical order all that lies below a name follows it at once. The
+//! first walk comes to each record once, as those of a large zone are far from each other in
+//! memory; what makes a base of them is handed each name on the way.
 
+mod pointers;
 mod signed;
 
+use crate::assembly::{Assembly, Denial};
+use crate::base::Base;
 use crate::key::{self, Key};
-use crate::name::Name;
+use crate::name::{Name, NameRef};
 use crate::rdata::{self, RRSET_SIZE_MAX, rrset_size};
-use crate::record::{Record, canonical_order};
+use crate::record::{OWNERS_MANY, Record, RecordRef};
+use crate::records::{Placed, Records};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
-use crate::zonefile::{
-    ERRORS_MAX, Parsed, Place, Placed, Rejected, WARNINGS_MAX, ZonefileError, warn,
-};
+use crate::version::Version;
+use crate::workers::{OneWorker, Workers};
+use crate::zonefile::{ERRORS_MAX, Parsed, Place, Rejected, WARNINGS_MAX, ZonefileError, warn};
+use pointers::Pointers;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The records of a zone that can be served.
 #[derive(Clone, Debug)]
@@ -25,69 +33,111 @@ pub struct Checked {
     pub warnings: Vec<ZonefileError>,
 }
 
+/// A zone that can be served, made of its records.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The zone.
+    pub version: Version,
+    /// The serial that its SOA had.
+    pub serial: Serial,
+    /// As in [`Checked`].
+    pub warnings: Vec<ZonefileError>,
+}
+
 /// Checks the zone `origin`.
 pub fn check(origin: &Name, parsed: Parsed) -> Result<Checked, Rejected> {
-    let mut findings = Findings::default();
-    let records = in_zone(origin, parsed.records, &mut findings);
-    let mut records = in_order(records);
-    let zone = Zone::of(origin, &mut records, &mut findings);
-    zone.check_apex(&mut findings);
-    let glue = zone.check_targets(&mut findings);
-    zone.check_cuts(&glue, &mut findings);
-    zone.check_signed(&mut findings);
-    let duplicates = zone.duplicates;
-    if duplicates == Duplicates::Some {
-        records.dedup_by(|placed, last| is_same_record(&last.record, &placed.record));
-    }
-
-    let mut warnings = parsed.warnings;
-    for (place, message) in findings.warnings.in_order() {
-        warn(&mut warnings, place.fault(&parsed.files, message));
-    }
-    let mut errors: Vec<ZonefileError> = Vec::new();
-    for message in findings.lacking {
-        errors.push(ZonefileError {
-            file: parsed.files.first().cloned().unwrap_or_default(),
-            line: 0,
-            column: 0,
-            message,
-        });
-    }
-    for (place, message) in findings.errors.in_order() {
-        errors.push(place.fault(&parsed.files, message));
-    }
-    errors.truncate(ERRORS_MAX);
-    if !errors.is_empty() {
-        return Err(Rejected { errors, warnings });
-    }
+    let (zone, (), findings) = Zone::examine::<()>(origin, &parsed.records, &OneWorker);
+    let warnings = findings.told(&parsed.files, parsed.warnings)?;
+    let records = zone.names().flat_map(|(records, _)| records);
     Ok(Checked {
-        records: records.into_iter().map(|placed| placed.record).collect(),
+        records: records.map(|placed| placed.record.to_record()).collect(),
         warnings,
     })
 }
 
-/// Checks the records of a zone that come from elsewhere than a file; the places of what is found
-/// mean nothing.
-pub fn check_records(origin: &Name, records: Vec<Record>) -> Result<Vec<Record>, Rejected> {
+/// Checks the zone `origin`, and makes it.
+pub fn build(origin: &Name, parsed: Parsed, workers: &impl Workers) -> Result<Built, Rejected> {
+    let (zone, base, findings) = Zone::examine::<Assembly<'_>>(origin, &parsed.records, workers);
+    let warnings = findings.told(&parsed.files, parsed.warnings)?;
+    let serial = zone
+        .serial()
+        .expect("a zone that passes its checks has an SOA");
+    let base = base.expect("the SOA is in it");
+    Ok(Built {
+        version: Version::from_base(Arc::new(base)),
+        serial,
+        warnings,
+    })
+}
+
+/// Checks records that come from elsewhere than a file, and makes a zone of them; the places of what
+/// is found mean nothing.
+pub fn build_records(
+    origin: &Name,
+    records: &[Record],
+    workers: &impl Workers,
+) -> Result<Built, Rejected> {
     let place = Place {
         file: 0,
         column: 0,
         line: 0,
     };
-    let placed = records.into_iter();
+    let mut placed = Records::with_capacity(records.len());
+    for record in records {
+        placed.push(record.borrowed(), place);
+    }
     let parsed = Parsed {
-        records: placed.map(|record| Placed { record, place }).collect(),
+        records: placed,
         files: vec![String::new()],
         warnings: Vec::new(),
     };
-    check(origin, parsed).map(|checked| checked.records)
+    build(origin, parsed, workers)
 }
 
-/// The serial of the SOA among the records of a zone.
-#[must_use]
-pub fn serial_of(records: &[Record]) -> Option<Serial> {
-    let soa = records.iter().find(|record| record.rtype == Rtype::SOA)?;
-    rdata::soa_serial(soa.rdata.as_bytes())
+/// What is made of the names of a zone on the way.
+trait Product<'z>: Send + Sized {
+    type Made: Send;
+    fn begin(origin: &'z Name, records: &Records) -> Self;
+    /// The records of the next name, in canonical order.
+    fn take(&mut self, name: &[Placed<'z>]);
+    /// Makes it, with what was made of later names behind this.
+    fn finish(self, later: Self) -> Self::Made;
+}
+
+/// Nothing.
+impl<'z> Product<'z> for () {
+    type Made = ();
+
+    fn begin(_: &'z Name, _: &Records) -> Self {}
+    fn take(&mut self, _: &[Placed<'z>]) {}
+    fn finish(self, (): Self) -> Self::Made {}
+}
+
+/// A base, if there is any name.
+impl<'z> Product<'z> for Assembly<'z> {
+    type Made = Option<Base>;
+
+    fn begin(origin: &'z Name, records: &Records) -> Self {
+        Self::new(origin, Denial::of(records.iter()))
+    }
+
+    fn take(&mut self, name: &[Placed<'z>]) {
+        self.push(name.iter().map(|placed| placed.record));
+    }
+
+    fn finish(self, later: Self) -> Self::Made {
+        let mut assembly = self;
+        assembly.append(later);
+        if assembly.is_empty() {
+            return None;
+        }
+        let base = Self::finish(assembly);
+        // It takes long for a large zone, and is asked for where others wait.
+        if base.chunk_count() > 1 {
+            base.id();
+        }
+        Some(base)
+    }
 }
 
 struct Findings {
@@ -108,11 +158,43 @@ impl Default for Findings {
 }
 
 impl Findings {
-    fn error(&mut self, at: &Placed, message: impl FnOnce() -> String) {
+    /// Adds what was found in what comes later in the zone.
+    fn append(&mut self, later: Self) {
+        self.errors.append(later.errors);
+        self.warnings.append(later.warnings);
+        self.lacking.extend(later.lacking);
+    }
+
+    /// What is odd, if nothing is wrong.
+    fn told(
+        self,
+        files: &[String],
+        warnings: Vec<ZonefileError>,
+    ) -> Result<Vec<ZonefileError>, Rejected> {
+        let mut warnings = warnings;
+        for (place, message) in self.warnings.in_order() {
+            warn(&mut warnings, place.fault(files, message));
+        }
+        let lacking = self.lacking.into_iter().map(|message| ZonefileError {
+            file: files.first().cloned().unwrap_or_default(),
+            line: 0,
+            column: 0,
+            message,
+        });
+        let placed = self.errors.in_order();
+        let placed = placed.map(|(place, message)| place.fault(files, message));
+        let errors: Vec<ZonefileError> = lacking.chain(placed).take(ERRORS_MAX).collect();
+        match errors.is_empty() {
+            true => Ok(warnings),
+            false => Err(Rejected { errors, warnings }),
+        }
+    }
+
+    fn error(&mut self, at: &Placed<'_>, message: impl FnOnce() -> String) {
         self.errors.add(at.place, message);
     }
 
-    fn warn(&mut self, at: &Placed, message: impl FnOnce() -> String) {
+    fn warn(&mut self, at: &Placed<'_>, message: impl FnOnce() -> String) {
         self.warnings.add(at.place, message);
     }
 }
@@ -146,83 +228,95 @@ impl FirstFound {
         self.found.insert((place, self.count), message());
     }
 
+    fn append(&mut self, later: Self) {
+        for ((place, _), message) in later.found {
+            self.add(place, || message);
+        }
+    }
+
     fn in_order(self) -> impl Iterator<Item = (Place, String)> {
         let found = self.found.into_iter();
         found.map(|((place, _), message)| (place, message))
     }
 }
 
-/// Drops what lies outside of the zone, as BIND does.
-fn in_zone(origin: &Name, records: Vec<Placed>, findings: &mut Findings) -> Vec<Placed> {
-    let mut records = records;
-    records.retain(|placed| {
-        let is_inside = placed.record.owner.is_at_or_below(origin);
-        if !is_inside {
-            let owner = &placed.record.owner;
-            findings.warn(placed, || {
+/// Drops what lies outside of the zone, as BIND does. Returns the runs of the others.
+fn runs_in_zone(
+    origin: &Name,
+    records: &Records,
+    workers: &impl Workers,
+    findings: &mut Findings,
+) -> Vec<u32> {
+    let mut runs = records.runs_in_order(workers);
+    let is_inside = |run: usize| records.owner(run).is_at_or_below(origin.borrowed());
+    let mut count_outside = 0;
+    for run in (0..runs.len()).filter(|run| !is_inside(*run)) {
+        count_outside += 1;
+        let owner = records.owner(run);
+        for placed in records.run(run) {
+            findings.warn(&placed, || {
                 format!("{owner} is outside of the zone {origin}; the record is left out")
             });
         }
-        is_inside
-    });
-    records
+    }
+    if count_outside > 0 {
+        runs.retain(|run| is_inside(*run as usize));
+    }
+    runs
 }
 
-/// Each record is taken from where it stood: moving them within one place is one long chain of
-/// steps that wait for memory.
-fn in_order(records: Vec<Placed>) -> Vec<Placed> {
-    let order = canonical_order(records.iter().map(|placed| &placed.record));
-    let mut slots: Vec<Option<Placed>> = records.into_iter().map(Some).collect();
-    let mut take = |i: u32| {
-        slots[i as usize]
-            .take()
-            .expect("the order holds each record once")
+/// Where runs in canonical order can be cut in two so that no name of one part lies below one of the
+/// other: between two labels right below the apex. A zone that is not large stays in one.
+fn seam(origin: &Name, records: &Records, runs: &[u32]) -> usize {
+    if runs.len() < OWNERS_MANY {
+        return runs.len();
+    }
+    let top = |run: &u32| {
+        let owner = records.owner(*run as usize);
+        let mut labels = owner.labels();
+        let below = owner.label_count().checked_sub(origin.label_count() + 1);
+        below.and_then(|above| labels.nth(above))
     };
-    order.into_iter().map(&mut take).collect()
+    let (early, late) = runs.split_at(runs.len() / 2);
+    let last = early.last().and_then(top);
+    let is_beside = |run: &u32| match (last, top(run)) {
+        (Some(last), Some(top)) => !last.eq_ignore_ascii_case(top),
+        _ => false,
+    };
+    let more = late.iter().position(is_beside).unwrap_or(late.len());
+    early.len() + more
 }
 
-/// Takes equal records of one owner out; what is left of them stands at the end.
-fn leave_out_duplicates<'r>(group: &'r mut [Placed], findings: &mut Findings) -> &'r mut [Placed] {
-    let mut kept = 1;
-    for at in 1..group.len() {
-        let (before, from) = group.split_at_mut(at);
-        let (last, placed) = (&mut before[kept - 1], &from[0]);
-        if is_same_record(&last.record, &placed.record) {
+/// Takes equal records of one owner out, from `start` on.
+fn leave_out_duplicates(records: &mut Vec<Placed<'_>>, start: usize, findings: &mut Findings) {
+    let mut kept = start + 1;
+    for at in start + 1..records.len() {
+        let placed = records[at];
+        let last = &mut records[kept - 1];
+        if last.record.cmp_below_owner(&placed.record).is_eq() {
             // RFC 2181 section 5: an RRset holds no two equal records.
             last.record.ttl = last.record.ttl.min(placed.record.ttl);
-            let Record { owner, rtype, .. } = &placed.record;
-            findings.warn(placed, || {
+            let RecordRef { owner, rtype, .. } = placed.record;
+            findings.warn(&placed, || {
                 format!("{owner} {rtype} stands twice; one is left out")
             });
         } else {
-            group.swap(kept, at);
+            records[kept] = placed;
             kept += 1;
         }
     }
-    &mut group[..kept]
-}
-
-fn is_same_record(a: &Record, b: &Record) -> bool {
-    a.rtype == b.rtype && a.owner == b.owner && a.canonical_rdata() == b.canonical_rdata()
+    records.truncate(kept);
 }
 
 /// RFC 2181 section 5.2: the TTLs of an RRset must be equal; the lowest is taken.
-fn level_ttls(records: &mut [Placed], findings: &mut Findings) {
+fn level_ttls(records: &mut [Placed<'_>], findings: &mut Findings) {
     for set in records.chunk_by_mut(|a, b| is_same_rrset(&a.record, &b.record)) {
-        let lowest = set
-            .iter()
-            .map(|placed| placed.record.ttl)
-            .min()
-            .unwrap_or(0);
-        let highest = set
-            .iter()
-            .map(|placed| placed.record.ttl)
-            .max()
-            .unwrap_or(0);
+        let ttls = || set.iter().map(|placed| placed.record.ttl);
+        let (lowest, highest) = (ttls().min().unwrap_or(0), ttls().max().unwrap_or(0));
         if lowest == highest {
             continue;
         }
-        let Record { owner, rtype, .. } = &set[0].record;
+        let RecordRef { owner, rtype, .. } = set[0].record;
         if let Some(odd) = set.iter().find(|placed| placed.record.ttl != lowest) {
             findings.warn(odd, || {
                 format!("the TTLs of {owner} {rtype} are {lowest} to {highest}; {lowest} is taken")
@@ -235,13 +329,11 @@ fn level_ttls(records: &mut [Placed], findings: &mut Findings) {
 }
 
 /// What no message holds can be neither asked for nor transferred.
-fn check_sizes(records: &[Placed], findings: &mut Findings) {
-    for set in records
-        .chunk_by(|a, b| a.record.rtype == b.record.rtype && a.record.owner == b.record.owner)
-    {
-        let size = rrset_size(set.iter().map(|placed| placed.record.rdata.as_bytes()));
+fn check_sizes(records: &[Placed<'_>], findings: &mut Findings) {
+    for set in records.chunk_by(|a, b| a.record.rtype == b.record.rtype) {
+        let size = rrset_size(set.iter().map(|placed| placed.record.rdata));
         if size > RRSET_SIZE_MAX {
-            let Record { owner, rtype, .. } = &set[0].record;
+            let RecordRef { owner, rtype, .. } = set[0].record;
             findings.error(&set[0], || {
                 format!(
                     "{owner} {rtype} takes {size} bytes in a message, expected at most \
@@ -254,17 +346,16 @@ fn check_sizes(records: &[Placed], findings: &mut Findings) {
 
 /// RRSIGs have the TTL of the RRset that they cover (RFC 4034 section 3), so each covered type
 /// is a set of its own.
-fn is_same_rrset(a: &Record, b: &Record) -> bool {
-    let covered = |record: &Record| record.rdata.as_bytes().first_chunk::<2>().copied();
-    a.rtype == b.rtype
-        && a.owner == b.owner
-        && (a.rtype != Rtype::RRSIG || covered(a) == covered(b))
+fn is_same_rrset(a: &RecordRef<'_>, b: &RecordRef<'_>) -> bool {
+    let covered = |record: &RecordRef<'_>| record.rdata.first_chunk::<2>().copied();
+    a.rtype == b.rtype && (a.rtype != Rtype::RRSIG || covered(a) == covered(b))
 }
 
-/// The records of one owner name.
+/// One owner name, and which of the records are its.
 #[derive(Clone, Copy)]
-struct Node<'z> {
-    records: &'z [Placed],
+struct Node {
+    start: u32,
+    end: u32,
     place: NodePlace,
 }
 
@@ -275,28 +366,32 @@ enum NodePlace {
     Own,
     /// At a zone cut.
     Cut,
-    /// Below the zone cut that the node of this number is.
-    BelowCut(u32),
-    /// Below the DNAME that the node of this number has.
+    BelowCut,
+    /// Below the DNAME that the node of this number in the same part has.
     BelowDname(u32),
 }
 
 struct Zone<'z> {
     origin: &'z Name,
-    nodes: Vec<Node<'z>>,
-    /// The head of the key of each node: most searches end here.
-    heads: Vec<u64>,
-    /// Names in the zone to which records point, and those records.
-    pointers: Vec<(&'z [u8], &'z Placed)>,
-    duplicates: Duplicates,
+    /// In canonical order. What lies below a label right below the apex is in one of them.
+    parts: [Part<'z>; 2],
 }
 
-/// Whether records stand twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Duplicates {
-    Some,
-    None,
+/// Names of a zone that follow each other.
+struct Part<'z> {
+    origin: &'z Name,
+    /// In canonical order.
+    records: Vec<Placed<'z>>,
+    nodes: Vec<Node>,
+    /// The head of the key of each node: most searches end here.
+    heads: Vec<u64>,
+    /// The names in the zone to which records point.
+    pointers: Pointers<'z>,
 }
+
+/// A node, by its part and by its number there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct At(usize, u32);
 
 /// What a target name of NS, MX or SRV turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -305,83 +400,133 @@ enum Target {
     Alias,
     NoAddress,
     /// At or below the zone cut of this node, without an address here.
-    NoGlue(u32),
+    NoGlue(At),
     /// Its data is not in this zone file.
     Elsewhere,
 }
 
 impl<'z> Zone<'z> {
-    /// Does all that looks at the records of one owner only, in one walk: those of a large zone are
-    /// far from each other in memory, and are come to once.
-    fn of(origin: &'z Name, records: &'z mut [Placed], findings: &mut Findings) -> Self {
-        let mut zone = Self {
+    /// Finds all that is wrong or odd, and makes something of the names.
+    fn examine<P: Product<'z>>(
+        origin: &'z Name,
+        records: &'z Records,
+        workers: &impl Workers,
+    ) -> (Self, P::Made, Findings) {
+        let mut findings = Findings::default();
+        let runs = runs_in_zone(origin, records, workers, &mut findings);
+        let (early, late) = runs.split_at(seam(origin, records, &runs));
+        let walk = |runs: &[u32]| {
+            let (mut found, mut product) = (Findings::default(), P::begin(origin, records));
+            let part = Part::of(origin, records, runs, &mut found, &mut product);
+            (part, product, found)
+        };
+        let ((early, product, found), (late, product_late, found_late)) =
+            workers.both(|| walk(early), || walk(late));
+        findings.append(found);
+        findings.append(found_late);
+        let parts = [early, late];
+        let zone = Self { origin, parts };
+
+        zone.check_apex(&mut findings);
+        let (found, found_late) = workers.both(|| zone.check_targets(0), || zone.check_targets(1));
+        let mut is_glue = zone
+            .parts
+            .each_ref()
+            .map(|part| vec![false; part.nodes.len()]);
+        for (glue, found) in [found, found_late] {
+            glue.iter()
+                .for_each(|At(part, number)| is_glue[*part][*number as usize] = true);
+            findings.append(found);
+        }
+        let (made, ()) = workers.both(
+            || product.finish(product_late),
+            || {
+                zone.check_cuts(&is_glue, &mut findings);
+                zone.check_signed(&mut findings);
+            },
+        );
+        (zone, made, findings)
+    }
+}
+
+impl<'z> Part<'z> {
+    /// Does all that looks at the records of one owner only, in one walk.
+    fn of(
+        origin: &'z Name,
+        records: &'z Records,
+        runs: &[u32],
+        findings: &mut Findings,
+        product: &mut impl Product<'z>,
+    ) -> Self {
+        let mut part = Self {
             origin,
-            nodes: Vec::new(),
-            heads: Vec::new(),
-            pointers: Vec::new(),
-            duplicates: Duplicates::None,
+            records: Vec::with_capacity(records.len()),
+            nodes: Vec::with_capacity(runs.len()),
+            heads: Vec::with_capacity(runs.len()),
+            pointers: Pointers::default(),
         };
         // The topmost zone cut or DNAME above the names that come now.
-        let mut above: Option<(&Name, NodePlace)> = None;
-        for group in records.chunk_by_mut(|a, b| a.record.owner == b.record.owner) {
-            let size = group.len();
-            let group = leave_out_duplicates(group, findings);
-            if group.len() < size {
-                zone.duplicates = Duplicates::Some;
+        let mut above: Option<(NameRef<'_>, NodePlace)> = None;
+        let owner = |run: &u32| records.owner(*run as usize);
+        for runs in runs.chunk_by(|a, b| owner(a) == owner(b)) {
+            let start = part.records.len();
+            for run in runs {
+                part.records.extend(records.run(*run as usize));
             }
-            level_ttls(group, findings);
-            let records: &'z [Placed] = group;
-            check_sizes(records, findings);
+            part.records[start..].sort_by(|a, b| a.record.cmp_below_owner(&b.record));
+            leave_out_duplicates(&mut part.records, start, findings);
+            level_ttls(&mut part.records[start..], findings);
 
-            let owner = &records[0].record.owner;
-            let has = |rtype| records.iter().any(|placed| placed.record.rtype == rtype);
-            let number = zone.nodes.len() as u32;
+            let group = &part.records[start..];
+            check_sizes(group, findings);
+            let owner = group[0].record.owner;
+            let number = part.nodes.len() as u32;
             let place = match above {
                 Some((ancestor, place)) if owner.is_at_or_below(ancestor) => place,
-                _ if has(Rtype::NS) && owner != origin => {
-                    above = Some((owner, NodePlace::BelowCut(number)));
+                _ if has(group, Rtype::NS) && owner != origin.borrowed() => {
+                    above = Some((owner, NodePlace::BelowCut));
                     NodePlace::Cut
                 }
                 _ => {
-                    above = has(Rtype::DNAME).then_some((owner, NodePlace::BelowDname(number)));
+                    let has_dname = has(group, Rtype::DNAME);
+                    above = has_dname.then_some((owner, NodePlace::BelowDname(number)));
                     NodePlace::Own
                 }
             };
-            let node = Node { records, place };
-            zone.check_node(&node, findings);
-            zone.gather_pointers(&node);
-            let key = Key::relative(owner, origin).expect("what is outside has been left out");
-            zone.heads.push(key::head(key.as_bytes()));
-            zone.nodes.push(node);
+            let node = Node {
+                start: start as u32,
+                end: part.records.len() as u32,
+                place,
+            };
+            part.check_node(&node, findings);
+            product.take(group);
+            part.gather_pointers(&node);
+            let labels = key::relative_labels(owner, origin.borrowed())
+                .expect("what is outside has been left out");
+            part.heads
+                .push(key::head(Key::of_labels(labels).as_bytes()));
+            part.nodes.push(node);
         }
-        zone
+        part
     }
 
-    fn check_apex(&self, findings: &mut Findings) {
-        let apex = self.find(self.origin).map_or(&[][..], |node| node.records);
-        let has = |rtype| apex.iter().any(|placed| placed.record.rtype == rtype);
-        // RFC 1035 section 5.2.
-        if !has(Rtype::SOA) {
-            let origin = self.origin;
-            findings
-                .lacking
-                .push(format!("no SOA at {origin}, expected one at the apex"));
-        }
-        if !has(Rtype::NS) {
-            let origin = self.origin;
-            findings.lacking.push(format!(
-                "no NS at {origin}, expected at least one at the apex"
-            ));
-        }
+    fn records(&self, node: &Node) -> &[Placed<'z>] {
+        &self.records[node.start as usize..node.end as usize]
     }
 
-    fn check_node(&self, node: &Node<'z>, findings: &mut Findings) {
-        let records = node.records;
-        let owner = &records[0].record.owner;
+    /// The owner of the node of this number.
+    fn owner(&self, number: u32) -> NameRef<'z> {
+        let first = self.nodes[number as usize].start;
+        self.records[first as usize].record.owner
+    }
+
+    fn check_node(&self, node: &Node, findings: &mut Findings) {
+        let records = self.records(node);
+        let owner = records[0].record.owner;
         for rtype in [Rtype::SOA, Rtype::CNAME, Rtype::DNAME] {
             let mut of_type = records.iter().filter(|placed| placed.record.rtype == rtype);
             if rtype == Rtype::SOA
-                && owner != self.origin
+                && owner != self.origin.borrowed()
                 && let Some(soa) = of_type.clone().next()
             {
                 findings.error(soa, || {
@@ -432,17 +577,18 @@ impl<'z> Zone<'z> {
     /// RFC 6672 section 2.4: no data below a DNAME. An update may put a DNAME above some, and then
     /// nobody sees it (section 5.2). The NSEC3 records of a zone with a DNAME at its apex are the
     /// exception.
-    fn check_below_dname(&self, dname: u32, records: &[Placed], findings: &mut Findings) {
-        let above = &self.nodes[dname as usize].records[0].record.owner;
-        let is_denial = |record: &Record| {
-            let covered = record.rdata.as_bytes().first_chunk::<2>();
+    fn check_below_dname(&self, dname: u32, records: &[Placed<'_>], findings: &mut Findings) {
+        let above = self.owner(dname);
+        let is_denial = |record: &RecordRef<'_>| {
+            let covered = record.rdata.first_chunk::<2>();
             record.rtype == Rtype::NSEC3
                 || record.rtype == Rtype::RRSIG
                     && covered.copied() == Some(Rtype::NSEC3.0.to_be_bytes())
         };
-        let is_allowed = |record: &Record| above == self.origin && is_denial(record);
+        let is_allowed =
+            |record: &RecordRef<'_>| above == self.origin.borrowed() && is_denial(record);
         if let Some(below) = records.iter().find(|placed| !is_allowed(&placed.record)) {
-            let Record { owner, rtype, .. } = &below.record;
+            let RecordRef { owner, rtype, .. } = below.record;
             findings.warn(below, || {
                 format!("{owner} {rtype} is below the DNAME at {above}; it is not seen")
             });
@@ -450,56 +596,131 @@ impl<'z> Zone<'z> {
     }
 
     /// Notes the names in the zone to which NS, MX and SRV of a node point.
-    fn gather_pointers(&mut self, node: &Node<'z>) {
-        if matches!(
-            node.place,
-            NodePlace::BelowCut(_) | NodePlace::BelowDname(_)
-        ) {
+    fn gather_pointers(&mut self, node: &Node) {
+        if matches!(node.place, NodePlace::BelowCut | NodePlace::BelowDname(_)) {
             return;
         }
-        for placed in node.records {
-            let rtype = placed.record.rtype;
+        for at in node.start..node.end {
+            let RecordRef { rtype, rdata, .. } = self.records[at as usize].record;
             let is_used = rtype == Rtype::NS
                 || node.place == NodePlace::Own && matches!(rtype, Rtype::MX | Rtype::SRV);
-            let target = rdata::target(rtype, placed.record.rdata.as_bytes());
+            let target = rdata::target(rtype, rdata);
             if let Some(target) = target.filter(|target| is_used && self.holds(target)) {
-                self.pointers.push((target, placed));
+                self.pointers.add(target, at, rtype);
             }
         }
     }
 
-    /// Looks at the names to which NS, MX and SRV point. Returns which nodes are glue.
-    fn check_targets(&self, findings: &mut Findings) -> Vec<bool> {
-        let mut is_glue = vec![false; self.nodes.len()];
-        let pointers = &self.pointers;
-        // A target of many records is looked up once. Numbers bring equal ones together, and what is
-        // looked up in the order of the zone lies near what was looked up before.
-        let sum_of = |at: usize| crc32fast::hash(pointers[at].0);
-        let mut order: Vec<(u32, usize)> = (0..pointers.len()).map(|at| (sum_of(at), at)).collect();
-        order.sort_unstable();
-        let same_target =
-            |(_, a): &(u32, usize), (_, b): &(u32, usize)| pointers[*a].0 == pointers[*b].0;
-        let mut groups: Vec<&[(u32, usize)]> = order.chunk_by(same_target).collect();
-        groups.sort_unstable_by_key(|group| group[0].1);
-        for group in groups {
-            let group = || group.iter().map(|(_, at)| pointers[*at]);
-            let wire = group().next().map_or(&[][..], |(target, _)| target);
-            let target = Name::from_wire(wire).expect("the target is a whole name");
-            let node = self.find_number(&target);
-            let is_of_ns = group().any(|(_, placed)| placed.record.rtype == Rtype::NS);
-            if let Some(node) = node.filter(|_| is_of_ns) {
-                is_glue[node as usize] = true;
-            }
-            let found = self.follow(&target, node);
-            for (_, placed) in group() {
-                self.report(placed, &target, found, findings);
-            }
+    /// True if the name in wire format lies in the zone. Nothing is allocated for those that do not.
+    fn holds(&self, name: &[u8]) -> bool {
+        let origin = self.origin.as_wire();
+        let mut rest = name;
+        while rest.len() > origin.len() {
+            rest = &rest[usize::from(rest[0]) + 1..];
         }
-        is_glue
+        rest.eq_ignore_ascii_case(origin)
     }
 
-    fn report(&self, placed: &Placed, target: &Name, found: Target, findings: &mut Findings) {
-        let Record { owner, rtype, .. } = &placed.record;
+    /// The number of the node with this name, whose key begins like this.
+    fn find(&self, head: u64, name: &Name) -> Option<u32> {
+        let start = self.heads.partition_point(|other| *other < head);
+        // Few are alike: their end is near.
+        let rest = &self.heads[start..];
+        let mut bound = 1;
+        while rest.get(bound - 1) == Some(&head) {
+            bound *= 2;
+        }
+        let size = rest[..bound.min(rest.len())].partition_point(|other| *other == head);
+        let nodes = &self.nodes[start..start + size];
+        let owner = |node: &Node| self.records[node.start as usize].record.owner;
+        let found = nodes.binary_search_by(|node| owner(node).cmp(&name.borrowed()));
+        found.ok().map(|number| (start + number) as u32)
+    }
+}
+
+impl<'z> Zone<'z> {
+    /// The records of each name, and where it lies, in canonical order.
+    fn names(&self) -> impl Iterator<Item = (&[Placed<'z>], NodePlace)> {
+        let parts = self.parts.iter();
+        parts.flat_map(|part| {
+            part.nodes
+                .iter()
+                .map(|node| (part.records(node), node.place))
+        })
+    }
+
+    fn node(&self, At(part, number): At) -> (&[Placed<'z>], NodePlace) {
+        let part = &self.parts[part];
+        let node = &part.nodes[number as usize];
+        (part.records(node), node.place)
+    }
+
+    fn find(&self, name: &Name) -> Option<At> {
+        let key = Key::relative(name, self.origin)?;
+        let head = key::head(key.as_bytes());
+        let may_hold = |part: &Part<'_>| part.heads.first().is_some_and(|first| *first <= head);
+        let mut parts = self.parts.iter().enumerate().rev();
+        parts.find_map(|(number, part)| {
+            let found = may_hold(part).then(|| part.find(head, name)).flatten()?;
+            Some(At(number, found))
+        })
+    }
+
+    /// The records of the apex.
+    fn apex(&self) -> &[Placed<'z>] {
+        self.find(self.origin).map_or(&[][..], |at| self.node(at).0)
+    }
+
+    fn serial(&self) -> Option<Serial> {
+        let soa = self.apex().iter().find(|p| p.record.rtype == Rtype::SOA)?;
+        rdata::soa_serial(soa.record.rdata)
+    }
+
+    fn check_apex(&self, findings: &mut Findings) {
+        let apex = self.apex();
+        // RFC 1035 section 5.2.
+        if !has(apex, Rtype::SOA) {
+            let origin = self.origin;
+            findings
+                .lacking
+                .push(format!("no SOA at {origin}, expected one at the apex"));
+        }
+        if !has(apex, Rtype::NS) {
+            let origin = self.origin;
+            findings.lacking.push(format!(
+                "no NS at {origin}, expected at least one at the apex"
+            ));
+        }
+    }
+
+    /// Looks at the names to which NS, MX and SRV of a part point. Returns which nodes are glue.
+    fn check_targets(&self, part: usize) -> (Vec<At>, Findings) {
+        let (mut glue, mut findings) = (Vec::new(), Findings::default());
+        let part = &self.parts[part];
+        let targets = part.pointers.targets().iter().map(|target| {
+            let name = target.name.to_name();
+            let at = self.find(&name);
+            glue.extend(at.filter(|_| target.is_of_ns));
+            self.follow(&name, at)
+        });
+        let found: Vec<Target> = targets.collect();
+        for (record, target) in part.pointers.uses() {
+            let placed = &part.records[record as usize];
+            let (target, found) = (target as usize, found[target as usize]);
+            let name = part.pointers.targets()[target].name;
+            self.report(placed, name, found, &mut findings);
+        }
+        (glue, findings)
+    }
+
+    fn report(
+        &self,
+        placed: &Placed<'_>,
+        target: NameRef<'_>,
+        found: Target,
+        findings: &mut Findings,
+    ) {
+        let RecordRef { owner, rtype, .. } = placed.record;
         match found {
             Target::HasAddress | Target::Elsewhere => {}
             // RFC 2181 section 10.3.
@@ -515,8 +736,9 @@ impl<'z> Zone<'z> {
             }
             // RFC 9471 section 3: a delegation cannot be followed without its in-domain glue.
             Target::NoGlue(cut) => {
-                let cut = &self.nodes[cut as usize].records[0].record.owner;
-                let needs_glue = *rtype == Rtype::NS && (owner == cut || owner == self.origin);
+                let (cut, _) = self.node(cut);
+                let (cut, origin) = (cut[0].record.owner, self.origin.borrowed());
+                let needs_glue = rtype == Rtype::NS && (owner == cut || owner == origin);
                 if needs_glue {
                     findings.warn(placed, || {
                         format!("{owner} {rtype} points to {target}, which has no glue")
@@ -526,33 +748,32 @@ impl<'z> Zone<'z> {
         }
     }
 
-    fn follow(&self, target: &Name, node: Option<u32>) -> Target {
-        if let Some(node) = node.map(|number| &self.nodes[number as usize]) {
-            let records = node.records.iter();
-            let has = |rtype| records.clone().any(|placed| placed.record.rtype == rtype);
-            if has(Rtype::A) || has(Rtype::AAAA) {
+    fn follow(&self, target: &Name, at: Option<At>) -> Target {
+        if let Some((records, place)) = at.map(|at| self.node(at)) {
+            if has(records, Rtype::A) || has(records, Rtype::AAAA) {
                 return Target::HasAddress;
             }
-            match node.place {
-                NodePlace::Own if has(Rtype::CNAME) => return Target::Alias,
+            match place {
+                NodePlace::Own if has(records, Rtype::CNAME) => return Target::Alias,
                 NodePlace::Own => return Target::NoAddress,
                 NodePlace::BelowDname(_) => return Target::Elsewhere,
-                NodePlace::Cut | NodePlace::BelowCut(_) => {}
+                NodePlace::Cut | NodePlace::BelowCut => {}
             }
         }
         // The name has no record here: the topmost cut, DNAME or wildcard above it decides.
         let mut found = Target::NoAddress;
         let mut name = Some(target.clone());
         while let Some(ancestor) = name.filter(|name| name.is_at_or_below(self.origin)) {
-            if let Some(number) = self.find_number(&ancestor) {
-                match self.nodes[number as usize].place {
-                    NodePlace::Cut => found = Target::NoGlue(number),
-                    NodePlace::Own if self.has_dname(number) => found = Target::Elsewhere,
+            if let Some(at) = self.find(&ancestor) {
+                let (records, place) = self.node(at);
+                match place {
+                    NodePlace::Cut => found = Target::NoGlue(at),
+                    NodePlace::Own if has(records, Rtype::DNAME) => found = Target::Elsewhere,
                     _ => {}
                 }
             }
             let wildcard = ancestor.child(b"*").ok();
-            let is_wild = wildcard.is_some_and(|wildcard| self.find_number(&wildcard).is_some());
+            let is_wild = wildcard.is_some_and(|wildcard| self.find(&wildcard).is_some());
             if is_wild && found == Target::NoAddress {
                 found = Target::Elsewhere;
             }
@@ -561,19 +782,12 @@ impl<'z> Zone<'z> {
         found
     }
 
-    fn has_dname(&self, number: u32) -> bool {
-        let records = self.nodes[number as usize].records;
-        records
-            .iter()
-            .any(|placed| placed.record.rtype == Rtype::DNAME)
-    }
-
     /// Data at and below a zone cut is not served, unless it is glue.
-    fn check_cuts(&self, is_glue: &[bool], findings: &mut Findings) {
-        for (node, is_glue) in self.nodes.iter().zip(is_glue) {
-            let is_cut = match node.place {
+    fn check_cuts(&self, is_glue: &[Vec<bool>; 2], findings: &mut Findings) {
+        for ((records, place), is_glue) in self.names().zip(is_glue.iter().flatten()) {
+            let is_cut = match place {
                 NodePlace::Cut => true,
-                NodePlace::BelowCut(_) => false,
+                NodePlace::BelowCut => false,
                 NodePlace::Own | NodePlace::BelowDname(_) => continue,
             };
             let is_occluded = |rtype| match rtype {
@@ -582,54 +796,27 @@ impl<'z> Zone<'z> {
                 Rtype::NS | Rtype::DS | Rtype::NSEC | Rtype::RRSIG => !is_cut,
                 _ => true,
             };
-            let occluded = node
-                .records
+            let occluded = records
                 .iter()
                 .find(|placed| is_occluded(placed.record.rtype));
             if let Some(placed) = occluded {
-                let Record { owner, rtype, .. } = &placed.record;
+                let RecordRef { owner, rtype, .. } = placed.record;
                 findings.warn(placed, || {
                     format!("{owner} {rtype} is hidden by a zone cut and is no glue")
                 });
             }
         }
     }
+}
 
-    /// True if the name in wire format lies in the zone. Nothing is allocated for those that do not.
-    fn holds(&self, name: &[u8]) -> bool {
-        let origin = self.origin.as_wire();
-        let mut rest = name;
-        while rest.len() > origin.len() {
-            rest = &rest[usize::from(rest[0]) + 1..];
-        }
-        rest.eq_ignore_ascii_case(origin)
-    }
-
-    fn find(&self, name: &Name) -> Option<&Node<'z>> {
-        self.find_number(name)
-            .map(|number| &self.nodes[number as usize])
-    }
-
-    fn find_number(&self, name: &Name) -> Option<u32> {
-        let key = Key::relative(name, self.origin)?;
-        let head = key::head(key.as_bytes());
-        let start = self.heads.partition_point(|other| *other < head);
-        // Few are alike: their end is near.
-        let rest = &self.heads[start..];
-        let mut bound = 1;
-        while rest.get(bound - 1) == Some(&head) {
-            bound *= 2;
-        }
-        let size = rest[..bound.min(rest.len())].partition_point(|other| *other == head);
-        let nodes = &self.nodes[start..start + size];
-        let found = nodes.binary_search_by(|node| node.records[0].record.owner.cmp(name));
-        found.ok().map(|number| (start + number) as u32)
-    }
+fn has(records: &[Placed<'_>], rtype: Rtype) -> bool {
+    records.iter().any(|placed| placed.record.rtype == rtype)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::threads::TwoThreads;
     use crate::zonefile::{Source, parse};
 
     const HEAD: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
@@ -747,7 +934,8 @@ mod tests {
     #[test]
     fn of_very_many_oddities_the_first_are_told() {
         // The last lines come first in the order of names.
-        let lines = (0..3 * WARNINGS_MAX).rev();
+        let lines = (0..12 * WARNINGS_MAX).rev();
+        assert!(lines.len() > OWNERS_MANY);
         let text: String = lines.map(|n| format!("a{n:05} MX 1 b{n}\n")).collect();
         let told = warnings(&text);
         assert_eq!(told.lines().count(), WARNINGS_MAX);
@@ -755,6 +943,36 @@ mod tests {
             assert!(told.starts_with(&format!("z:{}:1: ", line + 5)), "{told}");
         }
         assert!(told.ends_with("; more warnings are left out"), "{told}");
+    }
+
+    #[test]
+    fn a_large_zone_is_what_its_records_make() {
+        let check = |more: &dyn Fn(usize) -> String| {
+            let mut text = HEAD.to_owned();
+            for n in 0..OWNERS_MANY / 4 {
+                text += &format!("d{n} NS ns.d{n}\nD{n} NS ns\nns.d{n} A 192.0.2.1\n");
+                text += &format!("x.y{n} A 192.0.2.2\nz{n} MX 1 x.y{n}\nz{n} MX 1 ns.D{n}\n");
+                text += &more(n);
+            }
+            let (origin, checked): (Name, _) = ("test".parse().unwrap(), check_text(&text));
+            let source = Source {
+                name: "z".into(),
+                text: text.into_bytes(),
+            };
+            let mut include = |_: &str, _: &str| Err("none".to_owned());
+            let parsed = parse(&source, &origin, &mut include, &mut |_| {}).unwrap();
+            let built = build(&origin, parsed, &TwoThreads).unwrap();
+            let checked = checked.unwrap();
+            let expected = Version::from_records(&origin, &checked.records).unwrap();
+            assert_eq!(built.warnings, checked.warnings);
+            assert_eq!(built.serial, Serial(1));
+            assert_eq!(built.version.counts(), expected.counts());
+            assert_eq!(built.version.digest(), expected.digest());
+            assert!(built.version.is_same_as(&expected));
+        };
+        check(&|_| String::new());
+        check(&|n| format!("*.w{n} A 192.0.2.3\ne{n} DNAME x.\nbelow.e{n} A 192.0.2.4\n"));
+        check(&|n| format!("{n:032} NSEC3 1 0 0 - {n:032} A\n{n:032} A 192.0.2.5\n"));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use crate::name::Name;
+use crate::name::{Name, NameRef};
 
 /// A key on the stack, so that a lookup allocates nothing.
 pub(crate) struct Key {
@@ -22,7 +22,7 @@ pub(crate) struct Key {
 impl Key {
     /// The key of `name` relative to `origin`; none if `name` lies elsewhere.
     pub(crate) fn relative(name: &Name, origin: &Name) -> Option<Self> {
-        let labels = relative_labels(name, origin)?;
+        let labels = relative_labels(name.borrowed(), origin.borrowed())?;
         Some(Self::of_labels(labels))
     }
 
@@ -109,7 +109,7 @@ impl WildcardKey {
 }
 
 /// The labels of `name` in front of `origin`, still followed by those of the origin's wire.
-pub(crate) fn relative_labels<'n>(name: &'n Name, origin: &Name) -> Option<&'n [u8]> {
+pub(crate) fn relative_labels<'n>(name: NameRef<'n>, origin: NameRef<'_>) -> Option<&'n [u8]> {
     if !name.is_at_or_below(origin) {
         return None;
     }
@@ -136,21 +136,22 @@ pub(crate) fn parent(key: &[u8]) -> Option<&[u8]> {
     Some(&key[..size])
 }
 
-/// Compares a key with the key that `labels` would have.
+/// Compares a key with the key that `labels` would have. A lookup does it a dozen times, mostly with
+/// one label.
 pub(crate) fn compare(key: &[u8], labels: &[u8]) -> Ordering {
-    let (starts, count) = label_starts(labels);
+    let first = labels.first().map_or(0, |length| usize::from(*length));
+    let is_one_label = labels.get(first + 1).is_none_or(|length| *length == 0);
     let mut rest = key;
+    if first > 0 && is_one_label {
+        return match compare_label(&mut rest, &labels[1..=first]) {
+            Ordering::Equal if rest.is_empty() => Ordering::Equal,
+            Ordering::Equal => Ordering::Greater,
+            order => order,
+        };
+    }
+    let (starts, count) = label_starts(labels);
     for start in starts[..count].iter().rev() {
-        for byte in label_at(labels, *start) {
-            let (first, second) = escape(*byte);
-            for expected in std::iter::once(first).chain(second) {
-                match take(&mut rest).cmp(&Some(expected)) {
-                    Ordering::Equal => {}
-                    order => return order,
-                }
-            }
-        }
-        match take(&mut rest).cmp(&Some(0)) {
+        match compare_label(&mut rest, label_at(labels, *start)) {
             Ordering::Equal => {}
             order => return order,
         }
@@ -162,10 +163,59 @@ pub(crate) fn compare(key: &[u8], labels: &[u8]) -> Ordering {
     }
 }
 
-fn take(rest: &mut &[u8]) -> Option<u8> {
-    let (first, tail) = rest.split_first()?;
-    *rest = tail;
-    Some(*first)
+/// Compares what comes next in a key with a label and the byte that ends it; takes it if it is equal.
+fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
+    let mut at = 0;
+    // Most that is compared begins alike.
+    while let (Some(mine), Some(theirs)) = (word(key, at), word(label, at))
+        && !has_escape(theirs)
+    {
+        let differing = (mine ^ theirs).trailing_zeros() as usize / 8;
+        at += differing;
+        if differing < WORD_SIZE {
+            break;
+        }
+    }
+    let mut rest = &key[at..];
+    for byte in &label[at..] {
+        let (first, second) = escape(*byte);
+        let (mine, tail) = match rest.split_first() {
+            Some((mine, tail)) => (*mine, tail),
+            None => return Ordering::Less,
+        };
+        if mine != first {
+            return mine.cmp(&first);
+        }
+        rest = tail;
+        if let Some(second) = second {
+            match rest.split_first() {
+                Some((mine, tail)) if *mine == second => rest = tail,
+                Some((mine, _)) => return mine.cmp(&second),
+                None => return Ordering::Less,
+            }
+        }
+    }
+    match rest.split_first() {
+        Some((0, tail)) => {
+            *key = tail;
+            Ordering::Equal
+        }
+        Some(_) => Ordering::Greater,
+        None => Ordering::Less,
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
+/// True if one of these bytes of a label takes two in a key.
+fn has_escape(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; WORD_SIZE]);
+    // A byte 00 or 01 without its lowest bit is zero, and only what is zero borrows from above.
+    let zero_or_one = word & !ONES;
+    zero_or_one.wrapping_sub(ONES) & !zero_or_one & (ONES << 7) != 0
 }
 
 fn escape(byte: u8) -> (u8, Option<u8>) {
@@ -195,6 +245,8 @@ fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
 
 /// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).
 const LABELS_MAX: usize = 127;
+/// Bytes that are compared at once.
+const WORD_SIZE: usize = 8;
 /// What keys of NSEC3 records begin with.
 pub(crate) const DENIAL: &[u8] = &[0];
 /// Above all keys of NSEC3 records, and at or below those of all names but the apex.
@@ -234,11 +286,48 @@ mod tests {
                     a.cmp(b),
                     "{a} and {b}"
                 );
-                let labels = relative_labels(b, &origin).unwrap();
+                let labels = relative_labels(b.borrowed(), origin.borrowed()).unwrap();
                 assert_eq!(compare(key.as_bytes(), labels), a.cmp(b), "{a} and {b}");
             }
         }
         assert!(Key::relative(&"example.org.".parse().unwrap(), &origin).is_none());
+    }
+
+    #[test]
+    fn labels_compare_as_their_keys() {
+        // Around the bytes that are compared at once, and those that take two in a key.
+        let bytes = [
+            b"",
+            &b"a"[..],
+            b"A",
+            b"b",
+            b"\x00",
+            b"\x01",
+            b"\x02",
+            b"aA\x01b",
+        ];
+        let mut labels = Vec::new();
+        for size in [1, 7, 8, 9, 15, 16, 17] {
+            for (before, after) in bytes
+                .iter()
+                .zip(bytes)
+                .chain(bytes.iter().zip(bytes.iter().rev().copied()))
+            {
+                let label = [*before, &b"abcdefghabcdefgh-"[..size], after].concat();
+                let wire = [&[label.len() as u8][..], &label].concat();
+                labels.push([&wire[..], b"\x02xy"].concat());
+                labels.push(wire);
+            }
+        }
+        for a in &labels {
+            let key = Key::of_labels(a);
+            for b in &labels {
+                let expected = key.as_bytes().cmp(Key::of_labels(b).as_bytes());
+                assert_eq!(compare(key.as_bytes(), b), expected, "{a:?} {b:?}");
+                let ended = [&b[..], b"\0\x07rest"].concat();
+                assert_eq!(compare(key.as_bytes(), &ended), expected, "{a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! This crate knows nothing of peers: it says what one zone is, what an update makes of it, and
 //! what a name in it means.
 
+mod assembly;
 mod base;
 mod changes;
 pub mod check;
@@ -17,6 +18,7 @@ pub mod node;
 pub mod rcode;
 pub mod rdata;
 pub mod record;
+pub mod records;
 pub mod rows;
 pub mod rtype;
 mod schema;
@@ -28,6 +30,7 @@ mod tree;
 pub mod update;
 pub mod validity;
 pub mod version;
+pub mod workers;
 pub mod zone_set;
 pub mod zonefile;
 

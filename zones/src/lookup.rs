@@ -40,6 +40,13 @@ impl Version {
             if let Some(node) = self.node_at(key.as_bytes()) {
                 return Found::Node(node);
             }
+            let above = (1..key.label_count()).rev();
+            let mut enclosers = above.filter_map(|depth| {
+                let node = self.node_at(key.ancestor(depth))?;
+                Some((depth, node))
+            });
+            let (depth, encloser) = enclosers.next().unwrap_or_else(|| (0, self.apex()));
+            return self.find_below(encloser, depth, &key);
         }
         let mut encloser = self.apex();
         if key.label_count() == 0 {
@@ -64,9 +71,14 @@ impl Version {
             }
             encloser = node;
         }
+        self.find_below(encloser, depth, &key)
+    }
+
+    /// What a name meets that does not exist, below its closest encloser.
+    fn find_below<'v>(&'v self, encloser: Node<'v>, depth: usize, key: &Key) -> Found<'v> {
         // RFC 4592 section 3.3.1: only the wildcard right below the closest encloser counts, and
         // empty non-terminals are enclosers like all names.
-        if counts.wildcards > 0
+        if self.counts().wildcards > 0
             && let Some(source) = self.node_at(key.wildcard_below(depth).as_bytes())
         {
             return Found::Wildcard { source, encloser };

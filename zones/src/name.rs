@@ -20,6 +20,10 @@ pub const LABEL_SIZE_MAX: usize = 63;
 #[derive(Clone)]
 pub struct Name(Arc<[u8]>);
 
+/// A name that stands in bytes which somebody else holds; it compares and prints as [`Name`] does.
+#[derive(Clone, Copy)]
+pub struct NameRef<'n>(&'n [u8]);
+
 /// Why bytes or text are not a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NameError {
@@ -177,23 +181,22 @@ impl Name {
         Some(Self(self.0[first..].into()))
     }
 
+    /// The same name without a share in its bytes.
+    #[must_use]
+    pub fn borrowed(&self) -> NameRef<'_> {
+        NameRef(&self.0)
+    }
+
     /// True if this name is `ancestor` or lies below it.
     #[must_use]
     pub fn is_at_or_below(&self, ancestor: &Self) -> bool {
-        let Some(skipped) = self.0.len().checked_sub(ancestor.0.len()) else {
-            return false;
-        };
-        let mut at = 0;
-        while at < skipped {
-            at += usize::from(self.0[at]) + 1;
-        }
-        at == skipped && self.0[at..].eq_ignore_ascii_case(&ancestor.0)
+        self.borrowed().is_at_or_below(ancestor.borrowed())
     }
 
     /// True if the first label is `*` alone (RFC 4592 section 2.1.1).
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
-        self.0.starts_with(b"\x01*")
+        self.borrowed().is_wildcard()
     }
 
     /// The name in lower case (RFC 4034 section 6.2).
@@ -208,13 +211,63 @@ impl Name {
     #[must_use]
     pub fn canonical_key(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.0.len() + 4);
-        self.append_canonical_key(&mut key);
+        self.borrowed().append_canonical_key(&mut key);
         key
     }
+}
 
-    /// Appends what [`Self::canonical_key`] gives.
-    pub(crate) fn append_canonical_key(&self, key: &mut Vec<u8>) {
-        let (starts, count) = label_starts(&self.0);
+impl<'n> NameRef<'n> {
+    /// Takes bytes that are known to be one whole name.
+    pub(crate) fn from_checked(wire: &'n [u8]) -> Self {
+        Self(wire)
+    }
+
+    /// The wire format, ended by the root's zero byte.
+    #[must_use]
+    pub fn as_wire(self) -> &'n [u8] {
+        self.0
+    }
+
+    /// The labels from the first one up to, but not with, the root.
+    #[must_use]
+    pub fn labels(self) -> Labels<'n> {
+        Labels(self.0)
+    }
+
+    /// How many labels there are, the root not counted.
+    #[must_use]
+    pub fn label_count(self) -> usize {
+        self.labels().count()
+    }
+
+    /// The name with bytes of its own.
+    #[must_use]
+    pub fn to_name(self) -> Name {
+        Name(self.0.into())
+    }
+
+    /// True if this name is `ancestor` or lies below it.
+    #[must_use]
+    pub fn is_at_or_below(self, ancestor: NameRef<'_>) -> bool {
+        let Some(skipped) = self.0.len().checked_sub(ancestor.0.len()) else {
+            return false;
+        };
+        let mut at = 0;
+        while at < skipped {
+            at += usize::from(self.0[at]) + 1;
+        }
+        at == skipped && NameRef(&self.0[at..]) == ancestor
+    }
+
+    /// True if the first label is `*` alone (RFC 4592 section 2.1.1).
+    #[must_use]
+    pub fn is_wildcard(self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+
+    /// Appends what [`Name::canonical_key`] gives.
+    pub(crate) fn append_canonical_key(self, key: &mut Vec<u8>) {
+        let (starts, count) = label_starts(self.0);
         for start in starts[..count].iter().rev() {
             let start = usize::from(*start);
             let label = &self.0[start + 1..=start + usize::from(self.0[start])];
@@ -417,8 +470,32 @@ impl Hash for Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        let (mine, my_count) = label_starts(&self.0);
-        let (theirs, their_count) = label_starts(&other.0);
+        self.borrowed().cmp(&other.borrowed())
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_wire(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Ord for NameRef<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (mine, my_count) = label_starts(self.0);
+        let (theirs, their_count) = label_starts(other.0);
         for (a, b) in mine[..my_count]
             .iter()
             .rev()
@@ -439,19 +516,28 @@ impl Ord for Name {
     }
 }
 
-impl PartialOrd for Name {
+impl PartialOrd for NameRef<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        print_wire(&self.0, f)
+impl PartialEq for NameRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        // Case differs rarely, and a look without it is quick.
+        self.0 == other.0 || self.0.eq_ignore_ascii_case(other.0)
     }
 }
 
-impl fmt::Debug for Name {
+impl Eq for NameRef<'_> {}
+
+impl fmt::Display for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_wire(self.0, f)
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

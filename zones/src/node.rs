@@ -334,38 +334,64 @@ impl<'v> Iterator for RdataIter<'v> {
 /// Writes the bytes of a node. `labels` are those below the origin, without an ending zero byte;
 /// `rrsets` ascend by rank.
 pub(crate) fn encode<R: AsRef<[u8]>>(labels: &[u8], rrsets: &[(Rtype, u32, Vec<R>)]) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut flags = 0;
+    let mut writer = Writer::default();
     for (rtype, ttl, rdata) in rrsets {
         let first = rdata.first().map_or(&[][..], AsRef::as_ref);
-        flags |= flag_of(Rank::of(*rtype, first), labels);
-        match u8::try_from(rtype.0) {
-            Ok(code) => body.push(code),
-            Err(_) => {
-                body.push(0);
-                body.extend_from_slice(&rtype.0.to_be_bytes());
-            }
-        }
-        match TTLS.iter().position(|common| common == ttl) {
-            Some(code) => body.push(code as u8),
-            None => {
-                body.push(TTL_IN_FULL);
-                body.extend_from_slice(&ttl.to_be_bytes());
-            }
-        }
-        put_number(&mut body, rdata.len());
+        writer.begin_rrset(labels, Rank::of(*rtype, first), *ttl, rdata.len());
         for rdata in rdata {
-            put_number(&mut body, rdata.as_ref().len());
-            body.extend_from_slice(rdata.as_ref());
+            writer.put_rdata(rdata.as_ref());
         }
     }
-    let mut bytes = Vec::with_capacity(labels.len() + body.len() + 5);
-    bytes.push(flags);
-    bytes.extend_from_slice(labels);
-    bytes.push(0);
-    put_number(&mut bytes, body.len());
-    bytes.extend_from_slice(&body);
+    let mut bytes = Vec::with_capacity(labels.len() + writer.body.len() + 5);
+    writer.finish(labels, &mut bytes);
     bytes
+}
+
+/// Writes nodes one after the other, and allocates for none.
+#[derive(Default)]
+pub(crate) struct Writer {
+    flags: u8,
+    body: Vec<u8>,
+}
+
+impl Writer {
+    /// The next RRset of the node; so many RDATA follow.
+    pub(crate) fn begin_rrset(&mut self, labels: &[u8], rank: Rank, ttl: u32, count: usize) {
+        self.flags |= flag_of(rank, labels);
+        let rtype = rank.rtype();
+        match u8::try_from(rtype.0) {
+            Ok(code) => self.body.push(code),
+            Err(_) => {
+                self.body.push(0);
+                self.body.extend_from_slice(&rtype.0.to_be_bytes());
+            }
+        }
+        match TTLS.iter().position(|common| *common == ttl) {
+            Some(code) => self.body.push(code as u8),
+            None => {
+                self.body.push(TTL_IN_FULL);
+                self.body.extend_from_slice(&ttl.to_be_bytes());
+            }
+        }
+        put_number(&mut self.body, count);
+    }
+
+    /// The next RDATA of the RRset.
+    pub(crate) fn put_rdata(&mut self, rdata: &[u8]) {
+        put_number(&mut self.body, rdata.len());
+        self.body.extend_from_slice(rdata);
+    }
+
+    /// Appends the node to `out`; the next one begins.
+    pub(crate) fn finish(&mut self, labels: &[u8], out: &mut Vec<u8>) {
+        out.push(self.flags);
+        out.extend_from_slice(labels);
+        out.push(0);
+        put_number(out, self.body.len());
+        out.extend_from_slice(&self.body);
+        self.flags = 0;
+        self.body.clear();
+    }
 }
 
 /// What an RRset makes of a node.
@@ -453,7 +479,8 @@ pub(crate) fn key_of(bytes: &[u8]) -> Key {
 
 /// The labels of `name` below `origin` as a node keeps them.
 pub(crate) fn labels_of<'n>(name: &'n Name, origin: &Name) -> &'n [u8] {
-    relative_labels(name, origin).expect("the name was found to be in the zone")
+    relative_labels(name.borrowed(), origin.borrowed())
+        .expect("the name was found to be in the zone")
 }
 
 /// The offset of the zero byte that ends the labels.

@@ -1,10 +1,14 @@
 //! One record of a zone. Its class is always IN.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 
-use crate::name::Name;
+use crate::key;
+use crate::name::{Name, NameRef};
 use crate::rdata;
 use crate::rtype::Rtype;
+use crate::workers::{OneWorker, Workers};
 
 /// A record: owner name, type, TTL and RDATA.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +21,19 @@ pub struct Record {
     pub ttl: u32,
     /// The RDATA, uncompressed.
     pub rdata: Rdata,
+}
+
+/// A record that stands in bytes which somebody else holds.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'r> {
+    /// The owner name, case kept.
+    pub owner: NameRef<'r>,
+    /// The RR type; never a meta type.
+    pub rtype: Rtype,
+    /// Seconds that a resolver may keep it; at most [`TTL_MAX`].
+    pub ttl: u32,
+    /// The RDATA in wire format, checked and uncompressed.
+    pub rdata: &'r [u8],
 }
 
 /// RDATA in wire format, names in it uncompressed and case kept. Equality is that of the bytes;
@@ -75,20 +92,29 @@ impl fmt::Debug for Record {
 }
 
 /// The order in which `records` stand in a zone: owner names in canonical order, types by number,
-/// RDATA in canonical order (RFC 4034 section 6). Equal records keep their order. Made for
-/// millions of records: names become keys that compare as bytes, and a run of records with the
-/// same owner has one.
+/// RDATA in canonical order (RFC 4034 section 6). Equal records keep their order.
 pub fn canonical_order<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<u32> {
     let records: Vec<&Record> = records.collect();
+    let owners = records.iter().map(|record| record.owner.borrowed());
+    let mut order = owners_in_order(owners, &OneWorker);
+    let of = |i: u32| records[i as usize];
+    for of_owner in order.chunk_by_mut(|a, b| of(*a).owner == of(*b).owner) {
+        of_owner.sort_by(|a, b| of(*a).borrowed().cmp_below_owner(&of(*b).borrowed()));
+    }
+    order
+}
+
+/// The canonical order of `owners`; equal ones keep their order. Made for millions of them: names
+/// become keys that compare as bytes, and the first bytes of most keys decide.
+pub(crate) fn owners_in_order<'n>(
+    owners: impl Iterator<Item = NameRef<'n>>,
+    workers: &impl Workers,
+) -> Vec<u32> {
     let mut keys = Vec::new();
     let mut key_ends = Vec::new();
-    let mut key_of = Vec::with_capacity(records.len());
-    for (i, record) in records.iter().enumerate() {
-        if i == 0 || record.owner.as_wire() != records[i - 1].owner.as_wire() {
-            record.owner.append_canonical_key(&mut keys);
-            key_ends.push(keys.len());
-        }
-        key_of.push(key_ends.len() - 1);
+    for owner in owners {
+        owner.append_canonical_key(&mut keys);
+        key_ends.push(keys.len());
     }
     let key = |number: usize| {
         let start = if number == 0 { 0 } else { key_ends[number - 1] };
@@ -97,47 +123,70 @@ pub fn canonical_order<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<u32
     // Names of a zone begin their keys alike. What comes after that decides most comparisons.
     let mut common = if key_ends.is_empty() { &[][..] } else { key(0) };
     for number in 1..key_ends.len() {
-        let shared = common
-            .iter()
-            .zip(key(number))
-            .take_while(|(a, b)| a == b)
-            .count();
-        common = &common[..shared];
+        let other = key(number);
+        if !other.starts_with(common) {
+            let pairs = common.iter().zip(other);
+            common = &common[..pairs.take_while(|(a, b)| a == b).count()];
+        }
     }
     let skipped = common.len();
-    let first_bytes = |number: usize| {
-        let mut bytes = [0; 8];
-        let rest = &key(number)[skipped..];
-        let size = rest.len().min(bytes.len());
-        bytes[..size].copy_from_slice(&rest[..size]);
-        u64::from_be_bytes(bytes)
-    };
-    let mut order: Vec<(u64, u32)> = key_of
-        .iter()
-        .enumerate()
-        .map(|(i, number)| (first_bytes(*number), i as u32))
+    let mut order: Vec<(u64, u32)> = (0..key_ends.len())
+        .map(|number| (key::head(&key(number)[skipped..]), number as u32))
         .collect();
-    order.sort_by(|(first_a, a), (first_b, b)| {
-        let (a, b) = (*a as usize, *b as usize);
-        let by_key = || match key_of[a] == key_of[b] {
-            true => std::cmp::Ordering::Equal,
-            false => key(key_of[a])[skipped..].cmp(&key(key_of[b])[skipped..]),
-        };
-        let (a, b) = (records[a], records[b]);
-        first_a
-            .cmp(first_b)
-            .then_with(by_key)
-            .then_with(|| a.rtype.cmp(&b.rtype))
-            .then_with(|| a.canonical_rdata().cmp(&b.canonical_rdata()))
-    });
-    order.into_iter().map(|(_, i)| i).collect()
+    let compare = |(head_a, a): &(u64, u32), (head_b, b): &(u64, u32)| {
+        let by_key = || key(*a as usize).cmp(key(*b as usize));
+        head_a.cmp(head_b).then_with(by_key)
+    };
+    if order.len() >= OWNERS_MANY {
+        let middle = order.len() / 2;
+        let (left, right) = order.split_at_mut(middle);
+        workers.both(|| left.sort_by(compare), || right.sort_by(compare));
+    }
+    // Of two halves in order it makes one in a single pass.
+    order.sort_by(compare);
+    order.into_iter().map(|(_, number)| number).collect()
 }
 
+/// For so many it is worth it to have help.
+pub(crate) const OWNERS_MANY: usize = 10_000;
+
 impl Record {
-    /// The RDATA in canonical form (RFC 4034 section 6.2).
+    /// The same record without bytes of its own.
     #[must_use]
-    pub fn canonical_rdata(&self) -> std::borrow::Cow<'_, [u8]> {
-        rdata::canonical(self.rtype, self.rdata.as_bytes())
+    pub fn borrowed(&self) -> RecordRef<'_> {
+        RecordRef {
+            owner: self.owner.borrowed(),
+            rtype: self.rtype,
+            ttl: self.ttl,
+            rdata: self.rdata.as_bytes(),
+        }
+    }
+}
+
+impl RecordRef<'_> {
+    /// The record with bytes of its own.
+    #[must_use]
+    pub fn to_record(self) -> Record {
+        Record {
+            owner: self.owner.to_name(),
+            rtype: self.rtype,
+            ttl: self.ttl,
+            rdata: Rdata::from_checked(self.rdata),
+        }
+    }
+
+    /// The order of records of one owner: by type, then by RDATA in canonical form.
+    pub(crate) fn cmp_below_owner(&self, other: &Self) -> Ordering {
+        let by_rdata = || {
+            let (mine, theirs) = (self.canonical_rdata(), other.canonical_rdata());
+            mine.cmp(&theirs)
+        };
+        self.rtype.cmp(&other.rtype).then_with(by_rdata)
+    }
+
+    /// The RDATA in canonical form (RFC 4034 section 6.2).
+    pub(crate) fn canonical_rdata(&self) -> Cow<'_, [u8]> {
+        rdata::canonical(self.rtype, self.rdata)
     }
 }
 
@@ -174,7 +223,8 @@ mod tests {
             let mut expected: Vec<u32> = (0..records.len() as u32).collect();
             expected.sort_by_key(|i| {
                 let record = &records[*i as usize];
-                (record.owner.clone(), record.rtype, record.canonical_rdata().into_owned())
+                let rdata = record.borrowed().canonical_rdata().into_owned();
+                (record.owner.clone(), record.rtype, rdata)
             });
             prop_assert_eq!(canonical_order(records.iter()), expected);
         }

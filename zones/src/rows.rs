@@ -94,9 +94,12 @@ pub fn forget_rows(origin: &Name, previous: Option<&Version>) -> ZoneRows {
 /// Reads all zones, and removes rows that an unfinished checkpoint left. `staged::recover` ran
 /// before.
 ///
-/// The three trees are in the order of zone ids: each is read once, from its start to its end.
+/// The three trees are in the order of zone ids: each is read once, from its start to its end. What is
+/// read of small zones is gathered in one run of bytes, and made to zones when the store has given back
+/// what it took for the reading: else the zones stand in its memory like fence posts.
 pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
     let mut zones = Vec::new();
+    let mut gathered = Gathered::default();
     let mut bases = TreeReader::new(store, BASE);
     let mut changes = TreeReader::new(store, CHANGED);
     for row in store.scan(Database::Zones, ZONE, &[]) {
@@ -114,7 +117,12 @@ pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
                 let prefix = base_prefix(zone, id);
                 bases.go_to(&prefix)?;
                 changes.go_to(&prefix)?;
-                let base = load_base(&mut bases, &origin, &prefix, chunks)?;
+                let chunks = load_chunks(&mut bases, &prefix, chunks)?;
+                if chunks.bytes().len() <= SIZE_SMALL && !changes.is_at(&prefix) {
+                    gathered.push(&value, &chunks);
+                    continue;
+                }
+                let base = make_base(&origin, &prefix, chunks)?;
                 base.set_id(id);
                 Some(load_changes(&mut changes, base, &prefix)?)
             }
@@ -129,7 +137,56 @@ pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
     for piece in pieces(unreferred, PIECE_ROWS_MAX) {
         store.write(Database::Zones, &piece)?;
     }
+    store.shed(Database::Zones)?;
+    for (row, chunks) in gathered.iter() {
+        let (origin, base, attached) = decode_zone(row).expect("it did before");
+        let (id, _) = base.expect("it has chunks");
+        let base = make_base(&origin, &base_prefix(zone_id(&origin), id), chunks)?;
+        zones.push(StoredZone {
+            origin,
+            version: Some(Version::from_base(Arc::new(base))),
+            attached,
+        });
+    }
     Ok(zones)
+}
+
+/// What was read of many small zones.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Where the zone row of each ends, and its chunks.
+    zones: Vec<(usize, usize)>,
+    /// Where chunks begin, and whose they are.
+    starts: Vec<(u32, usize)>,
+}
+
+impl Gathered {
+    fn push(&mut self, row: &[u8], chunks: &Chunks) {
+        let number = self.zones.len() as u32;
+        self.bytes.extend_from_slice(row);
+        let row_end = self.bytes.len();
+        let starts = chunks.starts().map(|start| (number, start));
+        self.starts.extend(starts);
+        self.bytes.extend_from_slice(chunks.bytes());
+        self.zones.push((row_end, self.bytes.len()));
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], Chunks)> {
+        let ends = std::iter::once(0).chain(self.zones.iter().map(|(_, end)| *end));
+        let mut starts = self.starts.iter().peekable();
+        (0..)
+            .zip(ends.zip(&self.zones))
+            .map(move |(number, (begin, (row_end, end)))| {
+                let mut chunks = Chunks::default();
+                let of_zone = std::iter::from_fn(|| starts.next_if(|(zone, _)| *zone == number));
+                chunks.set(
+                    &self.bytes[*row_end..*end],
+                    of_zone.map(|(_, start)| *start),
+                );
+                (&self.bytes[begin..*row_end], chunks)
+            })
+    }
 }
 
 /// Reads a tree once, and gathers the rows that nobody asks for.
@@ -160,6 +217,14 @@ impl<'s> TreeReader<'s> {
         Ok(())
     }
 
+    /// True if the key of the next row begins with `prefix`, or there is trouble to be told.
+    fn is_at(&mut self, prefix: &[u8]) -> bool {
+        self.rows.peek().is_some_and(|row| match row {
+            Ok((key, _)) => key.starts_with(prefix),
+            Err(_) => true,
+        })
+    }
+
     /// The next row, if its key begins with `prefix`.
     fn next_of(&mut self, prefix: &[u8]) -> Option<Result<KeyValue, StoreError>> {
         self.rows.next_if(|row| match row {
@@ -177,12 +242,11 @@ impl<'s> TreeReader<'s> {
     }
 }
 
-fn load_base(
+fn load_chunks(
     rows: &mut TreeReader<'_>,
-    origin: &Name,
     prefix: &[u8],
     chunks_expected: u32,
-) -> Result<Base, StoreError> {
+) -> Result<Chunks, StoreError> {
     let mut chunks = Chunks::default();
     let mut pieces_read = 0;
     while let Some(row) = rows.next_of(prefix) {
@@ -210,6 +274,10 @@ fn load_base(
     if chunks.len() != chunks_expected as usize {
         return Err(corrupt(BASE, prefix, "chunks are missing"));
     }
+    Ok(chunks)
+}
+
+fn make_base(origin: &Name, prefix: &[u8], chunks: Chunks) -> Result<Base, StoreError> {
     Base::from_chunks(origin.clone(), chunks)
         .map_err(|bad| corrupt(BASE, prefix, &format!("chunk {} is damaged", bad.0)))
 }
@@ -366,3 +434,5 @@ const ZONE: &str = "zone";
 const BASE: &str = "base";
 const CHANGED: &str = "changed";
 const PIECE_NUMBER_SIZE: usize = 2;
+/// A zone up to this size shares pages of memory with others.
+const SIZE_SMALL: usize = 64 << 10;

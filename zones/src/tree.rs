@@ -57,9 +57,11 @@ impl<T: Keyed> Tree<T> {
             item,
         };
         let Some(root) = &mut self.root else {
+            let mut slots = Vec::with_capacity(BRANCH_SLOTS_MAX + 1);
+            slots.push(slot);
             let leaf = Branch {
                 height: 0,
-                slots: vec![slot],
+                slots,
                 children: Vec::new(),
             };
             self.root = Some(Arc::new(leaf));
@@ -315,7 +317,9 @@ fn split<T: Clone>(branch: &mut Branch<T>, at: usize) -> Option<Arc<Branch<T>>> 
     } else {
         branch.slots.len() / 2
     };
-    let slots = branch.slots.split_off(middle);
+    // Just what a full branch takes: there are very many.
+    let mut slots = Vec::with_capacity(BRANCH_SLOTS_MAX + 1);
+    slots.extend(branch.slots.drain(middle..));
     let children = match branch.height {
         0 => Vec::new(),
         _ => branch.children.split_off(middle),

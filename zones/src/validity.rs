@@ -3,10 +3,11 @@
 //! RFC 4034 section 3.1.5: the times are seconds since 1970 modulo 2³², compared as serials are: so
 //! each is less than 68 years away.
 
-use crate::record::Record;
+use crate::record::RecordRef;
+use crate::records::Placed;
 use crate::rtype::Rtype;
 use crate::version::Version;
-use crate::zonefile::{Parsed, Placed, print_rdata, warn};
+use crate::zonefile::{Parsed, print_rdata, warn};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,9 +35,9 @@ impl Parsed {
     /// Warns of signatures that are not good at this time since 1970, or soon will not be: one line
     /// of each kind, at the signature that is worst.
     pub fn check_validity(&mut self, wall: Duration) {
-        let mut found: BTreeMap<Oddity, (u64, i64, &Placed)> = BTreeMap::new();
-        for placed in &self.records {
-            let validity = Validity::of(&placed.record, wall);
+        let mut found: BTreeMap<Oddity, (u64, i64, Placed<'_>)> = BTreeMap::new();
+        for placed in self.records.placed() {
+            let validity = Validity::of(placed.record, wall);
             let Some((oddity, badness)) = validity.and_then(Validity::oddity) else {
                 continue;
             };
@@ -71,9 +72,9 @@ pub fn earliest_expiration(version: &Version, wall: Duration) -> Option<Duration
 }
 
 impl Validity {
-    fn of(record: &Record, wall: Duration) -> Option<Self> {
+    fn of(record: RecordRef<'_>, wall: Duration) -> Option<Self> {
         let is_signature = record.rtype == Rtype::RRSIG;
-        let rdata = is_signature.then(|| record.rdata.as_bytes())?;
+        let rdata = is_signature.then_some(record.rdata)?;
         Self::read(rdata, wall)
     }
 
@@ -108,10 +109,10 @@ impl Validity {
 }
 
 /// What is told of a signature, with its times as the file has them, and of so many others.
-fn text_of(placed: &Placed, oddity: Oddity, others: u64) -> String {
+fn text_of(placed: Placed<'_>, oddity: Oddity, others: u64) -> String {
     let mut rdata = String::new();
     let record = &placed.record;
-    print_rdata(record.rtype, record.rdata.as_bytes(), &mut rdata);
+    print_rdata(record.rtype, record.rdata, &mut rdata);
     let fields: Vec<&str> = rdata.split(' ').collect();
     let (covered, expiration, inception) = (fields[0], fields[4], fields[5]);
     let owner = &record.owner;
@@ -214,11 +215,8 @@ mod tests {
             ("20261101000000", "20261224000000"),
         ];
         let earliest = |wall: Duration, times: &[(&str, &str)]| {
-            let records = parsed(times)
-                .records
-                .into_iter()
-                .map(|placed| placed.record);
-            let records: Vec<Record> = records.collect();
+            let parsed = parsed(times);
+            let records: Vec<_> = parsed.records.iter().map(RecordRef::to_record).collect();
             let version = Version::from_records(&origin(), &records).unwrap();
             earliest_expiration(&version, wall).map(|at| at.as_secs())
         };

@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use crate::base::{Base, Builder, Counts, Position, node_digest};
 use crate::changes::{Change, Changes};
-use crate::key::{self, AFTER_DENIAL, DENIAL, Key};
+use crate::key::{AFTER_DENIAL, DENIAL, Key};
 use crate::name::Name;
-use crate::node::{self, Node, Rank, labels_of};
+use crate::node::Node;
 use crate::rdata::{canonical, soa_serial, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
@@ -93,12 +93,6 @@ impl std::fmt::Display for OutOfZone {
 impl std::error::Error for OutOfZone {}
 
 impl Version {
-    /// The version of these records, in whatever order. Equal records are kept once, and an RRset
-    /// takes the TTL of its first record. The serial of the SOA is left behind.
-    pub fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
-        Base::from_records(origin, records).map(|base| Self::from_base(Arc::new(base)))
-    }
-
     /// The version that is just this base.
     #[must_use]
     pub fn from_base(base: Arc<Base>) -> Self {
@@ -513,105 +507,6 @@ impl<'v> Iterator for WalkKeys<'v> {
             }
         }
     }
-}
-
-impl Base {
-    /// See [`Version::from_records`].
-    pub(crate) fn from_records(origin: &Name, records: &[Record]) -> Result<Self, OutOfZone> {
-        // Records that come in order, as those of a zone file that was checked, have one run for
-        // each node.
-        let is_one_run = |a: &Record, b: &Record| {
-            let is_of_nsec3 = |record| rank_of(record).is_of_nsec3();
-            a.owner.as_wire() == b.owner.as_wire() && is_of_nsec3(a) == is_of_nsec3(b)
-        };
-        let mut runs: Vec<(u64, &[Record])> = Vec::new();
-        for run in records.chunk_by(is_one_run) {
-            let owner = &run[0].owner;
-            let labels =
-                key::relative_labels(owner, origin).ok_or_else(|| OutOfZone(owner.clone()))?;
-            // The head also tells the regions of the key space apart.
-            let key = key_of(rank_of(&run[0]), labels);
-            runs.push((key::head(key.as_bytes()), run));
-        }
-        // A stable sort: what is first among equals counts.
-        runs.sort_by(|(head, run), (other, other_run)| {
-            let by_name = || run[0].owner.cmp(&other_run[0].owner);
-            head.cmp(other).then_with(by_name)
-        });
-
-        let mut builder = Builder::new(origin.clone());
-        if runs.first().is_none_or(|(_, run)| run[0].owner != *origin) {
-            builder.push(&[], &node::encode::<Rdata>(&[], &[]));
-        }
-        let mut last_key = Vec::new();
-        let is_one_node = |(head, a): &(u64, &[Record]), (other, b): &(u64, &[Record])| {
-            head == other && a[0].owner == b[0].owner
-        };
-        let mut of_node: Vec<&Record> = Vec::new();
-        for node in runs.chunk_by(is_one_node) {
-            of_node.clear();
-            of_node.extend(node.iter().flat_map(|(_, run)| *run));
-            of_node.sort_by_key(|record| rank_of(record));
-            let labels = labels_of(&of_node[0].owner, origin);
-            let rank = rank_of(of_node[0]);
-            let key = key_of(rank, labels);
-            if !rank.is_denial(labels) {
-                push_missing_ancestors(&mut builder, &last_key, &key, labels);
-            }
-            // RFC 4034 section 3.1.8.1: a signature of the SOA is one of its serial too.
-            let keeps_serial =
-                (of_node.iter()).any(|record| rank_of(record) == Rank::OF_SOA_SIGNATURE);
-            let rrsets: Vec<_> = of_node
-                .chunk_by(|a, b| rank_of(a) == rank_of(b))
-                .map(|rrset| {
-                    let first = rrset[0];
-                    let rdata = rrset
-                        .iter()
-                        .map(|record| Cow::from(record.rdata.as_bytes()));
-                    let rdata = match first.rtype {
-                        Rtype::SOA if keeps_serial => rdata.take(1).collect(),
-                        rtype => sort_rdata(rtype, rdata.collect()),
-                    };
-                    (first.rtype, first.ttl, rdata)
-                })
-                .collect();
-            builder.push(key.as_bytes(), &node::encode(labels, &rrsets));
-            last_key.clear();
-            last_key.extend_from_slice(key.as_bytes());
-        }
-        Ok(builder.finish())
-    }
-}
-
-/// Names between the apex and this one that have no records exist all the same (RFC 4592 section
-/// 2.2.2). Those that stand already are above the name pushed last.
-fn push_missing_ancestors(builder: &mut Builder, last_key: &[u8], key: &Key, labels: &[u8]) {
-    let depth = key.label_count();
-    let mut rest = labels;
-    let mut missing = Vec::new();
-    for above in (1..depth).rev() {
-        rest = &rest[usize::from(rest[0]) + 1..];
-        if last_key.starts_with(key.ancestor(above)) {
-            break;
-        }
-        missing.push((above, rest));
-    }
-    for (above, labels) in missing.into_iter().rev() {
-        builder.push(key.ancestor(above), &node::encode::<Rdata>(labels, &[]));
-    }
-}
-
-/// The key of the node that holds the RRset of this rank.
-fn key_of(rank: Rank, labels: &[u8]) -> Key {
-    if rank.is_denial(labels) {
-        Key::denial(labels)
-    } else {
-        Key::of_labels(labels)
-    }
-}
-
-fn rank_of(record: &Record) -> Rank {
-    Rank::of(record.rtype, record.rdata.as_bytes())
 }
 
 /// The RDATA of an RRset as a node keeps it: in canonical order, each once, an SOA without its

@@ -46,8 +46,6 @@ pub struct ZoneTable {
 /// What is known of one zone.
 #[derive(Clone)]
 pub struct ZoneState {
-    /// The apex.
-    pub origin: Name,
     /// The newest version, from which queries are answered.
     pub now: Version,
     /// The published version; a zone without one is not served.
@@ -63,12 +61,20 @@ pub struct Shown {
     pub serial: Serial,
 }
 
+impl ZoneState {
+    /// The apex.
+    #[must_use]
+    pub fn origin(&self) -> &Name {
+        self.now.origin()
+    }
+}
+
 impl ZoneTable {
     /// Puts this zone in, or in the place of what stood there.
     pub fn put(&mut self, state: ZoneState) {
         self.put_place(Place {
-            key: state.origin.canonical_key().into(),
-            state: Some(Arc::new(state)),
+            key: state.origin().canonical_key().into(),
+            state: Some(state),
         });
     }
 
@@ -136,9 +142,7 @@ impl ZoneTable {
 
     /// All zones in canonical order of their apexes.
     pub fn iter(&self) -> impl Iterator<Item = &ZoneState> {
-        self.places
-            .iter()
-            .filter_map(|place| place.state.as_deref())
+        self.places.iter().filter_map(|place| place.state.as_ref())
     }
 
     /// The zones that come after this name in canonical order of their apexes.
@@ -147,7 +151,7 @@ impl ZoneTable {
         self.places
             .iter_from(&key)
             .skip_while(move |place| *place.key == *key)
-            .filter_map(|place| place.state.as_deref())
+            .filter_map(|place| place.state.as_ref())
     }
 
     fn put_place(&mut self, place: Place) {
@@ -158,7 +162,7 @@ impl ZoneTable {
     }
 
     fn at(&self, key: &[u8]) -> Option<&ZoneState> {
-        self.places.get(key)?.state.as_deref()
+        self.places.get(key)?.state.as_ref()
     }
 }
 
@@ -166,7 +170,7 @@ impl ZoneTable {
 #[derive(Clone)]
 struct Place {
     key: Arc<[u8]>,
-    state: Option<Arc<ZoneState>>,
+    state: Option<ZoneState>,
 }
 
 impl Keyed for Place {
@@ -185,11 +189,7 @@ mod tests {
     fn state(origin: &str) -> ZoneState {
         let origin: Name = origin.parse().unwrap();
         let now = Version::from_records(&origin, &[]).unwrap();
-        ZoneState {
-            origin,
-            now,
-            shown: None,
-        }
+        ZoneState { now, shown: None }
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
             let name = name.parse().unwrap();
             let found = table
                 .find(&name)
-                .map(|zone| zone.origin.to_string().to_lowercase());
+                .map(|zone| zone.origin().to_string().to_lowercase());
             assert_eq!(found.as_deref(), expected, "{name}");
         };
         check(&table, "example.", Some("example."));
@@ -213,7 +213,7 @@ mod tests {
         check(&table, "xexample.", None);
         check(&table, ".", None);
         let above = table.find_above(&"sub.example.".parse().unwrap()).unwrap();
-        assert_eq!(above.origin.to_string(), "example.");
+        assert_eq!(above.origin().to_string(), "example.");
 
         let mut without = table.clone();
         without.remove(&"sub.example.".parse().unwrap());
@@ -224,7 +224,7 @@ mod tests {
         let after = |name: &str| -> Vec<String> {
             let name = name.parse().unwrap();
             let zones = without.iter_after(&name);
-            zones.map(|zone| zone.origin.to_string()).collect()
+            zones.map(|zone| zone.origin().to_string()).collect()
         };
         assert_eq!(after("EXAMPLE."), ["0.a.sub.example.", "other."]);
         assert_eq!(after("sub.example."), ["0.a.sub.example.", "other."]);
@@ -240,7 +240,7 @@ mod tests {
         let mut table = ZoneTable::default();
         for i in 0..1_000 {
             let zone = state(&format!("z{i}.example."));
-            let origin = zone.origin.clone();
+            let origin = zone.origin().clone();
             table.put(zone);
             table.remove(&origin);
         }

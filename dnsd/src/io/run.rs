@@ -203,6 +203,12 @@ fn live(
         (None, None) => seeds::read_apart(config)?,
         (Some(_), None) => Seeds::default(),
     };
+    // What is read is not needed again, and memory for the zones comes in its place.
+    if member.is_none()
+        && let Birth::Cluster { zones, .. } = &mut config.birth
+    {
+        zones.forget();
+    }
     // All of these before anything is founded or joined: a port in use is no reason to leave a
     // member behind that does not run.
     let peer_listeners = bind_links(config, &mut data)?;
@@ -237,8 +243,6 @@ fn live(
     if let Birth::Cluster { zones, .. } = &mut config.birth {
         zones.forget();
     }
-    let shed = data.store.shed(Database::Zones);
-    shed.map_err(|error| ServeError::Start(error.into()))?;
     memory::give_back();
     run(Parts {
         config,
@@ -617,6 +621,8 @@ fn found(
     );
     let (wall, zones) = (clock::wall(), seeds.zones.len());
     let member = durable::give_birth(&mut data.store, &admit, seeds.into_state(me, wall), wall)?;
+    let shed = data.store.shed(Database::Zones);
+    shed.map_err(|error| ServeError::Start(error.into()))?;
     info!(cluster = %admit.cluster, zones, "a new cluster");
     Ok(member)
 }

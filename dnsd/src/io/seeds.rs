@@ -10,7 +10,6 @@ use crate::setting::ZoneFile;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing::{info, warn};
-use zones::check::serial_of;
 use zones::io::files;
 use zones::{Serial, Version};
 
@@ -58,7 +57,7 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
         }
         let zone = read_zone(file)?;
         records += zone.0.counts().records;
-        zones.insert(file.origin.clone(), zone);
+        zones.insert(zone.0.origin().clone(), zone);
         if clock::now() >= due {
             due = clock::now() + PROGRESS_PERIOD;
             info!(zones = number + 1, of = files.len(), "reading zones");
@@ -72,13 +71,11 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
     let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    let checked =
-        files::load(&zone.path, &zone.origin, clock::wall(), &mut |_| {}).map_err(rejected)?;
-    for warning in &checked.warnings {
+    // The name gets memory of its own: that of the configuration shall go back as a whole.
+    let origin = zone.origin.borrowed().to_name();
+    let built = files::build(&zone.path, &origin, clock::wall()).map_err(rejected)?;
+    for warning in &built.warnings {
         warn!("{warning}");
     }
-    let serial = serial_of(&checked.records).expect("a zone that passes its checks has an SOA");
-    let version = Version::from_records(&zone.origin, &checked.records)
-        .expect("what is outside of a zone does not pass its checks");
-    Ok((version, serial))
+    Ok((built.version, built.serial))
 }

@@ -111,7 +111,7 @@ fn next_zone(zones: &ZoneTable, last: Option<&Name>) -> Option<Name> {
         .flat_map(|last| zones.iter_after(last))
         .chain(zones.iter());
     let zone = after.find(|zone| zone.shown.is_some())?;
-    Some(zone.origin.clone())
+    Some(zone.origin().clone())
 }
 
 /// One question over UDP and TCP; an error says what is wrong.
@@ -203,7 +203,7 @@ mod tests {
             version: now.clone(),
             serial: Serial(1),
         });
-        ZoneState { origin, now, shown }
+        ZoneState { now, shown }
     }
 
     #[test]

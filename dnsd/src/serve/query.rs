@@ -143,7 +143,7 @@ impl<'a> Answer<'a, '_> {
     fn zone_of(&self, name: &Name) -> Option<&'a ZoneState> {
         let zone = self.served.zones.find(name)?;
         // RFC 4035 section 3.1.4.1: a DS stands on the parent's side of the cut.
-        if self.qtype == Rtype::DS && zone.origin == *name {
+        if self.qtype == Rtype::DS && zone.origin() == name {
             return self.served.zones.find_above(name).or(Some(zone));
         }
         Some(zone)
@@ -304,7 +304,7 @@ impl<'a> Answer<'a, '_> {
         if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
             let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
             let ttl = soa.ttl().min(minimum.unwrap_or(0));
-            let (section, owner) = (Section::Authority, Owner::Name(zone.origin.as_wire()));
+            let (section, owner) = (Section::Authority, Owner::Name(zone.origin().as_wire()));
             put_soa(&mut self.builder, section, owner, soa, ttl, shown.serial)?;
             if self.dnssec_ok
                 && let Some(signatures) = soa.signatures()
@@ -348,7 +348,7 @@ impl<'a> Answer<'a, '_> {
             .filter(|host| !host.is_at_or_below(&name))
             .take(TARGETS_MAX)
         {
-            if host.is_at_or_below(&zone.origin) && self.add_addresses(zone, &host).is_err() {
+            if host.is_at_or_below(zone.origin()) && self.add_addresses(zone, &host).is_err() {
                 break;
             }
         }
@@ -483,8 +483,8 @@ fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Name) -> Subject {
         Found::Node(_) => return Subject::of_qname(Kind::Answer),
         Found::Cut(cut) => (Kind::Referral, cut.label_count()),
         Found::Dname(node) => (Kind::Answer, node.label_count()),
-        Found::Wildcard { .. } => (Kind::Answer, zone.origin.label_count()),
-        Found::NxDomain { .. } => (Kind::NxDomain, zone.origin.label_count()),
+        Found::Wildcard { .. } => (Kind::Answer, zone.origin().label_count()),
+        Found::NxDomain { .. } => (Kind::NxDomain, zone.origin().label_count()),
     };
     let below = qname.label_count() - labels;
     let sizes = qname.labels().take(below).map(|label| label.len() + 1);

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use replication::{BlobHash, Majority, Stamp};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use zones::check::{check_records, serial_of};
+use zones::check::build_records;
+use zones::workers::OneWorker;
 use zones::{Name, Serial, Version};
 
 /// How far an import is.
@@ -230,14 +231,12 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
     } = given;
     let records = decode_records(&upload).ok_or("the upload is malformed")?;
     drop(upload);
-    let checked = check_records(&origin, records).map_err(|rejected| {
+    let checked = build_records(&origin, &records, &OneWorker).map_err(|rejected| {
         let first = rejected.errors.into_iter().next();
         first.map_or_else(String::new, |error| error.message)
     })?;
-    let serial = serial_of(&checked).ok_or("the SOA record is malformed")?;
-    let version = Version::from_records(&origin, &checked)
-        .map_err(|outside| format!("{} is not in the zone", outside.0))?;
-    drop(checked);
+    drop(records);
+    let (version, serial) = (checked.version, checked.serial);
     let mut reload = None;
     if run == Run::Dry || now.version(&origin).is_some() {
         let comparison = Comparison::new(&now, &version, serial);

@@ -180,26 +180,26 @@ impl Checks {
             let shown = zone.shown.as_ref().ok_or("a zone is served unpublished")?;
             let (serial, content) = (shown.serial.0, shown.version.digest());
             self.summary.published += 1;
-            let key = (zone.origin.clone(), serial);
+            let key = (zone.origin().clone(), serial);
             let first = *self.published.entry(key).or_insert(content);
             if first != content {
                 return Err(format!(
                     "serial {serial} of {} was published with two contents",
-                    zone.origin
+                    zone.origin()
                 ));
             }
-            let key = (peer, zone.origin.clone());
+            let key = (peer, zone.origin().clone());
             let last = self.last_published.entry(key).or_insert(serial);
             if *last > serial {
                 return Err(format!(
                     "{peer}: the serial of {} went back from {last} to {serial}",
-                    zone.origin
+                    zone.origin()
                 ));
             }
             *last = serial;
             for pair in 0..PAIRS {
                 let rdata = |half| {
-                    let name = zone.origin.child(format!("pair{pair}{half}").as_bytes());
+                    let name = zone.origin().child(format!("pair{pair}{half}").as_bytes());
                     let node = zone.now.node(&name.expect("a short label"))?;
                     let rrset = node.rrset(Rtype(1))?;
                     Some(rrset.rdata().map(<[u8]>::to_vec).collect::<Vec<_>>())

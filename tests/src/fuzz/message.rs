@@ -91,7 +91,6 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
             let version = Version::from_records(&origin, &records).unwrap();
             let serial = Serial(u32::MAX - i as u32);
             zones.with(ZoneState {
-                origin,
                 now: version.clone(),
                 shown: Some(Shown { version, serial }),
             })

@@ -3,6 +3,7 @@
 use crate::zone_text;
 use dnsd::config::{ServeConfig, Settings};
 use overlay::Token;
+use zones::record::RecordRef;
 use zones::zonefile::{Source, parse};
 use zones::{Name, Record, Version};
 
@@ -77,8 +78,8 @@ fn read(text: &[u8], origin: &Name) -> Option<Vec<Record>> {
     };
     let mut include = |_: &str, _: &str| Err("there are no other files".to_owned());
     let parsed = parse(&source, origin, &mut include, &mut |_| {}).ok()?;
-    let records = parsed.records.into_iter();
-    Some(records.map(|placed| placed.record).collect())
+    let records = parsed.records.iter();
+    Some(records.map(RecordRef::to_record).collect())
 }
 
 pub fn zonefile_samples() -> Vec<Vec<u8>> {

@@ -3,22 +3,22 @@
 //!
 //! Neither signatures nor hashes are worked out: that is for a validator.
 
-use super::{Findings, NodePlace, Zone};
+use super::{Findings, NodePlace, Zone, has};
 use crate::denial::ITERATIONS_MAX;
 use crate::name::Name;
+use crate::records::Placed;
 use crate::rtype::Rtype;
-use crate::zonefile::Placed;
 
 use data_encoding::BASE32HEX_NOPAD;
 
 impl Zone<'_> {
     pub(super) fn check_signed(&self, findings: &mut Findings) {
-        let apex = self.find(self.origin).map_or(&[][..], |node| node.records);
+        let apex = self.apex();
         let is_signed = apex
             .iter()
             .any(|placed| covered(placed) == Some(Rtype::SOA));
-        for node in &self.nodes {
-            check_covered(node.records, findings);
+        for (records, _) in self.names() {
+            check_covered(records, findings);
         }
         if is_signed {
             self.check_uncovered(findings);
@@ -34,13 +34,12 @@ impl Zone<'_> {
 
     /// RFC 4035 section 2.2: all authoritative RRsets are signed; at a cut, DS and NSEC.
     fn check_uncovered(&self, findings: &mut Findings) {
-        let mut bare: Vec<&Placed> = Vec::new();
-        for node in &self.nodes {
-            let records = node.records;
-            let is_authoritative = |rtype| match node.place {
+        let mut bare: Vec<&Placed<'_>> = Vec::new();
+        for (records, place) in self.names() {
+            let is_authoritative = |rtype| match place {
                 NodePlace::Own => rtype != Rtype::RRSIG,
                 NodePlace::Cut => matches!(rtype, Rtype::DS | Rtype::NSEC),
-                NodePlace::BelowCut(_) | NodePlace::BelowDname(_) => false,
+                NodePlace::BelowCut | NodePlace::BelowDname(_) => false,
             };
             for rrset in records.chunk_by(|a, b| a.record.rtype == b.record.rtype) {
                 let rtype = rrset[0].record.rtype;
@@ -52,7 +51,7 @@ impl Zone<'_> {
         }
         // A zone of which little is signed is one mistake.
         if let [first, others @ ..] = bare.as_slice() {
-            let (owner, rtype) = (&first.record.owner, first.record.rtype);
+            let (owner, rtype) = (first.record.owner, first.record.rtype);
             let more = match others.len() {
                 0 => String::new(),
                 1 => ", nor has another RRset".to_owned(),
@@ -65,23 +64,22 @@ impl Zone<'_> {
     /// RFC 4035 section 2.3: every name with authoritative data and every cut has an NSEC record, and
     /// it leads to the next.
     fn check_nsec_chain(&self, findings: &mut Findings) {
-        let in_chain: Vec<&[Placed]> = self
-            .nodes
-            .iter()
-            .filter(|node| matches!(node.place, NodePlace::Own | NodePlace::Cut))
-            .map(|node| node.records)
+        let in_chain: Vec<&[Placed<'_>]> = self
+            .names()
+            .filter(|(_, place)| matches!(place, NodePlace::Own | NodePlace::Cut))
+            .map(|(records, _)| records)
             .filter(|records| !records.iter().all(is_of_nsec3))
             .collect();
         let nexts = in_chain.iter().cycle().skip(1);
         for (records, next) in in_chain.iter().zip(nexts) {
-            let (owner, expected) = (&records[0].record.owner, &next[0].record.owner);
+            let (owner, expected) = (records[0].record.owner, next[0].record.owner);
             let nsec = records.iter().find(|p| p.record.rtype == Rtype::NSEC);
             let Some(nsec) = nsec else {
                 findings.warn(&records[0], || format!("{owner} has no NSEC record"));
                 continue;
             };
-            let next = Name::from_wire(nsec.record.rdata.as_bytes());
-            if !next.is_ok_and(|next| next == *expected) {
+            let next = Name::from_wire(nsec.record.rdata);
+            if !next.is_ok_and(|next| next.borrowed() == expected) {
                 findings.warn(nsec, || {
                     format!("{owner} NSEC leads past {expected}, which exists")
                 });
@@ -90,37 +88,30 @@ impl Zone<'_> {
     }
 
     /// RFC 5155 section 7.1: the records of one set of parameters lead from hash to hash, in a circle.
-    fn check_nsec3_chain(&self, parameters: &Placed, findings: &mut Findings) {
-        let is_of_chain = |placed: &&Placed| {
-            let (rdata, parameters) = (
-                placed.record.rdata.as_bytes(),
-                parameters.record.rdata.as_bytes(),
-            );
+    fn check_nsec3_chain(&self, parameters: &Placed<'_>, findings: &mut Findings) {
+        let is_of_chain = |placed: &&Placed<'_>| {
+            let (rdata, parameters) = (placed.record.rdata, parameters.record.rdata);
             placed.record.rtype == Rtype::NSEC3
                 && rdata.first() == parameters.first()
                 && rdata.get(2..parameters.len()) == Some(&parameters[2..])
         };
-        let chain: Vec<&Placed> = self
-            .nodes
-            .iter()
-            .flat_map(|node| node.records)
-            .filter(is_of_chain)
-            .collect();
+        let records = self.names().flat_map(|(records, _)| records);
+        let chain: Vec<&Placed<'_>> = records.filter(is_of_chain).collect();
         if chain.is_empty() {
             findings.warn(parameters, || {
                 "NSEC3PARAM names a chain that has no NSEC3 record".to_owned()
             });
         }
         // Where the salt ends, the size of the hash stands.
-        let at = parameters.record.rdata.as_bytes().len();
+        let at = parameters.record.rdata.len();
         let nexts = chain.iter().cycle().skip(1);
         for (placed, next) in chain.iter().zip(nexts) {
-            let rdata = placed.record.rdata.as_bytes();
+            let rdata = placed.record.rdata;
             let size = usize::from(rdata[at]);
             let hash = BASE32HEX_NOPAD.encode(&rdata[at + 1..=at + size]);
             let expected = next.record.owner.labels().next().unwrap_or_default();
             if !hash.as_bytes().eq_ignore_ascii_case(expected) {
-                let (owner, expected) = (&placed.record.owner, &next.record.owner);
+                let (owner, expected) = (placed.record.owner, next.record.owner);
                 findings.warn(placed, || {
                     format!("{owner} NSEC3 does not lead to the next one, {expected}")
                 });
@@ -130,12 +121,12 @@ impl Zone<'_> {
 }
 
 /// RFC 4034 section 3: a signature covers an RRset of its own name and has its TTL.
-fn check_covered(records: &[Placed], findings: &mut Findings) {
+fn check_covered(records: &[Placed<'_>], findings: &mut Findings) {
     for placed in records {
         let Some(covered) = covered(placed) else {
             continue;
         };
-        let owner = &placed.record.owner;
+        let owner = placed.record.owner;
         let mut rrset = records.iter().filter(|other| other.record.rtype == covered);
         match rrset.next() {
             None => findings.warn(placed, || {
@@ -156,11 +147,10 @@ fn check_covered(records: &[Placed], findings: &mut Findings) {
 }
 
 /// Above it no proof is made, so that no validator would believe what does not exist.
-fn check_iterations(parameters: &Placed, findings: &mut Findings) {
+fn check_iterations(parameters: &Placed<'_>, findings: &mut Findings) {
     let [_, _, high, low] = *parameters
         .record
         .rdata
-        .as_bytes()
         .first_chunk()
         .expect("the RDATA is checked");
     let iterations = u16::from_be_bytes([high, low]);
@@ -172,17 +162,16 @@ fn check_iterations(parameters: &Placed, findings: &mut Findings) {
 }
 
 /// The type that a signature covers.
-fn covered(placed: &Placed) -> Option<Rtype> {
-    let covered = placed.record.rdata.as_bytes().first_chunk()?;
-    (placed.record.rtype == Rtype::RRSIG).then(|| Rtype(u16::from_be_bytes(*covered)))
+fn covered(placed: &Placed<'_>) -> Option<Rtype> {
+    if placed.record.rtype != Rtype::RRSIG {
+        return None;
+    }
+    let covered = placed.record.rdata.first_chunk()?;
+    Some(Rtype(u16::from_be_bytes(*covered)))
 }
 
-fn is_of_nsec3(placed: &Placed) -> bool {
+fn is_of_nsec3(placed: &Placed<'_>) -> bool {
     placed.record.rtype == Rtype::NSEC3 || covered(placed) == Some(Rtype::NSEC3)
-}
-
-fn has(records: &[Placed], rtype: Rtype) -> bool {
-    records.iter().any(|placed| placed.record.rtype == rtype)
 }
 
 #[cfg(test)]

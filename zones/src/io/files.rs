@@ -5,9 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::check::{Checked, check};
+use super::threads::TwoThreads;
+use crate::check::{self, Built, Checked, check};
 use crate::name::Name;
-use crate::zonefile::{Rejected, Source, ZonefileError, parse};
+use crate::workers::OneWorker;
+use crate::zonefile::{Parsed, Rejected, Source, ZonefileError, parse};
+
+/// So many records are worth a second thread.
+const RECORDS_MANY: usize = 10_000;
 
 /// Reads, parses and checks the zone file at `path`; `wall` is the time since 1970 by which
 /// signatures are good. `progress` hears how many bytes have been
@@ -18,6 +23,25 @@ pub fn load(
     wall: Duration,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Checked, Rejected> {
+    check(origin, read_records(path, origin, wall, progress)?)
+}
+
+/// As [`load`], and makes the zone.
+pub fn build(path: &Path, origin: &Name, wall: Duration) -> Result<Built, Rejected> {
+    let parsed = read_records(path, origin, wall, &mut |_| {})?;
+    // A thread costs more than a small zone.
+    if parsed.records.len() < RECORDS_MANY {
+        return check::build(origin, parsed, &OneWorker);
+    }
+    check::build(origin, parsed, &TwoThreads)
+}
+
+fn read_records(
+    path: &Path,
+    origin: &Name,
+    wall: Duration,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Parsed, Rejected> {
     let source = read(path).map_err(|error| Rejected {
         errors: vec![ZonefileError {
             file: path.display().to_string(),
@@ -29,7 +53,7 @@ pub fn load(
     })?;
     let mut parsed = parse(&source, origin, &mut include, progress)?;
     parsed.check_validity(wall);
-    check(origin, parsed)
+    Ok(parsed)
 }
 
 /// How many bytes the file has.

@@ -7,3 +7,4 @@
 
 pub mod files;
 pub mod store;
+pub mod threads;

@@ -1,8 +1,8 @@
 //! Zone files (RFC 1035 section 5) in and out.
 //!
 //! ```text
-//! Source ──lexer──▶ tokens ──parser──▶ Placed records ──check.rs──▶ records of a zone
-//!                     └─field──▶ RDATA                       records ──printer──▶ text
+//! Source ──lexer──▶ tokens ──parser──▶ Records, each with its place ──check.rs──▶ a zone
+//!                     └─field──▶ RDATA                    records ──printer──▶ text
 //! ```
 //! Nothing here opens a file: an `$INCLUDE` is handed to the caller.
 
@@ -17,7 +17,7 @@ use std::fmt;
 pub use parser::{INCLUDE_DEPTH_MAX, Include, parse};
 pub use printer::{print_rdata, print_record, print_zone, rdata_from_text};
 
-use crate::record::Record;
+use crate::records::Records;
 
 /// The text of one zone file and the name it has in messages.
 #[derive(Clone, Debug)]
@@ -55,20 +55,11 @@ pub struct Rejected {
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// Each with its place.
-    pub records: Vec<Placed>,
+    pub records: Records,
     /// The files read, by the number that a [`Place`] has; the first is the one given.
     pub files: Vec<String>,
     /// What was odd.
     pub warnings: Vec<ZonefileError>,
-}
-
-/// A record and where it was written.
-#[derive(Clone, Debug)]
-pub struct Placed {
-    /// The record.
-    pub record: Record,
-    /// Where it begins.
-    pub place: Place,
 }
 
 /// A place in one of the files of a [`Parsed`]. There is one for each record, so it is small.

@@ -2,14 +2,15 @@
 //!
 //! It reads on after an error, so that one run shows them all.
 
-use crate::name::{Name, append_text};
+use crate::name::{Name, NameRef, append_text};
 use crate::rdata;
-use crate::record::{Rdata, Record, TTL_MAX};
+use crate::record::{RecordRef, TTL_MAX};
+use crate::records::Records;
 use crate::rtype::Rtype;
 use crate::zonefile::field::{Reader, read_period, read_rtype};
 use crate::zonefile::generate::{GENERATED_MAX, Range, substitute};
 use crate::zonefile::lexer::{Fault, Lexer, Position, Start, Token, shown};
-use crate::zonefile::{ERRORS_MAX, Parsed, Place, Placed, Rejected, Source, ZonefileError, warn};
+use crate::zonefile::{ERRORS_MAX, Parsed, Place, Rejected, Source, ZonefileError, warn};
 
 /// Gives the file that an `$INCLUDE` names. Its arguments are that name as written and the name
 /// of the file in which it stands; its error says why there is no such file.
@@ -44,7 +45,7 @@ pub fn parse(
         owner_text: Vec::new(),
         rdata: Vec::new(),
         files: vec![source.name.clone()],
-        records: Vec::with_capacity(source.text.len() / RECORD_TEXT_SIZE),
+        records: Records::with_capacity(source.text.len() / RECORD_TEXT_SIZE),
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -84,7 +85,7 @@ struct Parser<'p> {
     owner_text: Vec<u8>,
     rdata: Vec<u8>,
     files: Vec<String>,
-    records: Vec<Placed>,
+    records: Records,
     errors: Vec<ZonefileError>,
     warnings: Vec<ZonefileError>,
 }
@@ -215,21 +216,13 @@ impl Parser<'_> {
         };
         reader.read(head.rtype)?;
         let ttl = self.ttl_of(head, at, context)?;
-        // Records of one owner mostly follow each other.
-        let last = self.records.last().map(|last| &last.record.owner);
-        let owner = match last.filter(|last| last.as_wire() == self.owner) {
-            Some(last) => last.clone(),
-            None => Name::from_wire(&self.owner).expect("the owner was made from text"),
+        let record = RecordRef {
+            owner: NameRef::from_checked(&self.owner),
+            rtype: head.rtype,
+            ttl,
+            rdata: &self.rdata,
         };
-        self.records.push(Placed {
-            record: Record {
-                owner,
-                rtype: head.rtype,
-                ttl,
-                rdata: Rdata::from_checked(self.rdata.as_slice()),
-            },
-            place: place(context, at),
-        });
+        self.records.push(record, place(context, at));
         Ok(())
     }
 
@@ -459,8 +452,8 @@ mod tests {
     fn records(text: &str) -> String {
         let parsed = parse_text(text).unwrap_or_else(|rejected| panic!("{text}: {rejected}"));
         let mut lines = String::new();
-        for placed in &parsed.records {
-            print_record(&placed.record, &mut lines);
+        for record in parsed.records.iter() {
+            print_record(&record.to_record(), &mut lines);
         }
         lines
             .trim_end()
@@ -510,7 +503,7 @@ mod tests {
     #[test]
     fn an_soa_without_ttl_takes_its_minimum() {
         let parsed = parse_text("@ SOA a b 1 2 3 4 300\n@ NS a\n").unwrap();
-        assert!(parsed.records.iter().all(|placed| placed.record.ttl == 300));
+        assert!(parsed.records.iter().all(|record| record.ttl == 300));
         assert_eq!(
             parsed.warnings[0].to_string(),
             "zone:1:1: no TTL, the minimum of the SOA is taken: 300"
