@@ -134,6 +134,7 @@ fn measured(questions: &[Vec<u8>], served: &Served) -> Vec<u8> {
         transport: Transport::Udp,
         wall: Duration::from_secs(1_800_000_000),
         timeout_idle: Duration::ZERO,
+        identity: None,
     };
     let setup = Setup::default();
     let mut response = Vec::with_capacity(1_232);

@@ -58,7 +58,10 @@ fn clients_sign_by_any_algorithm_at_any_peer_until_the_key_is_removed() {
         wait_known(&peers, &format!("{algorithm}:{algorithm}.test"), SECRET);
     }
     let key = "hmac-sha256:hmac-sha256.test";
-    let answered = kdig(peers[1].dns, &[ORIGIN, "SOA", "-y", &format!("{key}:{SECRET}")]);
+    let answered = kdig(
+        peers[1].dns,
+        &[ORIGIN, "SOA", "-y", &format!("{key}:{SECRET}")],
+    );
     assert!(answered.contains("NOERROR"), "{answered}");
 
     // Who has not the secret learns why, and nothing else.
@@ -108,7 +111,9 @@ fn every_message_of_a_transfer_is_signed() {
     let records: String = (0..6_000)
         .map(|n| format!("host-{n} A 192.0.2.1\n"))
         .collect();
-    let text = format!("$TTL 60\n@ SOA ns hostmaster 1 7200 900 1209600 300\n@ NS ns\nns A 192.0.2.1\n{records}");
+    let text = format!(
+        "$TTL 60\n@ SOA ns hostmaster 1 7200 900 1209600 300\n@ NS ns\nns A 192.0.2.1\n{records}"
+    );
     let file = folder.path().join("large.zone");
     fs::write(&file, text).unwrap();
     peer.ask(&["zone", "import", "large.test", file.to_str().unwrap()]);
@@ -138,9 +143,13 @@ fn secrets_are_shown_to_those_alone_who_ask_for_them() {
     let refused = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.contains("--replace"), "{refused}");
     peer.restart();
-    assert_eq!(peer.ask(&["key", "list"]), "NAME     ALGORITHM\nk.test.  hmac-sha256\n");
+    assert_eq!(
+        peer.ask(&["key", "list"]),
+        "NAME     ALGORITHM\nk.test.  hmac-sha256\n"
+    );
     let shown = peer.ask(&["key", "show", "k.test"]);
-    let expected = format!("key \"k.test\" {{\n\talgorithm hmac-sha256;\n\tsecret \"{SECRET}\";\n}};\n");
+    let expected =
+        format!("key \"k.test\" {{\n\talgorithm hmac-sha256;\n\tsecret \"{SECRET}\";\n}};\n");
     assert_eq!(shown, expected);
     peer.ask(&[&again[..], &["--replace"]].concat());
     assert!(peer.ask(&["key", "show", "k.test"]).contains(OTHER_SECRET));

@@ -33,7 +33,12 @@ pub fn kdig(server: SocketAddr, args: &[&str]) -> String {
 
 /// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
 pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
-    update_by("nsupdate", &["-t", "20", "-u", "20", "-r", "0"], server, commands)
+    update_by(
+        "nsupdate",
+        &["-t", "20", "-u", "20", "-r", "0"],
+        server,
+        commands,
+    )
 }
 
 /// The same with `knsupdate`.

@@ -560,7 +560,7 @@ impl Touched {
             Rtype::CNAME | Rtype::DNAME | Rtype::SOA => held.clear(),
             Rtype::WKS => {
                 let new = address_and_protocol(&record.rdata);
-                held.retain(|_, held| new.is_none() || address_and_protocol(held) != new);
+                held.retain(|_, held| address_and_protocol(held) != new);
             }
             _ => {}
         }
@@ -568,10 +568,10 @@ impl Touched {
     }
 }
 
-/// What makes two WKS records the same (RFC 2136 section 1.1.5); none of one that is too short
-/// to have it, which an unknown type may be.
-fn address_and_protocol(rdata: &Rdata) -> Option<&[u8; 5]> {
-    rdata.as_bytes().first_chunk()
+/// What makes two WKS records the same (RFC 2136 section 1.1.5).
+fn address_and_protocol(rdata: &Rdata) -> &[u8; 5] {
+    let bytes = rdata.as_bytes();
+    bytes.first_chunk().expect("the RDATA is checked")
 }
 
 /// One RR of a message.

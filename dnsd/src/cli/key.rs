@@ -3,10 +3,10 @@
 use super::output::{Output, table};
 use super::{Failure, ask, unknown};
 use crate::admin::{Done, KeyInUse, KeySpec, Request, SecretText};
+use crate::io::file::read;
 use crate::status::{KeyDetail, KeyRow};
 use crate::tsig::{Method, clause};
 use clap::Subcommand;
-use std::fs;
 use std::path::{Path, PathBuf};
 use zones::Name;
 
@@ -108,8 +108,7 @@ pub(super) fn run(
 /// Reads all of the file first: one with a fault changes nothing.
 fn import(file: &Path, replace: bool, socket: &Path, out: &mut Output<'_>) -> Result<(), Failure> {
     let place = file.display();
-    let text = fs::read_to_string(file)
-        .map_err(|error| Failure::Message(format!("cannot read {place}: {error}")))?;
+    let text = String::from_utf8_lossy(&read(file)?).into_owned();
     let keys = clause::parse(&text)
         .map_err(|error| Failure::Faults(format!("{place}:{}: {}", error.line, error.problem)))?;
     if keys.is_empty() {

@@ -498,8 +498,8 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
         priority::run_sooner();
         driver.run(&received)
     })
-        .join()
-        .unwrap_or(End::Failed);
+    .join()
+    .unwrap_or(End::Failed);
     // The last holder stops the listeners.
     drop(dns);
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -176,7 +176,7 @@ impl FromStr for Method {
                 .strip_prefix('-')
                 .and_then(|bits| bits.parse().ok())
                 .ok_or(NoMethod)?;
-            if bits % 8 != 0 {
+            if !bits.is_multiple_of(8) {
                 return Err(NoMethod);
             }
             return Self::truncated(algorithm, bits / 8).ok_or(NoMethod);

@@ -106,13 +106,14 @@ fn clause(tokens: &mut Tokens<'_>, start: usize) -> Result<Key, ClauseError> {
                 let (line, text) = tokens.word("an algorithm")?;
                 method = Some(
                     text.parse::<Method>()
-                        .or(fail_with(line, Problem::Algorithm))?,
+                        .or_else(|_| fail_with(line, Problem::Algorithm))?,
                 );
                 tokens.expect(&Token::End, ";")?;
             }
             Some((_, Token::Word(word))) if word == "secret" => {
                 let (line, text) = tokens.word("a secret")?;
-                secret = Some(secret_of(&text).map_or(fail_with(line, Problem::Secret), Ok)?);
+                secret =
+                    Some(secret_of(&text).map_or_else(|| fail_with(line, Problem::Secret), Ok)?);
                 tokens.expect(&Token::End, ";")?;
             }
             Some((line, _)) => return fail(line, Problem::Expected("algorithm, secret or }")),

@@ -755,7 +755,7 @@ mod tests {
                 error,
                 StoreError::Format {
                     found: 1,
-                    expected: 2
+                    expected: 3
                 }
             ),
             "{error}"

@@ -189,13 +189,12 @@ impl Reader<'_, '_> {
             Field::AtmAddress => self.atm_address(),
             Field::Base64OrDash => {
                 let before = self.lexer.clone();
-                match self.lexer.token()? {
-                    Some(token) if token.text == b"-" && !token.is_quoted => Ok(()),
-                    _ => {
-                        *self.lexer = before;
-                        self.decode_rest(&BASE64, "base64, or `-`")
-                    }
+                let token = self.lexer.expect("base64, or `-`")?;
+                if token.text == b"-" && !token.is_quoted {
+                    return Ok(());
                 }
+                *self.lexer = before;
+                self.decode_rest(&BASE64, "base64, or `-`")
             }
             Field::HostIdentity => self.host_identity(),
             Field::Opaque => unreachable!("unknown types are read in their generic form"),
