@@ -319,9 +319,15 @@ impl Resolver {
         }
         config += "remote-control:\ncontrol-enable: no\n";
         fs::write(folder.join("config"), config).unwrap();
-        // A copy: where AppArmor is on, Debian's profile holds the installed one to its folders.
+        // A copy: where AppArmor is on, Debian's profile holds the installed one to its folders. By a
+        // process of its own: what others start meanwhile would hold the file open, and what is
+        // written to cannot run.
         let program = folder.join("unbound");
-        fs::copy("/usr/sbin/unbound", &program).expect("tests/run installs unbound");
+        let copied = Command::new("cp")
+            .arg("/usr/sbin/unbound")
+            .arg(&program)
+            .status();
+        assert!(copied.unwrap().success(), "tests/run installs unbound");
         let log = fs::File::create(folder.join("log")).unwrap();
         let child = Command::new(program)
             .args(["-d", "-p", "-c"])

@@ -142,6 +142,7 @@ fn secrets_are_shown_to_those_alone_who_ask_for_them() {
     assert_eq!(refused.status.code(), Some(1));
     let refused = String::from_utf8(refused.stderr).unwrap();
     assert!(refused.contains("--replace"), "{refused}");
+    peer.stop();
     peer.restart();
     assert_eq!(
         peer.ask(&["key", "list"]),

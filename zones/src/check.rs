@@ -328,6 +328,27 @@ fn level_ttls(records: &mut [Placed<'_>], findings: &mut Findings) {
     }
 }
 
+/// RFC 4034 section 3: a signature has the TTL of the RRset that it covers.
+fn level_signatures(records: &mut [Placed<'_>], findings: &mut Findings) {
+    for at in 0..records.len() {
+        let RecordRef { owner, ttl, .. } = records[at].record;
+        let Some(rtype) = signed::covered(&records[at]) else {
+            continue;
+        };
+        let mut others = records.iter().map(|placed| placed.record);
+        let Some(covered) = others.find(|other| other.rtype == rtype && other.ttl != ttl) else {
+            continue;
+        };
+        findings.warn(&records[at], || {
+            let covered = covered.ttl;
+            format!(
+                "the TTL of {owner} RRSIG of {rtype} is {ttl}; that of {rtype}, {covered}, is taken"
+            )
+        });
+        records[at].record.ttl = covered.ttl;
+    }
+}
+
 /// What no message holds can be neither asked for nor transferred.
 fn check_sizes(records: &[Placed<'_>], findings: &mut Findings) {
     for set in records.chunk_by(|a, b| a.record.rtype == b.record.rtype) {
@@ -476,6 +497,7 @@ impl<'z> Part<'z> {
             part.records[start..].sort_by(|a, b| a.record.cmp_below_owner(&b.record));
             leave_out_duplicates(&mut part.records, start, findings);
             level_ttls(&mut part.records[start..], findings);
+            level_signatures(&mut part.records[start..], findings);
 
             let group = &part.records[start..];
             check_sizes(group, findings);
@@ -1000,6 +1022,27 @@ mod tests {
         );
         check("s NS s\ns A 192.0.2.1", "");
         check("a MX 1 m.s\ns NS ns", "");
+    }
+
+    #[test]
+    fn a_signature_has_the_ttl_of_what_it_covers() {
+        let signature = |owner: &str, ttl: u32, covered: &str| {
+            format!(
+                "{owner} {ttl} RRSIG {covered} 8 2 60 20300101000000 20260101000000 1 test. AA==\n"
+            )
+        };
+        let text = format!(
+            "$TTL 60\n{HEAD}\na 50 A 192.0.2.1\na 40 TXT x\n{}{}{}",
+            signature("a", 70, "A"),
+            signature("a", 40, "TXT"),
+            signature("b", 70, "A"),
+        );
+        let checked = check_text(&text).unwrap();
+        let signatures = checked.records.iter().filter(|r| r.rtype == Rtype::RRSIG);
+        let ttls: Vec<u32> = signatures.map(|record| record.ttl).collect();
+        assert_eq!(ttls, [50, 40, 70]);
+        let says = "the TTL of a.test. RRSIG of A is 70; that of A, 50, is taken";
+        assert!(checked.warnings.iter().any(|w| w.message == says));
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn check_iterations(parameters: &Placed<'_>, findings: &mut Findings) {
 }
 
 /// The type that a signature covers.
-fn covered(placed: &Placed<'_>) -> Option<Rtype> {
+pub(super) fn covered(placed: &Placed<'_>) -> Option<Rtype> {
     if placed.record.rtype != Rtype::RRSIG {
         return None;
     }
