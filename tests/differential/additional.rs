@@ -2,7 +2,7 @@
 //! of theirs, and a referral that is not cut has all its glue. What else is there is left to a
 //! server.
 
-use crate::reply::{Reply, TC, canonical_line, glue};
+use crate::reply::{Reply, TC, canonical_line, glue, unlevelled_line};
 use crate::world::World;
 use tests::answer::Answer;
 use zones::{Record, Rtype};
@@ -55,7 +55,11 @@ fn rrset(records: &[Record], of: &Record) -> Vec<String> {
             && record.owner == of.owner
             && (of.rtype != Rtype::RRSIG || covered(record) == covered(of))
     };
-    let mut lines: Vec<String> = records.iter().filter(is_same).map(canonical_line).collect();
+    let mut lines: Vec<String> = records
+        .iter()
+        .filter(is_same)
+        .map(unlevelled_line)
+        .collect();
     lines.sort();
     lines
 }

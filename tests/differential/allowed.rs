@@ -1,7 +1,7 @@
 //! Where we differ from the majority, and the sentence of an RFC that says so.
 
 use crate::additional::find_lacking;
-use crate::reply::{AA, Aspect, Reply, TC, canonical_line};
+use crate::reply::{AA, Aspect, Reply, TC, canonical_line, unlevelled_line};
 use crate::request::Form;
 use crate::verdict::Case;
 use crate::world::World;
@@ -227,6 +227,17 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         },
     },
     Allowed {
+        name: "the TTL of a signature",
+        aspects: &[Aspect::Answer, Aspect::Authority],
+        because: "RFC 4034 section 3: \"The TTL value of an RRSIG RR MUST match the TTL value of the \
+                  RRset it covers.\" dnssec-signzone gives none more than 30 days.",
+        holds: |case| {
+            let ours = without_signature_ttls(case.ours);
+            let same = |(_, reply): &&(_, Reply)| without_signature_ttls(reply) == ours;
+            has_ttls_of_covered(case.ours) && case.theirs.iter().filter(same).count() >= 2
+        },
+    },
+    Allowed {
         name: "a DNAME met again",
         aspects: &[Aspect::Rcode, Aspect::Tc, Aspect::Answer, Aspect::Authority],
         because: "RFC 6672 section 2.2: \"It is possible for DNAMEs to form loops\"; \"Resolvers \
@@ -287,6 +298,32 @@ fn authority(reply: &Reply) -> BTreeSet<String> {
 
 fn has_opt(reply: &Reply) -> bool {
     reply.answer().is_some_and(|answer| answer.opt.is_some())
+}
+
+/// The records of answer and authority, the TTL of signatures apart.
+fn without_signature_ttls(reply: &Reply) -> BTreeSet<String> {
+    let sections = reply
+        .answer()
+        .map_or(&[][..], |answer| &answer.sections[..2]);
+    sections.iter().flatten().map(unlevelled_line).collect()
+}
+
+/// True if each signature has the TTL of what it covers, as far as that is there.
+fn has_ttls_of_covered(reply: &Reply) -> bool {
+    let sections = reply
+        .answer()
+        .map_or(&[][..], |answer| &answer.sections[..2]);
+    let records = || sections.iter().flatten();
+    let is_right = |signature: &Record| {
+        let covered = signature.rdata.as_bytes().first_chunk();
+        let covered = covered.map(|covered| Rtype(u16::from_be_bytes(*covered)));
+        records()
+            .filter(|other| other.owner == signature.owner && Some(other.rtype) == covered)
+            .all(|other| other.ttl == signature.ttl)
+    };
+    records()
+        .filter(|record| record.rtype == Rtype::RRSIG)
+        .all(is_right)
 }
 
 /// The names of a chain of aliases, in its order.

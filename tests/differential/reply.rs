@@ -208,6 +208,18 @@ pub(crate) fn canonical_line(record: &Record) -> String {
     zone_text::line(&lowered) + "\n"
 }
 
+/// The same, without the TTL of a signature: some servers have it from the file, some from what is
+/// covered.
+pub(crate) fn unlevelled_line(record: &Record) -> String {
+    match record.rtype {
+        Rtype::RRSIG => canonical_line(&Record {
+            ttl: 0,
+            ..record.clone()
+        }),
+        _ => canonical_line(record),
+    }
+}
+
 /// RFC 9471 section 3.1: the addresses of servers whose names are in the delegated zone.
 pub(crate) fn glue(authority: &[Record], additional: &[Record]) -> String {
     let delegation = || authority.iter().filter(|record| record.rtype == Rtype::NS);

@@ -339,13 +339,13 @@ fn level_signatures(records: &mut [Placed<'_>], findings: &mut Findings) {
         let Some(covered) = others.find(|other| other.rtype == rtype && other.ttl != ttl) else {
             continue;
         };
+        let taken = covered.ttl;
         findings.warn(&records[at], || {
-            let covered = covered.ttl;
             format!(
-                "the TTL of {owner} RRSIG of {rtype} is {ttl}; that of {rtype}, {covered}, is taken"
+                "{owner} RRSIG of {rtype} has the TTL {ttl}; that of {rtype}, {taken}, is taken"
             )
         });
-        records[at].record.ttl = covered.ttl;
+        records[at].record.ttl = taken;
     }
 }
 
@@ -1041,7 +1041,7 @@ mod tests {
         let signatures = checked.records.iter().filter(|r| r.rtype == Rtype::RRSIG);
         let ttls: Vec<u32> = signatures.map(|record| record.ttl).collect();
         assert_eq!(ttls, [50, 40, 70]);
-        let says = "the TTL of a.test. RRSIG of A is 70; that of A, 50, is taken";
+        let says = "a.test. RRSIG of A has the TTL 70; that of A, 50, is taken";
         assert!(checked.warnings.iter().any(|w| w.message == says));
     }
 
