@@ -209,11 +209,11 @@ impl<'v> HashChain<'v> {
                 let next_closer = self.above(qname, self.version.depth(encloser) + 1);
                 proof.add(self.covering(&self.hash(&[], next_closer))?);
             }
-            // RFC 5155 section 7.2.5: and the wildcard does not have the type. One that opt-out
-            // leaves without a record is in the gap, as QNAME is.
+            // RFC 5155 section 7.2.5: and the wildcard does not have the type. Where opt-out leaves
+            // it without a record, that in whose gap it is.
             (Found::Wildcard { encloser, .. }, Says::NoData) => {
                 let depth = self.prove_encloser(qname, self.version.depth(encloser), &mut proof)?;
-                proof.add(self.matching(&self.hash(WILDCARD, self.above(qname, depth))));
+                proof.add(self.at_or_before(&self.hash(WILDCARD, self.above(qname, depth))));
             }
             // RFC 5155 section 7.2.2: neither the name nor a wildcard.
             (Found::NxDomain { encloser }, _) => {
