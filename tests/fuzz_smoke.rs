@@ -109,6 +109,11 @@ fn configuration_files() {
 }
 
 #[test]
+fn rules_and_scripts_of_updates() {
+    smoke("policy");
+}
+
+#[test]
 fn tokens() {
     smoke("token");
 }

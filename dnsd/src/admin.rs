@@ -5,8 +5,11 @@
 //! [`UploadLine`]s, the last of them [`UploadLine::Commit`], and reads only then.
 
 use crate::setting::PeerRef;
-use crate::status::{Cookies, KeyDetail, KeyRow, Link, Member, Reload, Status, Zone, ZoneDetail};
-use crate::text::{as_seconds, as_text, as_texts};
+use crate::status::{
+    Cookies, KeyDetail, KeyRow, Link, Member, Reload, RuleRow, Status, Zone, ZoneDetail,
+};
+use crate::text::{as_seconds, as_some_text, as_text, as_texts};
+use crate::trial::Trial;
 use crate::tsig::Method;
 use crate::vip::address::VipAddress;
 use crate::vip::status::{VipGoal, Vips};
@@ -149,8 +152,73 @@ pub enum Request {
         #[serde(with = "as_text")]
         name: Name,
     },
+    /// Answered by [`Done::Rules`].
+    PolicyList {
+        /// Of this zone, those of all zones with them; none: all.
+        #[serde(with = "as_some_text")]
+        zone: Option<Name>,
+    },
+    /// Make a rule; answered by [`Done::Granted`].
+    PolicyGrant(Box<RuleRow>),
+    /// Take a rule away; answered by [`Done::Revoked`].
+    PolicyRevoke(Box<RuleRow>),
+    /// Whether somebody may; answered by [`Done::Permission`].
+    PolicyTest {
+        /// The zone.
+        #[serde(with = "as_text")]
+        zone: Name,
+        /// Who.
+        sender: SenderSpec,
+        /// May what.
+        action: TestedAction,
+    },
+    /// What an update would do; answered by [`Done::Tried`].
+    UpdateTry {
+        /// The message in base64.
+        message: String,
+        /// Who would send it; none: an operator, whom policy does not hold to anything.
+        sender: Option<SenderSpec>,
+    },
+    /// The zone that would answer for a name; answered by [`Done::ZoneOf`].
+    ZoneOf {
+        /// The name.
+        #[serde(with = "as_text")]
+        name: Name,
+    },
     /// Stop the daemon cleanly; answered by [`Done::Stopping`].
     Stop,
+}
+
+/// Who would send a request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SenderSpec {
+    /// The key that it is signed with.
+    #[serde(with = "as_some_text")]
+    pub key: Option<Name>,
+    /// From where it comes.
+    pub address: IpAddr,
+    /// By what.
+    pub by: Carrier,
+}
+
+/// By what a request comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carrier {
+    /// UDP, by which any address can be feigned.
+    Udp,
+    /// A connection.
+    Connection,
+}
+
+/// What is tested that is no update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestedAction {
+    /// Zone transfers.
+    Transfer,
+    /// Words that the zone has changed.
+    Notify,
 }
 
 /// A key that is to be made.
@@ -350,6 +418,27 @@ pub enum Done {
         #[serde(with = "as_text")]
         name: Name,
     },
+    /// Rules, those of all zones first.
+    Rules(Vec<RuleRow>),
+    /// The rule is there, and that is settled.
+    Granted(RuleRow),
+    /// The rule is gone, and that is settled.
+    Revoked(RuleRow),
+    /// Whether somebody may.
+    Permission {
+        /// Whether.
+        is_allowed: bool,
+        /// The rules that say something of it.
+        rules: Vec<RuleRow>,
+    },
+    /// What an update would do.
+    Tried(Box<Trial>),
+    /// The zone that would answer for a name.
+    ZoneOf {
+        /// Its apex.
+        #[serde(with = "as_text")]
+        origin: Name,
+    },
     /// The zone in detail.
     Zone(ZoneDetail),
     /// The zone is gone, and that is settled.
@@ -394,6 +483,14 @@ mod tests {
             },
             r#"{"command":"zone-export","origin":"example.test.","version":"now"}"#,
         );
+        let row = RuleRow {
+            zone: "*".parse().unwrap(),
+            rule: "transfer key k".parse().unwrap(),
+        };
+        check(
+            Request::PolicyGrant(Box::new(row)),
+            r#"{"command":"policy-grant","zone":"*","rule":"transfer key k."}"#,
+        );
         check(
             Request::CookieRollover {
                 obstacles: Obstacles::Ignored,
@@ -405,6 +502,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_an_error() {
         for line in [
+            r#"{"command":"policy-grant","zone":"*","rule":"update"}"#,
             "",
             "{}",
             r#"{"command":"reboot"}"#,

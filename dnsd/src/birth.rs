@@ -5,7 +5,7 @@
 //! nothing, and costs one write of the zones, however many there are.
 
 use crate::cookie::{Secret, Secrets};
-use crate::prefix::Policy;
+use crate::policy::Policy;
 use crate::state::{CookieSecrets, State, Zone};
 use overlay::PeerId;
 use replication::{Hybrid, Stamp};

@@ -4,16 +4,14 @@
 //! Membership entries are not here: replication reads those itself.
 
 use crate::cookie::Secrets;
-use crate::prefix::Prefix;
+use crate::policy::PolicyChange;
+use crate::prefix::{get_address, put_address};
 use crate::tsig::KeyChange;
 use crate::vip::map::MapChange;
 use bytes::{Buf, BufMut, Bytes};
-use replication::{BlobHash, Stamp};
+use replication::{BlobHash, Hybrid, Stamp};
 use std::net::IpAddr;
-use zones::Name;
-
-/// Most prefixes that one policy entry may carry: more would not fit an entry.
-pub const PREFIXES_MAX: usize = 1_000;
+use zones::{Name, Rtype, Terms};
 
 /// The body of an entry that is not about membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +26,8 @@ pub enum Body {
         source: IpAddr,
         /// The key that it was signed with.
         key: Option<Name>,
+        /// What policy holds each of its changes to; empty if none to anything.
+        terms: Vec<Terms>,
         /// The message.
         message: Bytes,
     },
@@ -47,19 +47,21 @@ pub enum Body {
         /// The zone.
         origin: Name,
     },
-    /// Which addresses may update and transfer, for all zones.
-    Policy {
-        /// Sources of updates.
-        update: Vec<Prefix>,
-        /// Sources of transfer requests.
-        transfer: Vec<Prefix>,
-    },
+    /// Another rule of who may update, transfer and notify, or one less.
+    Policy(PolicyChange),
     /// Which virtual addresses there are, and who may hold them.
     Vip(MapChange),
     /// By what server cookies are made and known from here on.
     Cookies(Secrets),
     /// Another key by which requests are signed, or one less.
     Key(KeyChange),
+    /// Records of a zone whose lease has ended go.
+    Expire {
+        /// The zone.
+        origin: Name,
+        /// Those whose lease has ended by then.
+        by: Hybrid,
+    },
 }
 
 const UPDATE: u8 = 1;
@@ -69,16 +71,18 @@ const POLICY: u8 = 4;
 const VIP: u8 = 5;
 const COOKIES: u8 = 6;
 const KEY: u8 = 7;
+const EXPIRE: u8 = 8;
 
 impl Body {
     /// The zone whose serial this entry counts in.
     #[must_use]
     pub fn origin(&self) -> Option<&Name> {
         match self {
-            Self::Update { origin, .. } | Self::Import { origin, .. } | Self::Remove { origin } => {
-                Some(origin)
-            }
-            Self::Policy { .. } | Self::Vip(_) | Self::Cookies(_) | Self::Key(_) => None,
+            Self::Update { origin, .. }
+            | Self::Import { origin, .. }
+            | Self::Remove { origin }
+            | Self::Expire { origin, .. } => Some(origin),
+            Self::Policy(_) | Self::Vip(_) | Self::Cookies(_) | Self::Key(_) => None,
         }
     }
 
@@ -92,6 +96,7 @@ impl Body {
                 offset,
                 source,
                 key,
+                terms,
                 message,
             } => {
                 out.reserve(message.len() + origin.as_wire().len() + 32);
@@ -106,6 +111,7 @@ impl Body {
                         out.put_slice(key.as_wire());
                     }
                 }
+                put_terms(&mut out, terms);
                 out.put_slice(message);
             }
             Self::Import {
@@ -130,10 +136,9 @@ impl Body {
                 out.put_u8(REMOVE);
                 out.put_slice(origin.as_wire());
             }
-            Self::Policy { update, transfer } => {
+            Self::Policy(change) => {
                 out.put_u8(POLICY);
-                put_prefixes(&mut out, update);
-                put_prefixes(&mut out, transfer);
+                change.encode(&mut out);
             }
             Self::Vip(change) => {
                 out.put_u8(VIP);
@@ -147,6 +152,11 @@ impl Body {
                 out.put_u8(KEY);
                 change.encode(&mut out);
             }
+            Self::Expire { origin, by } => {
+                out.put_u8(EXPIRE);
+                out.put_slice(origin.as_wire());
+                out.put_u64(by.0);
+            }
         }
         out.into()
     }
@@ -158,14 +168,15 @@ impl Body {
         let kind = rest.try_get_u8().ok()?;
         let decoded = match kind {
             UPDATE => {
-                let origin = get_name(&mut rest)?;
+                let origin = Name::take_wire(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
                 let source = get_address(&mut rest)?;
                 let key = match rest.try_get_u8().ok()? {
                     0 => None,
-                    1 => Some(get_name(&mut rest)?),
+                    1 => Some(Name::take_wire(&mut rest)?),
                     _ => return None,
                 };
+                let terms = get_terms(&mut rest)?;
                 let message = body.slice_ref(rest);
                 rest = &[];
                 Self::Update {
@@ -173,11 +184,12 @@ impl Body {
                     offset,
                     source,
                     key,
+                    terms,
                     message,
                 }
             }
             IMPORT => {
-                let origin = get_name(&mut rest)?;
+                let origin = Name::take_wire(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
                 let unchanged_since = match rest.try_get_u8().ok()? {
                     0 => None,
@@ -194,28 +206,20 @@ impl Body {
                 }
             }
             REMOVE => Self::Remove {
-                origin: get_name(&mut rest)?,
+                origin: Name::take_wire(&mut rest)?,
             },
-            POLICY => {
-                let update = get_prefixes(&mut rest)?;
-                Self::Policy {
-                    update,
-                    transfer: get_prefixes(&mut rest)?,
-                }
-            }
+            POLICY => Self::Policy(PolicyChange::decode(&mut rest)?),
             VIP => Self::Vip(MapChange::decode(&mut rest)?),
             COOKIES => Self::Cookies(Secrets::decode(&mut rest)?),
             KEY => Self::Key(KeyChange::decode(&mut rest)?),
+            EXPIRE => Self::Expire {
+                origin: Name::take_wire(&mut rest)?,
+                by: Hybrid(rest.try_get_u64().ok()?),
+            },
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
     }
-}
-
-fn get_name(rest: &mut &[u8]) -> Option<Name> {
-    let name = Name::from_wire(rest).ok()?;
-    rest.advance(name.as_wire().len());
-    Some(name)
 }
 
 fn put_offset(out: &mut Vec<u8>, offset: Option<i64>) {
@@ -236,68 +240,97 @@ fn get_offset(rest: &mut &[u8]) -> Option<Option<i64>> {
     }
 }
 
-fn put_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(ip) => {
-            out.put_u8(4);
-            out.put_slice(&ip.octets());
+/// Terms as runs of equal ones: how many runs, and of each how many changes and their terms.
+fn put_terms(out: &mut Vec<u8>, terms: &[Terms]) {
+    let runs = || terms.chunk_by(|a, b| a == b);
+    out.put_u16(runs().count() as u16);
+    for run in runs() {
+        let Terms {
+            records_max,
+            ttl_max,
+            lease,
+            deletes,
+        } = &run[0];
+        out.put_u16(run.len() as u16);
+        for limit in [records_max, ttl_max, lease] {
+            match limit {
+                None => out.put_u8(0),
+                Some(limit) => {
+                    out.put_u8(1);
+                    out.put_u32(*limit);
+                }
+            }
         }
-        IpAddr::V6(ip) => {
-            out.put_u8(6);
-            out.put_slice(&ip.octets());
+        match deletes {
+            None => out.put_u8(0),
+            Some(types) => {
+                out.put_u8(1);
+                out.put_u16(types.len() as u16);
+                types.iter().for_each(|rtype| out.put_u16(rtype.0));
+            }
         }
     }
 }
 
-fn get_address(rest: &mut &[u8]) -> Option<IpAddr> {
-    match rest.try_get_u8().ok()? {
-        4 => Some(rest.try_get_u32().ok()?.to_be_bytes().into()),
-        6 => Some(rest.try_get_u128().ok()?.to_be_bytes().into()),
-        _ => None,
+fn get_terms(rest: &mut &[u8]) -> Option<Vec<Terms>> {
+    let mut terms = Vec::new();
+    for _ in 0..rest.try_get_u16().ok()? {
+        let length = usize::from(rest.try_get_u16().ok()?);
+        let mut limit = || match rest.try_get_u8().ok()? {
+            0 => Some(None),
+            1 => Some(Some(rest.try_get_u32().ok()?)),
+            _ => None,
+        };
+        let (records_max, ttl_max, lease) = (limit()?, limit()?, limit()?);
+        let deletes = match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => {
+                let count = rest.try_get_u16().ok()?;
+                let types = (0..count).map(|_| rest.try_get_u16().ok().map(Rtype));
+                Some(types.collect::<Option<_>>()?)
+            }
+            _ => return None,
+        };
+        // No message holds more changes than it has bytes.
+        if terms.len() + length > usize::from(u16::MAX) {
+            return None;
+        }
+        let run = Terms {
+            records_max,
+            ttl_max,
+            lease,
+            deletes,
+        };
+        terms.extend(std::iter::repeat_n(run, length));
     }
-}
-
-fn put_prefixes(out: &mut Vec<u8>, prefixes: &[Prefix]) {
-    assert!(
-        prefixes.len() <= PREFIXES_MAX,
-        "lists are cut where they come in"
-    );
-    out.put_u16(prefixes.len() as u16);
-    for prefix in prefixes {
-        put_address(out, prefix.address());
-        out.put_u8(prefix.length());
-    }
-}
-
-fn get_prefixes(rest: &mut &[u8]) -> Option<Vec<Prefix>> {
-    let count = usize::from(rest.try_get_u16().ok()?);
-    if count > PREFIXES_MAX {
-        return None;
-    }
-    (0..count)
-        .map(|_| {
-            let address = get_address(rest)?;
-            Prefix::new(address, rest.try_get_u8().ok()?).ok()
-        })
-        .collect()
+    Some(terms)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cookie::Secret;
+    use crate::policy::Realm;
     use crate::vip::address::VipId;
     use replication::Hybrid;
 
     #[test]
     fn bodies_read_back_and_nothing_shorter_does() {
         let origin: Name = "example.test".parse().unwrap();
+        let terms = Terms {
+            records_max: Some(2),
+            ttl_max: None,
+            lease: Some(60),
+            deletes: Some([Rtype::TXT].into()),
+        };
+        let rule = "update key k.test name a.example.test TXT".parse().unwrap();
         let bodies = [
             Body::Update {
                 origin: origin.clone(),
                 offset: Some(-7),
                 source: "192.0.2.1".parse().unwrap(),
                 key: None,
+                terms: Vec::new(),
                 message: Bytes::from_static(b"message"),
             },
             Body::Update {
@@ -305,6 +338,7 @@ mod tests {
                 offset: None,
                 source: "2001:db8::1".parse().unwrap(),
                 key: Some("key.test".parse().unwrap()),
+                terms: vec![terms.clone(), terms, Terms::default()],
                 message: Bytes::from_static(b"message"),
             },
             Body::Import {
@@ -316,11 +350,12 @@ mod tests {
                 }),
                 blob: BlobHash([5; 32]),
             },
-            Body::Remove { origin },
-            Body::Policy {
-                update: vec!["127.0.0.0/8".parse().unwrap()],
-                transfer: vec!["::1/128".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+            Body::Expire {
+                origin: origin.clone(),
+                by: Hybrid(9),
             },
+            Body::Remove { origin },
+            Body::Policy(PolicyChange::Grant(Realm::All, rule)),
             Body::Vip(MapChange::Remove(VipId("192.0.2.1".parse().unwrap()))),
             Body::Cookies(Secrets::new(Secret([1; 16])).stage(Secret([2; 16]))),
             Body::Key(KeyChange::Remove("key.test".parse().unwrap())),

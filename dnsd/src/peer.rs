@@ -13,6 +13,7 @@
 mod addresses;
 mod checkpoints;
 mod imports;
+mod leases;
 mod updates;
 
 pub use checkpoints::Checkpoint;
@@ -22,6 +23,7 @@ use crate::cookie::Secrets;
 use crate::durable::LoadError;
 use crate::fold::Fold;
 use crate::imports::Imports;
+use crate::policy::PolicyChange;
 use crate::publish::{Publisher, ZoneNews};
 use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
@@ -122,6 +124,8 @@ pub struct Peer {
     staleness: Staleness,
     staleness_due: Option<Instant>,
     is_sick: bool,
+    /// When the next lease ends, if it is for this peer to see to it.
+    lease_due: Option<Instant>,
 }
 
 impl Peer {
@@ -182,6 +186,7 @@ impl Peer {
             staleness: Staleness::new(),
             staleness_due: None,
             is_sick: false,
+            lease_due: None,
         };
         peer.drain();
         Ok(peer)
@@ -204,19 +209,15 @@ impl Peer {
         self.command(client, Some(origin), &body, Vec::new(), wall, now)
     }
 
-    /// An operator sets who may update and transfer.
+    /// An operator changes who may update, transfer and notify.
     pub fn handle_policy(
         &mut self,
         client: ClientId,
-        body: &Body,
+        change: PolicyChange,
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        assert!(
-            matches!(body, Body::Policy { .. }),
-            "the caller sets a policy"
-        );
-        self.command(client, None, body, Vec::new(), wall, now)
+        self.command(client, None, &Body::Policy(change), Vec::new(), wall, now)
     }
 
     /// An operator sets by what server cookies are made and known.
@@ -442,6 +443,7 @@ impl Peer {
             self.requests.poll_timeout(),
             self.failover.poll_timeout(),
             self.staleness_due,
+            self.lease_due,
             checkpoint,
             imports,
         ]
@@ -512,6 +514,7 @@ impl Peer {
                 }
             }
             self.commit_imports(wall, now);
+            has_settled |= self.end_leases(wall, now);
             self.write_checkpoint(now);
             let has_more = self.drain() || has_settled;
             if !has_more {

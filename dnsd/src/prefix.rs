@@ -1,5 +1,6 @@
-//! Address prefixes, and who may do what by them.
+//! Address prefixes.
 
+use bytes::{Buf, BufMut};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -9,15 +10,6 @@ use std::str::FromStr;
 pub struct Prefix {
     address: IpAddr,
     length: u8,
-}
-
-/// Who may update and who may transfer, for all zones.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Policy {
-    /// From where updates are taken.
-    pub update: Vec<Prefix>,
-    /// From where zones may be transferred.
-    pub transfer: Vec<Prefix>,
 }
 
 /// The text is not an address, or an address with `/` and a length, or bits are set beyond it.
@@ -70,6 +62,18 @@ impl Prefix {
         self.length
     }
 
+    /// Appends its bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_address(out, self.address);
+        out.put_u8(self.length);
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    pub fn decode(rest: &mut &[u8]) -> Option<Self> {
+        let address = get_address(rest)?;
+        Self::new(address, rest.try_get_u8().ok()?).ok()
+    }
+
     fn mask(&self) -> u128 {
         let (_, width) = bits_of(self.address);
         let host = width - self.length;
@@ -82,6 +86,29 @@ fn bits_of(ip: IpAddr) -> (u128, u8) {
     match ip {
         IpAddr::V4(ip) => (u128::from(ip.to_bits()), Ipv4Addr::BITS as u8),
         IpAddr::V6(ip) => (ip.to_bits(), Ipv6Addr::BITS as u8),
+    }
+}
+
+/// Appends an address: its family, 4 or 6, and its bytes.
+pub(crate) fn put_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(ip) => {
+            out.put_u8(4);
+            out.put_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.put_u8(6);
+            out.put_slice(&ip.octets());
+        }
+    }
+}
+
+/// Reads what [`put_address`] wrote.
+pub(crate) fn get_address(rest: &mut &[u8]) -> Option<IpAddr> {
+    match rest.try_get_u8().ok()? {
+        4 => Some(rest.try_get_u32().ok()?.to_be_bytes().into()),
+        6 => Some(rest.try_get_u128().ok()?.to_be_bytes().into()),
+        _ => None,
     }
 }
 

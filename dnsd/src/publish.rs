@@ -198,7 +198,7 @@ impl Publisher {
         self.is_due = false;
         Some(Served {
             zones: self.table.clone(),
-            policy: (**now.policy()).clone(),
+            policy: Arc::clone(now.policy()),
             keys: Arc::clone(now.keys()),
             cookies: now.cookies().map(|cookies| cookies.secrets),
             remembered: now.remembered(),

@@ -8,14 +8,15 @@
 //!                        └─ does not: the whole zone as a blob, unless it changes meanwhile
 //! ```
 
+use crate::delta_text::{line, lines};
+use crate::message::{MESSAGE_SIZE_MAX, UPDATE_RECORD_SIZE_MIN, UpdateBuilder, UpdateRecord};
 use crate::state::State;
 use crate::status::Reload;
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use zones::rdata::{canonical, with_soa_serial};
 use zones::rtype::Class;
 use zones::version::Delta;
-use zones::zonefile::print_record;
 use zones::{Name, Record, Rtype, Serial, Update, Version};
 
 /// What a file changes in a zone.
@@ -84,28 +85,9 @@ impl Comparison {
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
         let is_change = self.reload.is_change();
         let (before, after) = &self.soa;
-        let soa = before
-            .iter()
-            .map(|soa| ('-', soa))
-            .chain(after.iter().map(|soa| ('+', soa)));
-        let mut removed = self.delta.removed.iter().peekable();
-        let mut added = self.delta.added.iter().peekable();
-        let rest = std::iter::from_fn(move || {
-            let is_removed = match (removed.peek(), added.peek()) {
-                (Some(removed), Some(added)) => removed.owner <= added.owner,
-                (removed, _) => removed.is_some(),
-            };
-            match is_removed {
-                true => removed.next().map(|record| ('-', record)),
-                false => added.next().map(|record| ('+', record)),
-            }
-        });
-        let records = soa.chain(rest).take_while(move |_| is_change);
-        records.map(|(sign, record)| {
-            let mut line = format!("{sign} ");
-            print_record(record, &mut line);
-            line
-        })
+        let before = before.iter().map(|soa| line('-', soa));
+        let soa = before.chain(after.iter().map(|soa| line('+', soa)));
+        soa.chain(lines(&self.delta)).take_while(move |_| is_change)
     }
 
     /// None if it is larger than a message may be.
@@ -119,28 +101,16 @@ impl Comparison {
         let takes_wanted = self.reload.after == self.reload.wanted;
 
         // What no message holds takes no time.
-        if removed.len() + added.len() > usize::from(u16::MAX) / RECORD_SIZE_MIN {
+        if removed.len() + added.len() > MESSAGE_SIZE_MAX / UPDATE_RECORD_SIZE_MIN {
             return None;
         }
-        let mut message = Vec::new();
-        message.put_slice(&[0, 0, OPCODE_UPDATE << 3, 0, 0, 1]);
-        let prerequisites = u16::from(changes_soa);
-        message.put_u16(prerequisites);
-        let updates_at = message.len();
-        message.put_slice(&[0; 4]);
-        message.put_slice(origin.as_wire());
-        message.put_u16(Rtype::SOA.0);
-        message.put_u16(Class::IN.0);
+        let mut builder = UpdateBuilder::new(origin);
         // RFC 2136 section 3.4.2.2: an SOA that is not ahead at its place is ignored. One that
         // differs in more than its serial must not be lost in silence.
         if changes_soa {
-            put_record(before, Class::IN, 0, origin, &mut message);
+            builder.prerequisite(written(before, Class::IN, 0));
         }
-        let mut updates = 0;
-        let mut put = |record: &Record, class, ttl| {
-            put_record(record, class, ttl, origin, &mut message);
-            updates += 1;
-        };
+        let mut put = |record: &Record, class, ttl| builder.change(written(record, class, ttl));
         // RFC 2136 section 3.4.2.4: the last NS of the apex is never deleted, so new ones come
         // first; an alias comes after what is in its way has gone.
         for record in added.iter().filter(is_apex_ns) {
@@ -156,28 +126,18 @@ impl Comparison {
         if changes_soa || takes_wanted {
             put(after, Class::IN, after.ttl);
         }
-        let updates = u16::try_from(updates).ok()?;
-        message[updates_at..updates_at + 2].copy_from_slice(&updates.to_be_bytes());
-        (message.len() <= usize::from(u16::MAX)).then_some(message)
+        builder.finish()
     }
 }
 
-const OPCODE_UPDATE: u8 = 5;
-/// A record of an update section has at least so many bytes: a pointer, type, class, TTL, length.
-const RECORD_SIZE_MIN: usize = 12;
-/// Where in a message the name of the zone stands.
-const ZONE_AT: u16 = 12;
-
-fn put_record(record: &Record, class: Class, ttl: u32, origin: &Name, out: &mut Vec<u8>) {
-    let owner = record.owner.as_wire();
-    let labels = &owner[..owner.len() - origin.as_wire().len()];
-    out.put_slice(labels);
-    out.put_u16(0xc000 | ZONE_AT);
-    out.put_u16(record.rtype.0);
-    out.put_u16(class.0);
-    out.put_u32(ttl);
-    out.put_u16(record.rdata.as_bytes().len() as u16);
-    out.put_slice(record.rdata.as_bytes());
+fn written(record: &Record, class: Class, ttl: u32) -> UpdateRecord<'_> {
+    UpdateRecord {
+        owner: &record.owner,
+        rtype: record.rtype,
+        class,
+        ttl,
+        rdata: record.rdata.as_bytes(),
+    }
 }
 
 /// That by which an UPDATE knows a record.

@@ -4,14 +4,14 @@ use crate::health::{Health, Phase};
 use crate::message::Opcode;
 use crate::metrics::{Family, Page};
 use crate::peer::Peer;
-use crate::prefix::Policy;
+use crate::policy::{Policy, Realm};
 use crate::requests::REQUESTS_MAX;
 use crate::serve::Tally;
 use crate::serve::counters::COUNTS;
 use crate::state::State;
 use crate::status::{
-    Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, Status, ViewStatus,
-    Zone, ZoneDetail, publishing_warning,
+    Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, RuleRow, Status,
+    ViewStatus, Zone, ZoneDetail, publishing_warning,
 };
 use overlay::status::{Counters, RouterStatus};
 use overlay::{ClusterId, PeerId};
@@ -345,7 +345,13 @@ pub fn zone_detail(
             .into_iter()
             .map(|(t, count)| (t.to_string(), count))
             .collect(),
-        allow_update: policy.update.iter().map(ToString::to_string).collect(),
-        allow_transfer: policy.transfer.iter().map(ToString::to_string).collect(),
+        rules: rules_of(policy, &Realm::All)
+            .chain(rules_of(policy, &Realm::Zone(version.origin().clone())))
+            .collect(),
     }
+}
+
+/// The rules of a realm, in order.
+pub fn rules_of<'p>(policy: &'p Policy, realm: &'p Realm) -> impl Iterator<Item = RuleRow> + 'p {
+    policy.of(realm).map(|rule| RuleRow::new(realm, rule))
 }

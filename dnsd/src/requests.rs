@@ -3,6 +3,7 @@
 //! A request waits for its entry to settle, or, if it makes no entry, until everything before its
 //! read stamp has. No request is answered from tentative state.
 
+use crate::policy::Asker;
 use crate::state::{DIGEST_SIGNED, DIGEST_UNSIGNED, Outcome};
 use crate::vip::map::NoChange;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use ring::digest::{Context, SHA256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use zones::{Name, Update};
+use zones::{Name, Terms, Update};
 
 /// Most requests that wait at once; further ones are refused, as memory has an end.
 pub const REQUESTS_MAX: usize = 20_000;
@@ -43,6 +44,8 @@ pub struct UpdateRequest {
 pub struct Sender {
     /// From where it came.
     pub address: SocketAddr,
+    /// Whether it came by a connection, which proves that address.
+    pub is_address_proven: bool,
     /// The signature that it came with, which is a good one.
     pub signature: Option<Signature>,
 }
@@ -62,7 +65,18 @@ impl Sender {
     pub fn unsigned(address: SocketAddr) -> Self {
         Self {
             address,
+            is_address_proven: false,
             signature: None,
+        }
+    }
+
+    /// Who that is to policy.
+    #[must_use]
+    pub fn asker(&self) -> Asker<'_> {
+        Asker {
+            key: self.signature.as_ref().map(|signature| &signature.key),
+            address: self.address.ip(),
+            is_address_proven: self.is_address_proven,
         }
     }
 
@@ -203,6 +217,21 @@ impl Requests {
     #[must_use]
     pub fn get(&self, digest: &Digest) -> Option<&Waiting> {
         self.waiting.get(digest)
+    }
+
+    /// Holds an update that waits to terms: none, or as many as it has changes.
+    ///
+    /// # Panics
+    ///
+    /// If no such update waits.
+    pub fn hold_to(&mut self, digest: &Digest, terms: Vec<Terms>) -> &UpdateRequest {
+        let waiting = self.waiting.get_mut(digest);
+        let Some(Request::Update(request)) = waiting.map(|waiting| &mut waiting.request) else {
+            panic!("the update waits");
+        };
+        let held = request.update.hold_to(terms);
+        held.expect("each change is judged");
+        request
     }
 
     /// Makes a request wait for something else.
@@ -401,7 +430,13 @@ mod tests {
                 mac: mac.into(),
             };
             let signature = Some(signature);
-            Sender { address, signature }.digest(message)
+            let is_address_proven = false;
+            let sender = Sender {
+                address,
+                is_address_proven,
+                signature,
+            };
+            sender.digest(message)
         };
         // From another address, by another peer: the same request.
         assert_eq!(signed(a, "k", b"mac", b"x"), signed(b, "K", b"mac", b"y"));

@@ -1,5 +1,5 @@
-//! What all entries up to a stamp make: zones with their serials, policy, VIPs, secrets of cookies,
-//! keys, remembered requests.
+//! What all entries up to a stamp make: zones with their serials, policy, leases, VIPs, secrets of
+//! cookies, keys, remembered requests.
 //!
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
@@ -7,14 +7,15 @@
 use crate::body::Body;
 use crate::cookie::Secrets;
 use crate::imports::Imports;
-use crate::prefix::Policy;
+use crate::leases::Leases;
+use crate::policy::{NoPolicyChange, Policy, PolicyChange, Realm};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
 use std::sync::Arc;
 use std::time::Duration;
-use zones::{Name, Rcode, Serial, Update, Version};
+use zones::{Name, Rcode, Serial, Terms, Update, Version};
 
 /// By how much an eviction raises every serial (J of the replication protocol, section 9).
 const EVICTION_JUMP: i128 = 1_000;
@@ -38,6 +39,7 @@ pub struct State {
     pub(crate) vips: Arc<VipMap>,
     pub(crate) cookies: Option<Arc<CookieSecrets>>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) leases: Leases,
     pub(crate) answered: OrdMap<Digest, Answered>,
     /// The same, by the time at which each is forgotten.
     forgotten: OrdSet<(Hybrid, Digest)>,
@@ -92,6 +94,8 @@ pub enum Outcome {
     Vip(NoChange),
     /// A change of the keys that does nothing.
     Key(NoKeyChange),
+    /// A change of the policy that does nothing.
+    Policy(NoPolicyChange),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +154,7 @@ impl State {
             vips: Arc::default(),
             cookies: None,
             keys: Arc::default(),
+            leases: Leases::default(),
             answered: OrdMap::new(),
             forgotten: OrdSet::new(),
         }
@@ -201,7 +206,7 @@ impl State {
         self.at
     }
 
-    /// Who may update and transfer.
+    /// Who may update, transfer and notify.
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
@@ -223,6 +228,12 @@ impl State {
     #[must_use]
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
+    }
+
+    /// Records that last for a time only.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 
     /// Every origin that ever was, in canonical order.
@@ -296,6 +307,9 @@ impl State {
         if let Err(rcode) = version.check(update, serial) {
             return Effect::Nothing(rcode);
         }
+        if !self.leases.have_room_for(update) {
+            return Effect::Nothing(Rcode::REFUSED);
+        }
         let applied = match version.apply(update, serial) {
             Ok(applied) => applied,
             Err(rcode) => return Effect::Nothing(rcode),
@@ -346,8 +360,11 @@ impl State {
     fn apply_body(&mut self, body: &Body, stamp: Stamp, imports: &Imports) -> Outcome {
         match body {
             Body::Update {
-                origin, message, ..
-            } => self.apply_update(origin, message, stamp),
+                origin,
+                terms,
+                message,
+                ..
+            } => self.apply_update(origin, terms, message, stamp),
             Body::Import {
                 origin,
                 unchanged_since,
@@ -364,6 +381,7 @@ impl State {
                 if version.origin() != origin {
                     return Outcome::Rcode(Rcode::FORMERR);
                 }
+                self.leases.forget(origin);
                 self.set_version(origin, Some(version), stamp);
                 Outcome::Rcode(Rcode::NOERROR)
             }
@@ -371,16 +389,17 @@ impl State {
                 if self.version(origin).is_none() {
                     return Outcome::NoSuchZone;
                 }
+                self.leases.forget(origin);
+                if self.policy.is_about(origin) {
+                    Arc::make_mut(&mut self.policy).forget(origin);
+                }
                 self.set_version(origin, None, stamp);
                 Outcome::Rcode(Rcode::NOERROR)
             }
-            Body::Policy { update, transfer } => {
-                self.policy = Arc::new(Policy {
-                    update: update.clone(),
-                    transfer: transfer.clone(),
-                });
-                Outcome::Rcode(Rcode::NOERROR)
-            }
+            Body::Policy(change) => match self.apply_policy(change) {
+                Ok(()) => Outcome::Rcode(Rcode::NOERROR),
+                Err(no_change) => Outcome::Policy(no_change),
+            },
             Body::Vip(change) => match Arc::make_mut(&mut self.vips).apply(change, stamp) {
                 Ok(()) => Outcome::Rcode(Rcode::NOERROR),
                 Err(no_change) => Outcome::Vip(no_change),
@@ -396,19 +415,51 @@ impl State {
                 Ok(()) => Outcome::Rcode(Rcode::NOERROR),
                 Err(no_change) => Outcome::Key(no_change),
             },
+            Body::Expire { origin, by } => {
+                let ended = self.leases.take_ended(origin, *by);
+                match self.version(origin) {
+                    Some(_) if ended.is_empty() => {}
+                    Some(version) => {
+                        let deletion = Update::deletion(origin.clone(), ended);
+                        let applied = version.apply(&deletion, self.serial(origin));
+                        if let Ok(applied) = applied
+                            && applied.changed()
+                        {
+                            self.set_version(origin, Some(applied.version), stamp);
+                        }
+                    }
+                    None => return Outcome::NoSuchZone,
+                }
+                Outcome::Rcode(Rcode::NOERROR)
+            }
         }
     }
 
-    fn apply_update(&mut self, origin: &Name, message: &[u8], stamp: Stamp) -> Outcome {
+    fn apply_policy(&mut self, change: &PolicyChange) -> Result<(), NoPolicyChange> {
+        if let PolicyChange::Grant(Realm::Zone(origin), _) = change
+            && self.version(origin).is_none()
+        {
+            return Err(NoPolicyChange::NoSuchZone);
+        }
+        Arc::make_mut(&mut self.policy).apply(change)
+    }
+
+    fn apply_update(
+        &mut self,
+        origin: &Name,
+        terms: &[Terms],
+        message: &[u8],
+        stamp: Stamp,
+    ) -> Outcome {
         let Some(version) = self.version(origin) else {
             return Outcome::Rcode(Rcode::NOTAUTH);
         };
-        let update = match Update::from_message(message) {
+        let mut update = match Update::from_message(message) {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
         // What a peer that breaks the rules authors must not stop all others.
-        if update.zone() != origin {
+        if update.zone() != origin || update.hold_to(terms.to_vec()).is_err() {
             return Outcome::Rcode(Rcode::FORMERR);
         }
         // The serial before this entry in settled order: the one that every peer publishes for
@@ -417,10 +468,16 @@ impl State {
         if let Err(rcode) = version.check(&update, serial) {
             return Outcome::Rcode(rcode);
         }
+        if !self.leases.have_room_for(&update) {
+            return Outcome::Rcode(Rcode::REFUSED);
+        }
         let applied = match version.apply(&update, serial) {
             Ok(applied) => applied,
             Err(rcode) => return Outcome::Rcode(rcode),
         };
+        let before = version.clone();
+        self.leases
+            .follow(&update, &before, &applied.version, stamp.hybrid);
         if applied.changed() {
             self.set_version(origin, Some(applied.version), stamp);
         }
@@ -465,8 +522,8 @@ impl State {
             Body::Update { origin, offset, .. } | Body::Import { origin, offset, .. } => {
                 (origin, *offset)
             }
-            Body::Remove { origin } => (origin, None),
-            Body::Policy { .. } | Body::Vip(_) | Body::Cookies(_) | Body::Key(_) => return,
+            Body::Remove { origin } | Body::Expire { origin, .. } => (origin, None),
+            Body::Policy(_) | Body::Vip(_) | Body::Cookies(_) | Body::Key(_) => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;

@@ -1,31 +1,31 @@
-//! A state as bytes, its zones' contents apart: policy, VIPs, secrets of cookies, keys, counters,
-//! remembered requests.
+//! A state as bytes, its zones' contents apart: policy, leases, VIPs, secrets of cookies, keys,
+//! counters, remembered requests.
 //!
 //! ```text
-//! version u8 | at stamp | evictions u64 | policy body u32 length + bytes |
-//! VIPs u32 length + bytes | cookies? stamp + secrets | keys
+//! version u8 | at stamp | evictions u64 | policy | leases | VIPs u32 length + bytes |
+//! cookies? stamp + secrets | keys
 //! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
 //! counters: counted u64 | offset? i64 | changed? stamp
 //! ```
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 6 is that of the
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 8 is that of the
 //! store: of the zones it says only how many there are.
 
-use crate::body::Body;
 use crate::cookie::Secrets;
-use crate::prefix::Policy;
+use crate::leases::Leases;
+use crate::policy::{NoPolicyChange, Policy};
 use crate::state::{Answered, CookieSecrets, Outcome, State, Zone};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut};
 use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION_WITHOUT_ZONES: u8 = 6;
-const VERSION: u8 = 5;
+const VERSION_WITHOUT_ZONES: u8 = 8;
+const VERSION: u8 = 7;
 
 /// The bytes of a state, the counters of all its zones with it.
 #[must_use]
@@ -61,13 +61,8 @@ pub fn encode_counters(zone: &Zone) -> Vec<u8> {
 fn put_head(state: &State, out: &mut Vec<u8>) {
     state.at.encode(out);
     out.put_u64(state.evictions);
-    let policy = Body::Policy {
-        update: state.policy.update.clone(),
-        transfer: state.policy.transfer.clone(),
-    }
-    .encode();
-    out.put_u32(policy.len() as u32);
-    out.put_slice(&policy);
+    state.policy.encode(out);
+    state.leases.encode(out);
     let vips = state.vips.encode();
     out.put_u32(vips.len() as u32);
     out.put_slice(&vips);
@@ -99,6 +94,9 @@ fn put_answered(state: &State, out: &mut Vec<u8>) {
             Outcome::Key(NoKeyChange::NameInUse) => (5, 0),
             Outcome::Key(NoKeyChange::NoSuchKey) => (5, 1),
             Outcome::Key(NoKeyChange::Full) => (5, 2),
+            Outcome::Policy(NoPolicyChange::NoSuchRule) => (6, 0),
+            Outcome::Policy(NoPolicyChange::Full) => (6, 1),
+            Outcome::Policy(NoPolicyChange::NoSuchZone) => (6, 2),
         };
         out.put_u8(kind);
         out.put_u16(rcode);
@@ -117,8 +115,7 @@ pub fn decode(
     }
     let (mut state, zones) = take_head(rest)?;
     for _ in 0..zones {
-        let origin = Name::from_wire(rest).ok()?;
-        rest.advance(origin.as_wire().len());
+        let origin = Name::take_wire(rest)?;
         let version = match rest.try_get_u8().ok()? {
             0 => None,
             1 => Some(content(&origin)?),
@@ -147,16 +144,8 @@ fn take_head(rest: &mut &[u8]) -> Option<(State, u32)> {
     let mut state = State::empty();
     state.at = Stamp::decode(rest)?;
     state.evictions = rest.try_get_u64().ok()?;
-    let size = rest.try_get_u32().ok()? as usize;
-    if rest.len() < size {
-        return None;
-    }
-    let Body::Policy { update, transfer } = Body::decode(&Bytes::copy_from_slice(&rest[..size]))?
-    else {
-        return None;
-    };
-    state.policy = Arc::new(Policy { update, transfer });
-    rest.advance(size);
+    state.policy = Arc::new(Policy::decode(rest)?);
+    state.leases = Leases::decode(rest)?;
     let size = rest.try_get_u32().ok()? as usize;
     let (mut vips, after) = rest.split_at_checked(size)?;
     state.vips = Arc::new(VipMap::decode(&mut vips)?);
@@ -190,6 +179,9 @@ fn take_answered(rest: &mut &[u8], state: &mut State) -> Option<()> {
             (5, 0) => Outcome::Key(NoKeyChange::NameInUse),
             (5, 1) => Outcome::Key(NoKeyChange::NoSuchKey),
             (5, 2) => Outcome::Key(NoKeyChange::Full),
+            (6, 0) => Outcome::Policy(NoPolicyChange::NoSuchRule),
+            (6, 1) => Outcome::Policy(NoPolicyChange::Full),
+            (6, 2) => Outcome::Policy(NoPolicyChange::NoSuchZone),
             _ => return None,
         };
         state.remember_answered(Digest(digest), Answered { stamp, outcome });
@@ -281,7 +273,7 @@ mod tests {
     #[test]
     fn another_version_is_not_read() {
         let mut bytes = encode(&state(None));
-        for version in [VERSION - 1, VERSION + 1] {
+        for version in [VERSION - 2, VERSION + 1] {
             bytes[0] = version;
             assert_eq!(decode_alone(&bytes), None);
         }

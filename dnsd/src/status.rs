@@ -4,6 +4,7 @@ use crate::admin::SecretText;
 use crate::config::EncryptedAddresses;
 use crate::cookie::Step;
 use crate::health::Health;
+use crate::policy::{Realm, Rule};
 use crate::text::{as_hex, as_seconds, as_some_seconds, as_text, as_texts};
 use crate::tsig::{Key, Method, clause};
 use data_encoding::BASE64;
@@ -346,10 +347,30 @@ pub struct ZoneDetail {
     pub names: u64,
     /// Records by type, by mnemonic.
     pub records_by_type: Vec<(String, u64)>,
-    /// Whose updates are taken.
-    pub allow_update: Vec<String>,
-    /// Who may transfer it.
-    pub allow_transfer: Vec<String>,
+    /// Who may update, transfer and notify: the rules of all zones, and those of this one.
+    pub rules: Vec<RuleRow>,
+}
+
+/// One rule of the policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// The zone that it is for, or `*` for all.
+    #[serde(with = "as_text")]
+    pub zone: Realm,
+    /// What it says, in the words of `dnsd policy grant`.
+    #[serde(with = "as_text")]
+    pub rule: Rule,
+}
+
+impl RuleRow {
+    /// The row of a rule.
+    #[must_use]
+    pub fn new(zone: &Realm, rule: &Rule) -> Self {
+        Self {
+            zone: zone.clone(),
+            rule: rule.clone(),
+        }
+    }
 }
 
 /// The warning of a cluster whose settling view is no majority; none if there is one.

@@ -98,3 +98,31 @@ pub(crate) mod as_some_seconds {
             .transpose()
     }
 }
+
+/// A value that has one text form, if there is one.
+pub(crate) mod as_some_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(
+        value: &Option<T>,
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => out.collect_str(value),
+            None => out.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        let read = |text: String| {
+            text.parse()
+                .map_err(|_| D::Error::custom(format!("cannot read {text:?}")))
+        };
+        text.map(read).transpose()
+    }
+}

@@ -10,6 +10,7 @@ use dnsd::birth::Seeds;
 use dnsd::checkpoint::{Slice, Slices, slices};
 use dnsd::durable;
 use dnsd::peer::{Effect, Peer};
+use dnsd::policy::{PolicyChange, Realm, Rule};
 use dnsd::rebase;
 use dnsd::requests::{Answer, ClientId, Sender};
 use dnsd::serve::Served;
@@ -315,12 +316,10 @@ impl World {
 
     fn allow_updates(&mut self) {
         let client = self.client();
-        let body = dnsd::body::Body::Policy {
-            update: vec!["127.0.0.0/8".parse().unwrap()],
-            transfer: Vec::new(),
-        };
+        let rule = Rule::update_from("127.0.0.0/8".parse().unwrap());
+        let grant = PolicyChange::Grant(Realm::All, rule);
         let (wall, now) = (self.wall, self.now);
-        self.peer.handle_policy(client, &body, wall, now).unwrap();
+        self.peer.handle_policy(client, grant, wall, now).unwrap();
         self.drain();
         self.expect_noerror(client);
     }

@@ -410,6 +410,12 @@ impl Replica {
         self.apart
     }
 
+    /// Who this peer is.
+    #[must_use]
+    pub fn me(&self) -> PeerId {
+        self.config.me
+    }
+
     /// The members by the settled version.
     #[must_use]
     pub fn members(&self) -> &Members {

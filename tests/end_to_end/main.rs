@@ -13,6 +13,7 @@ mod demo;
 mod encrypted;
 mod metrics;
 mod one_peer;
+mod policy;
 mod rate_limit;
 mod rebase;
 mod reload;

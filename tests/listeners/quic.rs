@@ -4,7 +4,7 @@ use crate::server::{PATIENCE, question, update};
 use crate::tls::{NAME, TlsServer};
 use dnsd::doq;
 use dnsd::io::tcp::Limits;
-use dnsd::serve::{Count, Transport};
+use dnsd::serve::Count;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use std::net::SocketAddr;
@@ -102,7 +102,7 @@ fn each_request_has_a_stream_and_updates_go_to_the_peer() {
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| client.ask(&update(0)));
         let request = tls.server.updates.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(request.transport, Transport::Quic);
+        assert!(request.sender.is_address_proven);
         request.reply.send(Rcode::YXDOMAIN);
         assert_eq!(asking.join().unwrap().rcode, Rcode::YXDOMAIN);
     });

@@ -5,7 +5,7 @@ use dnsd::cookie::{Secret, Secrets};
 use dnsd::io::encrypted::Encrypted;
 use dnsd::io::listeners::{Bound, Config, ListenError, Listeners, Shared};
 use dnsd::io::tcp;
-use dnsd::prefix::Policy;
+use dnsd::policy::{Policy, Realm};
 use dnsd::proxy::Proxies;
 use dnsd::serve::rate::RateLimit;
 use dnsd::serve::{Certified, Count, Served, Setup, UpdateQueue, UpdateRequest};
@@ -162,11 +162,11 @@ fn served(records: &str) -> Served {
             serial: Serial(5),
         }),
     });
-    let loopback = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
-    let policy = Policy {
-        update: loopback.clone(),
-        transfer: loopback,
-    };
+    let loopback = ["update", "transfer"].map(|action| {
+        let rule = format!("{action} from 127.0.0.0/8 from ::1");
+        (Realm::All, rule.parse().unwrap())
+    });
+    let policy = Arc::new(Policy::from_iter(loopback));
     Served {
         zones,
         policy,

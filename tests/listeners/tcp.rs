@@ -2,7 +2,7 @@
 
 use crate::server::{Server, question, receive, receive_answer, send, update};
 use dnsd::io::tcp::Limits;
-use dnsd::serve::{Count, Transport};
+use dnsd::serve::Count;
 use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn answers_come_as_they_are_ready() {
         assert_eq!(receive_answer(&mut stream).id, id);
     }
     let request = server.updates.recv().unwrap();
-    assert_eq!(request.transport, Transport::Tcp);
+    assert!(request.sender.is_address_proven);
     request.reply.send(Rcode::NXRRSET);
     let answer = receive_answer(&mut stream);
     assert_eq!((answer.id, answer.rcode), (1, Rcode::NXRRSET));

@@ -7,7 +7,7 @@ use dnsd::io::client_authorities::ClientAuthorities;
 use dnsd::io::encrypted::Encrypted;
 use dnsd::io::tcp::Limits;
 use dnsd::message::header::HEADER_SIZE;
-use dnsd::serve::{Certified, Count, Transport};
+use dnsd::serve::{Certified, Count};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
@@ -134,7 +134,7 @@ fn requests_are_answered_as_by_tcp_and_counted_as_tls() {
     }
     assert_eq!(stream.conn.alpn_protocol(), Some(&b"dot"[..]));
     let request = tls.server.updates.recv().unwrap();
-    assert_eq!(request.transport, Transport::Tls);
+    assert!(request.sender.is_address_proven);
     request.reply.send(Rcode::NXRRSET);
     assert_eq!(receive_answer(&mut stream).id, 1);
     let counts = tls.server.listeners.counts();

@@ -9,11 +9,12 @@
 //! `wall=SECONDS`.
 
 use dnsd::cookie::{Secret, Secrets};
-use dnsd::prefix::Policy;
+use dnsd::policy::Realm;
 use dnsd::serve::counters::COUNTS;
 use dnsd::serve::rate::Subject;
 use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, transfer};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tests::answer::Answer;
 use tests::question::{AD, CD, Question, RD, UPDATE};
@@ -82,14 +83,11 @@ impl Server {
     }
 
     fn policy(&mut self, command: &Command) -> String {
-        let prefixes = |key| {
-            let prefix = command.option(key)?;
-            Some(vec![prefix.parse().expect("a prefix")])
-        };
-        self.served.policy = Policy {
-            update: prefixes("update").unwrap_or_default(),
-            transfer: prefixes("transfer").unwrap_or_default(),
-        };
+        let rules = ["update", "transfer"].into_iter().filter_map(|action| {
+            let rule = format!("{action} from {}", command.option(action)?);
+            Some((Realm::All, rule.parse().expect("a prefix")))
+        });
+        self.served.policy = Arc::new(rules.collect());
         String::new()
     }
 

@@ -75,6 +75,13 @@ impl Name {
         Ok(Self(bytes[..size].into()))
     }
 
+    /// Takes an uncompressed name off the start of `rest`; none if there is none.
+    pub fn take_wire(rest: &mut &[u8]) -> Option<Self> {
+        let name = Self::from_wire(rest).ok()?;
+        *rest = &rest[name.as_wire().len()..];
+        Some(name)
+    }
+
     /// Reads a name that may be compressed, at `offset` of a message. Returns it with the offset
     /// of what follows it.
     pub fn from_message(message: &[u8], offset: usize) -> Result<(Self, usize), NameError> {

@@ -19,6 +19,7 @@ use crate::rdata::{self, RRSET_SIZE_MAX, canonical, rrset_size, soa_serial, soa_
 use crate::record::{Rdata, Record, TTL_MAX};
 use crate::rtype::{Class, Rtype};
 use crate::serial::Serial;
+use crate::terms::Terms;
 use crate::version::{Delta, Version, sort_rdata};
 
 /// An UPDATE message, read.
@@ -28,6 +29,8 @@ pub struct Update {
     prerequisites: Vec<Prerequisite>,
     /// The update section, or why the prescan refuses it (RFC 2136 section 3.4.1).
     changes: Result<Vec<Change>, Rcode>,
+    /// What each change is held to; empty if none is to anything.
+    terms: Vec<Terms>,
 }
 
 /// One RR of the prerequisite section (RFC 2136 section 2.4).
@@ -51,6 +54,21 @@ enum Change {
     DeleteName(Name),
     DeleteRecord(Name, Rtype, Rdata),
 }
+
+/// What one change touches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touch<'u> {
+    /// The owner name.
+    pub owner: &'u Name,
+    /// The type; `ANY`: all types of the name are deleted.
+    pub rtype: Rtype,
+    /// Whether a record is added, not deleted.
+    pub is_addition: bool,
+}
+
+/// An update has another number of changes than there are terms for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TermsCount;
 
 /// What an update makes of a version.
 #[derive(Clone, Debug)]
@@ -173,7 +191,41 @@ impl Update {
             zone,
             prerequisites,
             changes,
+            terms: Vec::new(),
         })
+    }
+
+    /// An update that deletes these records, whatever else there is.
+    #[must_use]
+    pub fn deletion(zone: Name, records: impl IntoIterator<Item = (Name, Rtype, Rdata)>) -> Self {
+        let delete = |(owner, rtype, rdata)| Change::DeleteRecord(owner, rtype, rdata);
+        Self {
+            zone,
+            prerequisites: Vec::new(),
+            changes: Ok(records.into_iter().map(delete).collect()),
+            terms: Vec::new(),
+        }
+    }
+
+    /// Holds its changes to these terms, in the order of the update section. An update that its
+    /// prescan refuses has no changes.
+    ///
+    /// # Errors
+    ///
+    /// If they are not as many as the changes.
+    pub fn hold_to(&mut self, terms: Vec<Terms>) -> Result<(), TermsCount> {
+        let are_any = terms.iter().any(Terms::are_any);
+        if are_any && terms.len() != self.changes.iter().flatten().count() {
+            return Err(TermsCount);
+        }
+        self.terms = if are_any { terms } else { Vec::new() };
+        Ok(())
+    }
+
+    /// What each change is held to; empty if none is to anything.
+    #[must_use]
+    pub fn terms(&self) -> &[Terms] {
+        &self.terms
     }
 
     /// The apex of the zone to update.
@@ -188,14 +240,30 @@ impl Update {
         self.changes.as_ref().is_ok_and(Vec::is_empty)
     }
 
-    /// The owner names and types in the update section, for policy; `ANY` for all types.
-    pub fn touched(&self) -> impl Iterator<Item = (&Name, Rtype)> {
-        self.changes.iter().flatten().map(|change| match change {
-            Change::Add(record) => (&record.owner, record.rtype),
-            Change::DeleteRrset(name, rtype) | Change::DeleteRecord(name, rtype, _) => {
-                (name, *rtype)
+    /// What its changes touch, in order, for policy.
+    pub fn touched(&self) -> impl Iterator<Item = Touch<'_>> {
+        self.changes.iter().flatten().map(|change| {
+            let (owner, rtype, is_addition) = match change {
+                Change::Add(record) => (&record.owner, record.rtype, true),
+                Change::DeleteRrset(name, rtype) | Change::DeleteRecord(name, rtype, _) => {
+                    (name, *rtype, false)
+                }
+                Change::DeleteName(name) => (name, Rtype::ANY, false),
+            };
+            Touch {
+                owner,
+                rtype,
+                is_addition,
             }
-            Change::DeleteName(name) => (name, Rtype::ANY),
+        })
+    }
+
+    /// The records that it adds, and how long each lasts if not for ever.
+    pub fn additions(&self) -> impl Iterator<Item = (&Record, Option<u32>)> {
+        let changes = self.changes.iter().flatten().enumerate();
+        changes.filter_map(|(at, change)| match change {
+            Change::Add(record) => Some((record, self.terms.get(at).and_then(|terms| terms.lease))),
+            _ => None,
         })
     }
 
@@ -281,8 +349,8 @@ impl Version {
 
     /// The version that the update section makes of this one (RFC 2136 section 3.4.2). `check`
     /// passed; `current` is the serial that an SOA RR has to exceed. REFUSED if an RRset would
-    /// grow beyond what a message holds ([`RRSET_SIZE_MAX`]), or the zone become a signed one, which
-    /// no further update could mend.
+    /// grow beyond what a message holds ([`RRSET_SIZE_MAX`]) or its terms allow, or the zone become a
+    /// signed one, which no further update could mend.
     pub fn apply(&self, update: &Update, current: Serial) -> Result<Applied, Rcode> {
         let changes = update
             .changes
@@ -294,8 +362,9 @@ impl Version {
             wanted: None,
             touched: BTreeMap::new(),
         };
-        for change in changes {
-            work.change(change);
+        let free = Terms::default();
+        for (at, change) in changes.iter().enumerate() {
+            work.change(change, update.terms.get(at).unwrap_or(&free));
         }
         if work.touched.values().any(Touched::is_too_large) {
             return Err(Rcode::REFUSED);
@@ -370,19 +439,27 @@ struct Held {
     rdata: BTreeMap<Vec<u8>, Rdata>,
     /// What it took in a message before the update.
     size_before: usize,
+    /// How many there were before it.
+    count_before: usize,
+    /// Most that there may be, if one was added.
+    count_max: Option<usize>,
 }
 
 impl Held {
-    fn size(&self) -> usize {
-        rrset_size(self.rdata.values().map(Rdata::as_bytes))
+    /// One that was too large before may shrink step by step.
+    fn is_too_large(&self) -> bool {
+        let size = rrset_size(self.rdata.values().map(Rdata::as_bytes));
+        let count = self.rdata.len();
+        let exceeds = |max| count > max && count > self.count_before;
+        (size > RRSET_SIZE_MAX && size > self.size_before) || self.count_max.is_some_and(exceeds)
     }
 }
 
 impl Work<'_> {
-    fn change(&mut self, change: &Change) {
+    fn change(&mut self, change: &Change, terms: &Terms) {
         let origin = self.version.origin().clone();
         match change {
-            Change::Add(record) => self.add(record),
+            Change::Add(record) => self.add(record, terms),
             // RFC 2136 section 3.4.2.3: SOA and NS of the apex are never deleted as a whole.
             Change::DeleteRrset(name, rtype) => {
                 if *name != origin || !APEX_TYPES.contains(rtype) {
@@ -392,7 +469,14 @@ impl Work<'_> {
             }
             Change::DeleteName(name) => {
                 let is_apex = *name == origin;
-                let keeps = |rank: &Rank| is_apex && APEX_TYPES.contains(&rank.rtype());
+                let spares = |rtype| match &terms.deletes {
+                    None => false,
+                    Some(types) => !types.contains(&rtype),
+                };
+                let keeps = |rank: &Rank| {
+                    let rtype = rank.rtype();
+                    (is_apex && APEX_TYPES.contains(&rtype)) || spares(rtype)
+                };
                 self.touch(name).rrsets.retain(|rank, _| keeps(rank));
             }
             Change::DeleteRecord(name, rtype, rdata) => {
@@ -416,7 +500,7 @@ impl Work<'_> {
     }
 
     /// RFC 2136 section 3.4.2.2.
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, terms: &Terms) {
         let rtype = record.rtype;
         let current = self.current;
         let touched = self.touch(&record.owner);
@@ -441,12 +525,12 @@ impl Work<'_> {
             if !touched.has(Rtype::SOA) || serial.partial_cmp(&current) != Some(Ordering::Greater) {
                 return;
             }
-            touched.add(record);
+            touched.add(record, terms);
             self.current = serial;
             self.wanted = Some(serial);
             return;
         }
-        touched.add(record);
+        touched.add(record, terms);
     }
 
     fn touch(&mut self, name: &Name) -> &mut Touched {
@@ -471,6 +555,8 @@ impl Work<'_> {
                             ttl,
                             rdata: rdata.collect(),
                             size_before: rrset_size(rrset.rdata()),
+                            count_before: rrset.len(),
+                            count_max: None,
                         };
                         (rrset.rank(), held)
                     });
@@ -527,30 +613,29 @@ impl Work<'_> {
 }
 
 impl Touched {
-    /// One that was too large before may shrink step by step.
     fn is_too_large(&self) -> bool {
-        let mut rrsets = self.rrsets.values();
-        rrsets.any(|held| {
-            let size = held.size();
-            size > RRSET_SIZE_MAX && size > held.size_before
-        })
+        self.rrsets.values().any(Held::is_too_large)
     }
 
     fn has(&self, rtype: Rtype) -> bool {
         self.rrsets.keys().any(|rank| rank.rtype() == rtype)
     }
 
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Record, terms: &Terms) {
         // A name keeps its case while it has records.
         if self.rrsets.is_empty() {
             self.owner = record.owner.clone();
         }
         let rank = Rank::of(record.rtype, record.rdata.as_bytes());
         let Held {
-            ttl, rdata: held, ..
+            ttl,
+            rdata: held,
+            count_max,
+            ..
         } = self.rrsets.entry(rank).or_default();
         // RFC 2181 section 5.2: an RRset has one TTL. It is that of the newest record.
-        *ttl = record.ttl;
+        *ttl = record.ttl.min(terms.ttl_max.unwrap_or(TTL_MAX));
+        *count_max = terms.records_max.map(|max| max as usize);
         let differs_in = comparable(record.rtype, record.rdata.as_bytes());
         if held.contains_key(&*differs_in) {
             return;

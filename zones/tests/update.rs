@@ -4,7 +4,8 @@
 mod samples;
 
 use samples::{message, message_for, name, records, sorted, version};
-use zones::{Rcode, Rtype, Serial, Update, Version};
+use zones::update::TermsCount;
+use zones::{Rcode, Rtype, Serial, Terms, Update, Version};
 
 const ZONE: &str = "
     @          3600 SOA   ns1 10
@@ -375,6 +376,80 @@ fn names_in_between_come_and_go() {
     assert!(!exists(&cleared, "b.ent") && !exists(&cleared, "ent"));
 }
 
+/// What an update makes of the zone, each of its changes held to these terms.
+fn held_to(terms: &Terms, lines: &str) -> Result<Version, Rcode> {
+    let mut update = Update::from_message(&message(lines)).unwrap();
+    let changes = update.touched().count();
+    update.hold_to(vec![terms.clone(); changes]).unwrap();
+    let applied = version(ZONE).apply(&update, Serial(10))?;
+    Ok(applied.version)
+}
+
+#[test]
+fn changes_are_held_to_their_terms() {
+    let at_most = |records_max| Terms {
+        records_max: Some(records_max),
+        ..Terms::default()
+    };
+    let check = |max, lines: &str, expected| {
+        let found = held_to(&at_most(max), lines);
+        assert_eq!(found.err(), expected, "{max}: {lines}");
+    };
+    let refused = Some(Rcode::REFUSED);
+    check(2, "add new 60 TXT a\nadd new 60 TXT b", None);
+    check(1, "add new 60 TXT a\nadd new 60 TXT b", refused);
+    // What there is counts, whatever the order; what is there already is no more.
+    check(2, "add www 60 A 192.0.2.3", refused);
+    check(2, "add www 60 A 192.0.2.3\ndelete www A 192.0.2.1", None);
+    check(2, "add www 60 A 192.0.2.2", None);
+    check(1, "add www 60 A 192.0.2.2", None);
+    check(1, "delete www A\nadd www 60 A 192.0.2.3", None);
+    check(1, "add new 60 TXT a\nadd new 60 A 192.0.2.1", None);
+
+    let ttl_of = |ttl: u32| {
+        let terms = Terms {
+            ttl_max: Some(120),
+            ..Terms::default()
+        };
+        let version = held_to(&terms, &format!("add new {ttl} TXT a")).unwrap();
+        let node = version.node(&name("new")).unwrap();
+        node.rrset(Rtype::TXT).unwrap().ttl()
+    };
+    assert_eq!([ttl_of(60), ttl_of(120), ttl_of(121)], [60, 120, 120]);
+
+    let terms = Terms {
+        deletes: Some([Rtype::TXT].into()),
+        ..Terms::default()
+    };
+    let version = held_to(&terms, "delete www\ndelete a.b.ent").unwrap();
+    let exists = |version: &Version, text| version.node(&name(text)).is_some();
+    assert!(exists(&version, "www") && !exists(&version, "a.b.ent"));
+
+    let terms = Terms {
+        lease: Some(60),
+        ..Terms::default()
+    };
+    let mut update = Update::from_message(&message("delete www\nadd new 60 TXT a")).unwrap();
+    assert_eq!(update.hold_to(vec![terms.clone()]), Err(TermsCount));
+    update.hold_to(vec![Terms::default(), terms]).unwrap();
+    let leases: Vec<_> = update.additions().map(|(_, lease)| lease).collect();
+    assert_eq!(leases, [Some(60)]);
+}
+
+#[test]
+fn a_deletion_takes_its_records_alone() {
+    let zone = version(ZONE);
+    let records = zone.node(&name("www")).unwrap().records();
+    let first = records.take(1);
+    let update = Update::deletion(
+        name("@"),
+        first.map(|record| (record.owner, record.rtype, record.rdata)),
+    );
+    let applied = zone.apply(&update, Serial(10)).unwrap();
+    let rrset = applied.version.node(&name("www")).unwrap();
+    assert_eq!(rrset.rrset(Rtype::A).unwrap().len(), 1);
+}
+
 #[test]
 fn messages_are_read_whole_or_refused() {
     let whole = message("yxdomain www\nadd new 60 MX 10 mx1\ndelete www A 192.0.2.1");
@@ -386,9 +461,13 @@ fn messages_are_read_whole_or_refused() {
     assert_eq!(update.zone(), &name("@"));
     let touched: Vec<_> = update
         .touched()
-        .map(|(name, rtype)| (name.clone(), rtype))
+        .map(|touch| (touch.owner.clone(), touch.rtype, touch.is_addition))
         .collect();
-    assert_eq!(touched, [(name("new"), Rtype::MX), (name("www"), Rtype::A)]);
+    let expected = [
+        (name("new"), Rtype::MX, true),
+        (name("www"), Rtype::A, false),
+    ];
+    assert_eq!(touched, expected);
     assert!(!update.is_question());
     assert!(
         Update::from_message(&message("yxdomain www"))

@@ -6,6 +6,7 @@ mod key;
 mod output;
 mod overlay;
 mod peer;
+mod policy;
 mod serve;
 mod status;
 mod vip;
@@ -145,6 +146,11 @@ States:
     /// Make and remove the keys by which clients sign their requests (TSIG)
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Say who may update, transfer and notify which zone
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Show what the updates of an nsupdate script would do
+    Update(policy::UpdateArgs),
     /// The process that takes virtual addresses away when its daemon cannot; started by it
     #[command(hide = true)]
     VipGuard,
@@ -197,6 +203,8 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Result<(), Failure> {
         Command::Vip(vip) => vip::run(vip, &socket, out),
         Command::Cookie(cookie) => cookie::run(cookie, &socket, out),
         Command::Key(command) => key::run(command, &socket, out),
+        Command::Policy(command) => policy::run(command, &socket, out),
+        Command::Update(args) => policy::update(args, &socket, out),
         Command::VipGuard => {
             crate::io::vip::run_guard().map_err(|error| Failure::Message(error.to_string()))
         }
@@ -327,6 +335,15 @@ mod tests {
             "zone export example.test",
             "zone show example.test --now",
             "zone remove example.test",
+            "policy list",
+            "policy list example.test",
+            "policy grant example.test update key k name a.example.test TXT(2) ttl-max 60 lease 1h",
+            "policy grant * transfer from 192.0.2.0/24",
+            "policy revoke example.test update key k",
+            "policy test example.test --key k --from 192.0.2.1 --tcp add a.example.test. 60 TXT x",
+            "policy test example.test transfer",
+            "update --dry-run f",
+            "update --dry-run --key k f",
             "serve --vip-driver log --vip-capacity 2",
             "serve --vip-driver exec --vip-command /bin/x",
             "vip list",

@@ -334,13 +334,6 @@ fn detail_text(detail: &ZoneDetail) -> String {
         writeln!(text, "{name:15} {value}").expect("a string takes all text");
     };
     let zone = &detail.zone;
-    let or_nobody = |prefixes: &[String]| {
-        if prefixes.is_empty() {
-            "nobody".to_owned()
-        } else {
-            prefixes.join(", ")
-        }
-    };
     line("zone", &zone.origin.to_string());
     line("SOA", &detail.soa);
     let published = zone
@@ -361,8 +354,13 @@ fn detail_text(detail: &ZoneDetail) -> String {
     for (rtype, count) in &detail.records_by_type {
         line("", &format!("{rtype:10} {count}"));
     }
-    line("allow-update", &or_nobody(&detail.allow_update));
-    line("allow-transfer", &or_nobody(&detail.allow_transfer));
+    let mut rules = detail
+        .rules
+        .iter()
+        .map(|row| format!("{} {}", row.zone, row.rule));
+    let none = "none: nobody may update or transfer".to_owned();
+    line("policy", &rules.next().unwrap_or(none));
+    rules.for_each(|rule| line("", &rule));
     text
 }
 

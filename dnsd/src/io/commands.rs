@@ -5,6 +5,7 @@ use super::clock;
 use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Step};
 use crate::metrics::Page;
+use crate::policy::{NoPolicyChange, RULES_MAX};
 use crate::reload::Comparison;
 use crate::report::{self, Life, Zones};
 use crate::requests::{Answer, ClientId, CommandRefused, SERIAL_BEHIND};
@@ -64,6 +65,8 @@ pub(super) enum Waiter {
     Cookies(CallAnswer),
     /// A change of the keys, and what is told when it is made.
     Key(CallAnswer, Box<Done>),
+    /// A change of the policy, and what is told when it is made.
+    Policy(CallAnswer, Box<Done>),
 }
 
 impl Commands {
@@ -104,6 +107,8 @@ impl Driver {
                 | Request::CookieRollover { .. }
                 | Request::KeyAdd { .. }
                 | Request::KeyRemove { .. }
+                | Request::PolicyGrant(_)
+                | Request::PolicyRevoke(_)
         );
         if is_change && self.wiring.peer.is_evicted() {
             call.answer.refuse(
@@ -156,6 +161,12 @@ impl Driver {
             | Request::KeyShow { .. }
             | Request::KeyAdd { .. }
             | Request::KeyRemove { .. } => self.handle_key_call(call, wall, now),
+            Request::PolicyList { .. }
+            | Request::PolicyGrant(_)
+            | Request::PolicyRevoke(_)
+            | Request::PolicyTest { .. }
+            | Request::UpdateTry { .. }
+            | Request::ZoneOf { .. } => self.handle_policy_call(call, wall, now),
             Request::Stop => {
                 call.answer.done(Done::Stopping);
                 self.begin_stop(wall, now);
@@ -232,6 +243,7 @@ impl Driver {
             Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
             Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
             Answer::Outcome(Outcome::Key(no)) => Some(no_key_change(*no)),
+            Answer::Outcome(Outcome::Policy(no)) => Some(no_policy_change(*no)),
             Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
             Answer::Refused(refused) => Some(refusal(*refused)),
         };
@@ -260,7 +272,7 @@ impl Driver {
                 None => call.done(Done::Cookies(self.cookies(clock::wall()))),
                 Some(reason) => call.refuse(reason),
             },
-            Waiter::Key(call, done) => match failure {
+            Waiter::Key(call, done) | Waiter::Policy(call, done) => match failure {
                 None => call.done(*done),
                 Some(reason) => call.refuse(reason),
             },
@@ -530,6 +542,16 @@ fn no_key_change(no: NoKeyChange) -> String {
         }
         NoKeyChange::NoSuchKey => "there is no such key; `dnsd key list` shows all".to_owned(),
         NoKeyChange::Full => format!("there may be {KEYS_MAX} keys"),
+    }
+}
+
+fn no_policy_change(no: NoPolicyChange) -> String {
+    match no {
+        NoPolicyChange::NoSuchRule => {
+            "there is no such rule; `dnsd policy list` shows all".to_owned()
+        }
+        NoPolicyChange::Full => format!("there may be {RULES_MAX} rules"),
+        NoPolicyChange::NoSuchZone => refusal(CommandRefused::NoSuchZone),
     }
 }
 

@@ -32,6 +32,7 @@ pub mod listeners;
 pub mod log;
 mod memory;
 mod open_files;
+mod policy_commands;
 mod quic;
 pub mod run;
 mod seeds;

@@ -27,6 +27,7 @@ use crate::durable::{self, LoadError, Member, blob_hash};
 use crate::health::{Health, Phase};
 use crate::metrics::Page;
 use crate::peer::Peer;
+use crate::policy::RULES_MAX;
 use crate::report::Life;
 use crate::serve::{Served, Setup, UpdateQueue};
 use crate::setting::{PeerName, PeerRef, ZoneFile};
@@ -89,6 +90,8 @@ pub enum ServeError {
     Links(LinkError),
     /// The admin socket, or the address for metrics.
     Bind(String, io::Error),
+    /// There are more `--allow-*` than rules may be.
+    Rules,
     /// The system gives no randomness.
     Random,
     /// The runtime could not be started.
@@ -127,6 +130,7 @@ impl fmt::Display for ServeError {
             Self::Certificate(error) => error.fmt(f),
             Self::Links(error) => error.fmt(f),
             Self::Bind(what, error) => write!(f, "cannot listen on {what}: {error}"),
+            Self::Rules => write!(f, "--allow-* may name {RULES_MAX} prefixes at most"),
             Self::Random => f.write_str("the system gives no randomness"),
             Self::Runtime(error) => write!(f, "cannot start threads: {error}"),
             Self::KeyInUse => f.write_str(
@@ -592,7 +596,9 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
                 info!(zone = %zone.origin, "the cluster does not have this zone");
             }
             if !allow_update.is_empty() || !allow_transfer.is_empty() {
-                info!("--allow-* is ignored: the cluster is there already; it is policy now");
+                info!(
+                    "--allow-* is ignored: the cluster is there already; `dnsd policy` says who may what"
+                );
             }
         }
     }

@@ -5,7 +5,8 @@ use super::cookie_commands::new_secret;
 use super::run::ServeError;
 use crate::birth::Seeds;
 use crate::config::{Birth, ServeConfig};
-use crate::prefix::Policy;
+use crate::policy::{Policy, RULES_MAX, Realm, Rule};
+use crate::prefix::Prefix;
 use crate::setting::ZoneFile;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,12 +38,22 @@ fn read(config: &ServeConfig) -> Result<Seeds, ServeError> {
     };
     Ok(Seeds {
         zones: read_zones(zones.files())?,
-        policy: Policy {
-            update: allow_update.clone(),
-            transfer: allow_transfer.clone(),
-        },
+        policy: policy_of(allow_update, allow_transfer)?,
         cookies: Some(new_secret().ok_or(ServeError::Random)?),
     })
+}
+
+/// What the prefixes mean: for all zones, every change and every transfer.
+fn policy_of(allow_update: &[Prefix], allow_transfer: &[Prefix]) -> Result<Policy, ServeError> {
+    if allow_update.len() + allow_transfer.len() > RULES_MAX {
+        return Err(ServeError::Rules);
+    }
+    let update = allow_update.iter().map(|prefix| Rule::update_from(*prefix));
+    let transfer = allow_transfer
+        .iter()
+        .map(|prefix| Rule::transfer_from(*prefix));
+    let rules = update.chain(transfer);
+    Ok(rules.map(|rule| (Realm::All, rule)).collect())
 }
 
 /// Each is made compact before the next one is read: what a file holds takes several times as much.

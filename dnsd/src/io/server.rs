@@ -245,7 +245,6 @@ impl Connection {
         let request = UpdateRequest {
             message,
             sender,
-            transport: self.transport,
             reply,
         };
         let server = &self.server;

@@ -302,7 +302,6 @@ impl Work {
         let request = UpdateRequest {
             message,
             sender,
-            transport: Transport::Udp,
             reply,
         };
         match self.shared.updates.try_push(request) {

@@ -10,6 +10,7 @@ pub mod header;
 pub mod question;
 pub mod request;
 pub mod tsig;
+pub mod update;
 
 pub use build::{Builder, Full, Owner, Section};
 pub use edns::Edns;
@@ -18,6 +19,7 @@ pub use header::{Header, Opcode};
 pub use question::Question;
 pub use request::Request;
 pub use tsig::Tsig;
+pub use update::{UPDATE_RECORD_SIZE_MIN, UpdateBuilder, UpdateRecord};
 
 /// Longest message (RFC 1035 section 4.2.2: a length of two bytes).
 pub const MESSAGE_SIZE_MAX: usize = 65_535;

@@ -62,6 +62,7 @@ impl Peer {
             offset,
             source: OPERATOR,
             key: None,
+            terms: Vec::new(),
             message,
         };
         self.command(client, Some(origin.clone()), &body, Vec::new(), wall, now)

@@ -2,7 +2,6 @@
 
 use super::Peer;
 use crate::body::Body;
-use crate::prefix::any_contains;
 use crate::requests::{Answer, ClientId, Request, Sender, UpdateRequest, Waits};
 use crate::state::{Effect as Change, Outcome, State};
 use bytes::Bytes;
@@ -83,6 +82,7 @@ impl Peer {
         let Request::Update(request) = &waiting.request else {
             return false;
         };
+        let is_old = waiting.is_older_than(SUBMIT_WITHIN, now);
         let next = self.replica.next_stamp(wall);
         if let Some(outcome) = self.fold.answered(digest, next) {
             self.finish(&digest, outcome);
@@ -95,20 +95,22 @@ impl Peer {
         // Authorisation is decided here and never again; this and NOTAUTH are the only answers
         // that do not wait for settled state.
         let now_state = self.fold.now();
-        if !any_contains(&now_state.policy().update, request.sender.address.ip()) {
-            self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
-            return false;
-        }
         let origin = request.update.zone().clone();
-        if now_state.version(&origin).is_none() {
+        let Some(version) = now_state.version(&origin) else {
             self.finish(&digest, Outcome::Rcode(Rcode::NOTAUTH));
             return false;
-        }
+        };
+        let asker = request.sender.asker();
+        let policy = now_state.policy();
+        let Ok(judgement) = policy.judge(version, &request.update, &asker) else {
+            self.finish(&digest, Outcome::Rcode(Rcode::REFUSED));
+            return false;
+        };
+        let terms = judgement.terms();
+        let request = self.requests.hold_to(&digest, terms.clone());
         match now_state.consider(&origin, &request.update) {
             // Its first answer may be forgotten by now, and it must not be done twice.
-            Change::Changes(_) if waiting.is_older_than(SUBMIT_WITHIN, now) => {
-                self.give_up(&digest);
-            }
+            Change::Changes(_) if is_old => self.give_up(&digest),
             Change::Changes(_) if self.pressure == Pressure::High => self.give_up(&digest),
             Change::Changes(offset) => {
                 let body = Body::Update {
@@ -116,6 +118,7 @@ impl Peer {
                     offset,
                     source: request.sender.address.ip(),
                     key: request.sender.signature.as_ref().map(|by| by.key.clone()),
+                    terms,
                     message: request.message.clone(),
                 };
                 match self.submit(digest, &body, Vec::new(), wall, now) {

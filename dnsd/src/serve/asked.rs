@@ -9,6 +9,7 @@ use crate::message::compress::Case;
 use crate::message::edns::{Edns, Opt, UDP_SIZE_MIN};
 use crate::message::header::{HEADER_SIZE, TC};
 use crate::message::{Builder, Header, MESSAGE_SIZE_MAX, Request};
+use crate::policy::Asker;
 use crate::requests::{Sender, Signature};
 use crate::tsig::{self, Key, Signed, Verdict};
 use std::time::Duration;
@@ -84,11 +85,21 @@ impl<'a> Asked<'a> {
         self.verdict?.key()
     }
 
+    /// Who sent it, to policy.
+    pub(super) fn asker(&self) -> Asker<'a> {
+        Asker {
+            key: self.key().map(|key| &key.name),
+            address: self.client.address.ip(),
+            is_address_proven: self.client.transport.proves_address(),
+        }
+    }
+
     /// Who sent it.
     pub(super) fn sender(&self) -> Sender {
         let signature = self.key().zip(self.request.tsig());
         Sender {
             address: self.client.address,
+            is_address_proven: self.client.transport.proves_address(),
             signature: signature.map(|(key, tsig)| Signature {
                 key: key.name.clone(),
                 mac: tsig.mac.into(),

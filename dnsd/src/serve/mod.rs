@@ -73,6 +73,12 @@ impl Transport {
         matches!(self, Self::Tcp | Self::Tls | Self::Quic)
     }
 
+    /// True if its handshake shows that the client is where it says.
+    #[must_use]
+    pub fn proves_address(self) -> bool {
+        self != Self::Udp
+    }
+
     /// True if nobody on the way can read it, and its size is all that there is to be learned.
     #[must_use]
     pub fn is_encrypted(self) -> bool {

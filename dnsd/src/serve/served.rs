@@ -1,7 +1,7 @@
 //! What queries see: all zones, and who may update and transfer them.
 
 use crate::cookie::Secrets;
-use crate::prefix::Policy;
+use crate::policy::Policy;
 use crate::state::Remembered;
 use crate::tsig::Keys;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Served {
     /// The zones.
     pub zones: ZoneTable,
     /// Who may do more than ask.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Who may sign requests.
     pub keys: Arc<Keys>,
     /// By what server cookies are made and known; none: the option COOKIE is ignored.

@@ -11,7 +11,6 @@ use crate::message::edns::Opt;
 use crate::message::header::{AA, TC};
 use crate::message::request::skip_name;
 use crate::message::{Builder, Full, Header, MESSAGE_SIZE_MAX, Owner, Request, Section, read_u32};
-use crate::prefix::any_contains;
 use crate::tsig::Stream;
 use std::time::Duration;
 use zones::node::{RdataIter, Rrsets};
@@ -30,8 +29,7 @@ pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
     let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
     // RFC 5936 section 2.2.1.
     let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
-    let is_allowed = any_contains(&served.policy.transfer, asked.client.address.ip());
-    if !is_allowed || !asked.is_certified() {
+    if !served.policy.allows_transfer(&origin, &asked.asker()) || !asked.is_certified() {
         return Err(Refusal::PROHIBITED);
     }
     if zone.shown.is_none() {

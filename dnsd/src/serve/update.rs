@@ -1,8 +1,7 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
 use super::asked::Asked;
-use super::{Client, Refusal, Served, Setup, Transport};
-use crate::prefix::any_contains;
+use super::{Client, Refusal, Served, Setup};
 use crate::requests::Sender;
 use bytes::Bytes;
 use std::fmt;
@@ -10,16 +9,14 @@ use std::sync::Arc;
 use zones::rtype::{Class, Rtype};
 use zones::{Name, Rcode};
 
-/// An update on its way to the peer. Its zone is held and its sender may update; prerequisites
-/// and changes are not read yet.
+/// An update on its way to the peer. Its zone is held and its sender may make some change of it;
+/// prerequisites and changes are not read yet.
 #[derive(Debug)]
 pub struct UpdateRequest {
     /// The whole message.
     pub message: Bytes,
     /// Who sent it.
     pub sender: Sender,
-    /// By what.
-    pub transport: Transport,
     /// Who waits for the answer.
     pub reply: ReplyTo,
 }
@@ -94,8 +91,7 @@ fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
         return Err(Refusal::NOT_HELD);
     };
     // RFC 2136 section 3.3.
-    let is_allowed = any_contains(&served.policy.update, asked.client.address.ip());
-    if !is_allowed || !asked.is_certified() {
+    if !served.policy.allows_some_update(zone, &asked.asker()) || !asked.is_certified() {
         return Err(Refusal::PROHIBITED);
     }
     if held.now.is_signed() {
@@ -139,7 +135,8 @@ impl fmt::Debug for UpdateQueue {
 mod tests {
     use super::*;
     use crate::message::{Header, Opcode, Request};
-    use crate::prefix::Policy;
+    use crate::policy::{Policy, Realm};
+    use crate::serve::Transport;
     use crate::state::Remembered;
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -158,11 +155,9 @@ mod tests {
             .into_iter()
             .collect();
         let check = |id: u8, port: u16, prefix: &str, expected: Result<(), Rcode>| {
+            let rule = format!("update from {prefix}").parse().unwrap();
             let served = Served {
-                policy: Policy {
-                    update: vec![prefix.parse().unwrap()],
-                    transfer: Vec::new(),
-                },
+                policy: Arc::new(Policy::from_iter([(Realm::All, rule)])),
                 remembered: remembered.clone(),
                 ..Served::default()
             };

@@ -100,8 +100,7 @@ impl Key {
 
     /// Reads what [`Self::encode`] wrote.
     pub fn decode(rest: &mut &[u8]) -> Option<Self> {
-        let name = Name::from_wire(rest).ok()?;
-        rest.advance(name.as_wire().len());
+        let name = Name::take_wire(rest)?;
         let size = usize::from(rest.try_get_u8().ok()?);
         let (wire, after) = rest.split_at_checked(size)?;
         *rest = after;
@@ -212,11 +211,7 @@ impl KeyChange {
         match rest.try_get_u8().ok()? {
             1 => Key::decode(rest).map(Self::Add),
             2 => Key::decode(rest).map(Self::Replace),
-            3 => {
-                let name = Name::from_wire(rest).ok()?;
-                rest.advance(name.as_wire().len());
-                Some(Self::Remove(name))
-            }
+            3 => Name::take_wire(rest).map(Self::Remove),
             _ => None,
         }
     }

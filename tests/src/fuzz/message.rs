@@ -4,12 +4,12 @@
 use crate::answer::Answer;
 use crate::question::{Question, RD, UPDATE};
 use dnsd::cookie::{Secret, Secrets};
-use dnsd::prefix::Policy;
+use dnsd::policy::{Policy, Realm};
 use dnsd::serve::{
     Chaos, Client, Outcome, SELF_TEXT_SIZE_MAX, Served, Setup, Transport, serve, transfer,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::{Shown, ZoneState, ZoneTable};
@@ -95,11 +95,9 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
                 shown: Some(Shown { version, serial }),
             })
         });
-    let anyone = vec!["0.0.0.0/0".parse().unwrap()];
-    let policy = Policy {
-        update: anyone.clone(),
-        transfer: anyone,
-    };
+    let rules = ["update from 0.0.0.0/0", "transfer from 0.0.0.0/0"];
+    let rules = rules.map(|rule| (Realm::All, rule.parse().unwrap()));
+    let policy = Arc::new(Policy::from_iter(rules));
     Served {
         zones,
         policy,

@@ -23,7 +23,7 @@ pub struct Target {
 }
 
 /// All doors.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target {
         name: "message",
         run: message::run,
@@ -43,6 +43,11 @@ pub const TARGETS: [Target; 11] = [
         name: "config",
         run: text::run_config,
         samples: text::config_samples,
+    },
+    Target {
+        name: "policy",
+        run: text::run_policy,
+        samples: text::policy_samples,
     },
     Target {
         name: "token",

@@ -170,6 +170,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         offset: Some(5),
         source: [127, 0, 0, 1].into(),
         key: Some(origin.clone()),
+        terms: vec![zones::Terms::default()],
         message: Bytes::from_static(b"message"),
     };
     let records = crate::zone_text::read(&origin, "@ 60 SOA ns x 1 2 3 4 5\na 60 A 192.0.2.1\n");

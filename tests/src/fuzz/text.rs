@@ -1,11 +1,14 @@
-//! What people and other programs write: names, zone files, configuration files, tokens.
+//! What people and other programs write: names, zone files, configuration files, rules, scripts of
+//! updates, tokens.
 
 use crate::zone_text;
 use dnsd::config::{ServeConfig, Settings};
+use dnsd::policy::Rule;
+use dnsd::update_script;
 use overlay::Token;
 use zones::record::RecordRef;
 use zones::zonefile::{Source, parse};
-use zones::{Name, Record, Version};
+use zones::{Name, Record, Update, Version};
 
 /// Records of one input that are compared after printing: `$GENERATE` makes many.
 const COMPARED_MAX: usize = 200;
@@ -118,6 +121,36 @@ pub fn config_samples() -> Vec<Vec<u8>> {
         "listen = \"none\"\nzone = [\"example.test=zone.txt\"]\nallow-update = [\"127.0.0.0/8\", \"::1\"]\n",
         "[overlay]\nprofile = \"wan\"\npeer-listen = \"0.0.0.0:5300\"\nlink = [\"b\"]\n",
         "set-aside-corrupt-store = true\njoin = \"zonecast1\"\nmetrics = \"127.0.0.1:9153\"\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// A rule of the policy, and a script of updates.
+pub fn run_policy(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(rule) = text.parse::<Rule>() {
+        assert_eq!(rule.to_string().parse(), Ok(rule));
+    }
+    let zone: Name = "example.".parse().unwrap();
+    match update_script::parse(&text) {
+        Ok(drafts) => {
+            for message in drafts.iter().filter_map(|draft| draft.message(&zone)) {
+                let update = Update::from_message(&message).unwrap();
+                assert_eq!(update.zone(), &zone);
+            }
+        }
+        Err(error) => assert!(error.line > 0),
+    }
+}
+
+pub fn policy_samples() -> Vec<Vec<u8>> {
+    [
+        "update key k.example from 192.0.2.0/24 name a.example TXT(2) ttl-max 2m lease 1h",
+        "deny update from ::/0 wildcard *.a.example ANY",
+        "transfer key * from 10.0.0.0/8",
+        "zone example\nttl 60\nprereq yxrrset a IN A 192.0.2.1\nadd a.example TXT \"x y\"\nsend\n",
+        "update add a.example 60 MX 10 b\nupdate delete b.example A\ndel c.example\nnxdomain d.example\n",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

@@ -5,9 +5,8 @@ use super::{CLUSTER, Standing, World};
 use crate::cluster::Fault;
 use crate::cluster::requests::{self, Kind, Request};
 use crate::fabric::address;
-use dnsd::body::Body;
 use dnsd::durable;
-use dnsd::prefix::Prefix;
+use dnsd::policy::{PolicyChange, Realm, Rule};
 use dnsd::requests::{Answer, Sender};
 use dnsd::state::State;
 use overlay::token::TokenSecret;
@@ -32,20 +31,19 @@ impl World {
         host.has_joined = true;
         self.start_process(first)?;
         self.run_until(self.now + Duration::from_millis(500))?;
-        let policy = Body::Policy {
-            update: vec!["0.0.0.0/0".parse::<Prefix>().expect("a good prefix")],
-            transfer: Vec::new(),
-        };
+        let rule = Rule::update_from("0.0.0.0/0".parse().expect("a good prefix"));
+        let grant = PolicyChange::Grant(Realm::All, rule);
         // A disk that hangs at once holds up even this.
         let limit = self.now + Duration::from_secs(20);
         loop {
             let clock = self.clock(first);
             let machine = self.member(first).expect("it has just started");
             let client = machine.wiring.new_client();
-            let given = machine
-                .wiring
-                .peer
-                .handle_policy(client, &policy, clock.wall, clock.now);
+            let given =
+                machine
+                    .wiring
+                    .peer
+                    .handle_policy(client, grant.clone(), clock.wall, clock.now);
             match given {
                 Ok(()) => break,
                 Err(refused) if self.now > limit => {
