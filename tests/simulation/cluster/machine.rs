@@ -80,7 +80,7 @@ pub(crate) enum Act {
     Answer(ClientId, Answer),
     Serve(Box<Served>),
     Invited(Token),
-    Aside(Work),
+    Aside(Box<Work>),
     /// Some of a blob has come from this holder.
     TookPiece(PeerId),
     /// A newcomer is sent the stage again.
@@ -282,7 +282,7 @@ impl Machine {
                 self.look_at_command(&command);
                 return self.to_node.push_back(command);
             }
-            wiring::Act::Aside(work) => Act::Aside(work),
+            wiring::Act::Aside(work) => Act::Aside(Box::new(work)),
             wiring::Act::Write(job) => Act::Write(job),
             wiring::Act::Serve(served) => Act::Serve(served),
             // No VIPs are added here: `simulation/failover` is about these.

@@ -96,7 +96,7 @@ impl World {
                 Act::Aside(work) => {
                     let life = self.hosts[number].life;
                     let after = Duration::from_millis(self.random.u64(1..50));
-                    self.schedule(after, Happening::Aside(number, life, Box::new(work)));
+                    self.schedule(after, Happening::Aside(number, life, work));
                 }
                 Act::TookPiece(holder) => {
                     let mut hosts = self.hosts.iter();
