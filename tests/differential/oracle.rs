@@ -10,14 +10,10 @@ use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use tests::daemon::free_port;
-use tests::deadline::until;
+use tests::program::{Program, named, program};
 use zones::Name;
 
-/// How long a server may take to end before it is killed.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// As `dnsd` has it (`Setup::udp_size`).
 const UDP_SIZE: u16 = 1232;
 
@@ -36,8 +32,7 @@ pub(crate) const KINDS: [Kind; 3] = [Kind::Bind, Kind::Knot, Kind::Nsd];
 pub(crate) struct Oracle {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    child: Child,
-    log: PathBuf,
+    program: Program,
 }
 
 impl Oracle {
@@ -71,63 +66,27 @@ impl Oracle {
                 (&zone.origin, path)
             })
             .collect();
-        let config = folder.join("config");
         let setup = Setup {
             folder,
             address,
             zones: &zones,
         };
-        let (text, mut command) = match kind {
-            Kind::Bind => (setup.bind(), bind_command(folder)),
+        let (config, command) = match kind {
+            Kind::Bind => (setup.bind(), named(folder)),
             Kind::Knot => (setup.knot(), program("knotd", &[])),
             Kind::Nsd => (setup.nsd(), program("nsd", &["-d"])),
         };
-        fs::write(&config, text).unwrap();
-        let log = folder.join("log");
-        let output = fs::File::create(&log).unwrap();
-        command.arg("-c").arg(&config).current_dir(folder);
-        command.stdin(Stdio::null());
-        command.stdout(output.try_clone().unwrap()).stderr(output);
-        let child = command.spawn();
-        let child = child.unwrap_or_else(|error| {
-            panic!("{kind:?} does not start ({error}); tests/run installs it")
-        });
+        let name = format!("{kind:?}");
         Self {
             kind,
             address,
-            child,
-            log,
+            program: Program::start(&name, command, &config, folder),
         }
     }
 
     /// Panics with its last words if it has ended.
     pub(crate) fn check_alive(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("{:?} ended with {status}\n{}", self.kind, self.log());
-        }
-    }
-
-    /// What it has said.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Oracle {
-    fn drop(&mut self) {
-        // SIGTERM, so that a server ends the processes that it has started.
-        let process = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &process]).status();
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until(END_TIMEOUT, "it ends", || self.child.try_wait().unwrap());
-        }));
-        if ended.is_err() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("--- {:?}\n{}", self.kind, self.log());
-        }
+        self.program.check_alive();
     }
 }
 
@@ -260,31 +219,4 @@ impl Setup<'_> {
         }
         text
     }
-}
-
-/// A copy in the folder: where AppArmor is on, Debian's profile holds `/usr/sbin/named` to the
-/// folders of the package.
-fn bind_command(folder: &Path) -> Command {
-    let copy = folder.join("named");
-    let installed = SYSTEM_PATHS
-        .iter()
-        .map(|path| Path::new(path).join("named"));
-    let installed = installed.into_iter().find(|path| path.is_file());
-    let installed =
-        installed.expect("named (Debian package bind9) is there; tests/run installs it");
-    fs::copy(installed, &copy).unwrap();
-    let mut command = Command::new(copy);
-    command.args(["-f", "-g", "-n", "1"]);
-    command
-}
-
-/// Where Debian keeps servers; not all have it in their PATH.
-const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
-
-fn program(name: &str, args: &[&str]) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(name);
-    command.args(args);
-    command.env("PATH", format!("{path}:{}", SYSTEM_PATHS.join(":")));
-    command
 }

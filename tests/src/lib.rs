@@ -15,6 +15,7 @@ pub mod deadline;
 pub mod figures;
 pub mod fuzz;
 pub mod namespace;
+pub mod program;
 pub mod question;
 mod raw;
 pub mod relay;

@@ -1,0 +1,103 @@
+//! Other servers as ordinary processes: each with a folder of its own, ended by its handle.
+
+use crate::deadline::until;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long one may take to end before it is killed.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where Debian keeps servers; not all have it in their PATH.
+const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// One that runs; it ends when this is dropped.
+pub struct Program {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts a command with `-c` and a file of this configuration.
+    #[must_use]
+    pub fn start(name: &str, mut command: Command, config: &str, folder: &Path) -> Self {
+        let path = folder.join("config");
+        fs::write(&path, config).unwrap();
+        let log = folder.join("log");
+        let output = fs::File::create(&log).unwrap();
+        command.arg("-c").arg(&path).current_dir(folder);
+        command.stdin(Stdio::null());
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| {
+            panic!("{name} does not start ({error}); tests/run installs it")
+        });
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+        }
+    }
+
+    /// Panics with its last words if it has ended.
+    pub fn check_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} ended with {status}\n{}", self.name, self.log());
+        }
+    }
+
+    /// What it has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SIGTERM, so that a server ends the processes that it has started.
+        let process = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &process]).status();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until(END_TIMEOUT, "it ends", || self.child.try_wait().unwrap());
+        }));
+        if ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.name, self.log());
+        }
+    }
+}
+
+/// `named` as a copy in the folder: where AppArmor is on, Debian's profile holds `/usr/sbin/named` to
+/// the folders of the package.
+#[must_use]
+pub fn named(folder: &Path) -> Command {
+    let copy = folder.join("named");
+    let installed = SYSTEM_PATHS.map(|path| Path::new(path).join("named"));
+    let installed = installed.into_iter().find(|path| path.is_file());
+    let installed =
+        installed.expect("named (Debian package bind9) is there; tests/run installs it");
+    // By `cp`: a file that another thread's fork holds open for writing cannot be run.
+    let copied = Command::new("cp").arg(installed).arg(&copy).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "named is copied"
+    );
+    let mut command = Command::new(copy);
+    command.args(["-f", "-g", "-n", "1"]);
+    command
+}
+
+/// A server of a Debian package.
+#[must_use]
+pub fn program(name: &str, args: &[&str]) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.args(args);
+    command.env("PATH", format!("{path}:{}", SYSTEM_PATHS.join(":")));
+    command
+}
