@@ -24,9 +24,16 @@ impl Program {
     pub fn start(name: &str, mut command: Command, config: &str, folder: &Path) -> Self {
         let path = folder.join("config");
         fs::write(&path, config).unwrap();
+        command.arg("-c").arg(&path);
+        Self::run(name, command, folder)
+    }
+
+    /// Starts a command in this folder.
+    #[must_use]
+    pub fn run(name: &str, mut command: Command, folder: &Path) -> Self {
         let log = folder.join("log");
         let output = fs::File::create(&log).unwrap();
-        command.arg("-c").arg(&path).current_dir(folder);
+        command.current_dir(folder);
         command.stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn();
@@ -72,24 +79,31 @@ impl Drop for Program {
     }
 }
 
-/// `named` as a copy in the folder: where AppArmor is on, Debian's profile holds `/usr/sbin/named` to
-/// the folders of the package.
+/// `named`, in the foreground.
 #[must_use]
 pub fn named(folder: &Path) -> Command {
-    let copy = folder.join("named");
-    let installed = SYSTEM_PATHS.map(|path| Path::new(path).join("named"));
-    let installed = installed.into_iter().find(|path| path.is_file());
-    let installed =
-        installed.expect("named (Debian package bind9) is there; tests/run installs it");
-    // By `cp`: a file that another thread's fork holds open for writing cannot be run.
-    let copied = Command::new("cp").arg(installed).arg(&copy).status();
-    assert!(
-        copied.is_ok_and(|status| status.success()),
-        "named is copied"
-    );
-    let mut command = Command::new(copy);
+    let mut command = copied(folder, "named", "bind9");
     command.args(["-f", "-g", "-n", "1"]);
     command
+}
+
+/// A server as a copy in the folder: where AppArmor is on, Debian's profiles hold those that are
+/// installed to the folders of their packages.
+#[must_use]
+pub fn copied(folder: &Path, name: &str, package: &str) -> Command {
+    let copy = folder.join(name);
+    let installed = SYSTEM_PATHS.map(|path| Path::new(path).join(name));
+    let installed = installed.into_iter().find(|path| path.is_file());
+    let installed = installed.unwrap_or_else(|| {
+        panic!("{name} (Debian package {package}) is there; tests/run installs it")
+    });
+    // By `cp`: a file that another thread's fork holds open for writing cannot be run.
+    let status = Command::new("cp").arg(installed).arg(&copy).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{name} is copied"
+    );
+    Command::new(copy)
 }
 
 /// A server of a Debian package.
