@@ -14,6 +14,7 @@ mod encrypted;
 mod metrics;
 mod one_peer;
 mod policy;
+mod race;
 mod rate_limit;
 mod rebase;
 mod reload;
