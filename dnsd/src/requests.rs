@@ -382,6 +382,8 @@ pub enum Answer {
     Outcome(Outcome),
     /// Try another peer: this one cannot answer now.
     Unavailable,
+    /// None, as too many wait: the client sends it again.
+    Silence,
     /// An operator's command that came to nothing.
     Refused(CommandRefused),
 }

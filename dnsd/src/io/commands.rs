@@ -244,7 +244,9 @@ impl Driver {
             Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
             Answer::Outcome(Outcome::Key(no)) => Some(no_key_change(*no)),
             Answer::Outcome(Outcome::Policy(no)) => Some(no_policy_change(*no)),
-            Answer::Unavailable => Some("this peer cannot do it now; try another".to_owned()),
+            Answer::Unavailable | Answer::Silence => {
+                Some("this peer cannot do it now; try another".to_owned())
+            }
             Answer::Refused(refused) => Some(refusal(*refused)),
         };
         match waiter {

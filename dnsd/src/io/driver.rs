@@ -450,10 +450,13 @@ impl Driver {
     fn answer(&mut self, client: ClientId, answer: &Answer) {
         match self.clients.remove(&client) {
             None => {}
-            Some(Client::Dns(reply)) => reply.send(match answer {
-                Answer::Outcome(Outcome::Rcode(rcode)) => *rcode,
-                Answer::Outcome(_) | Answer::Unavailable | Answer::Refused(_) => Rcode::SERVFAIL,
-            }),
+            Some(Client::Dns(reply)) => match answer {
+                Answer::Silence => drop(reply),
+                Answer::Outcome(Outcome::Rcode(rcode)) => reply.send(*rcode),
+                Answer::Outcome(_) | Answer::Unavailable | Answer::Refused(_) => {
+                    reply.send(Rcode::SERVFAIL);
+                }
+            },
             Some(Client::Command(waiter)) => self.end_command(waiter, answer),
         }
     }

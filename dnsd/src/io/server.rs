@@ -25,6 +25,11 @@ const PUBLISH_WAIT: Duration = Duration::from_secs(1);
 /// How often it looks: a mark takes some milliseconds to the disk, and transfers are few.
 const PUBLISH_LOOK: Duration = Duration::from_millis(2);
 
+/// An update that the peer does not take by then is not answered: its client has long sent it again.
+const PUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// How often room for it is looked for.
+const PUSH_PERIOD: Duration = Duration::from_millis(10);
+
 /// What all connections share.
 pub(super) struct Server {
     pub(super) limits: Limits,
@@ -217,9 +222,10 @@ impl Connection {
         (handled.outcome, response)
     }
 
-    /// Gives an update to the peer, or says that too many wait. `answered` gets the response, from
-    /// any thread, and must not wait.
-    pub(super) fn hand_on(
+    /// Gives an update to the peer, as soon as it takes one: while too many wait, nothing more of this
+    /// connection is read. `answered` gets the response, from any thread, and must not wait; none
+    /// comes if the peer does not get to it.
+    pub(super) async fn hand_on(
         &self,
         message: Bytes,
         client: Client,
@@ -242,18 +248,22 @@ impl Connection {
                 answered(response);
             })
         };
-        let request = UpdateRequest {
+        let mut request = UpdateRequest {
             message,
             sender,
             reply,
         };
         let server = &self.server;
-        match server.shared.updates.try_push(request) {
-            Ok(()) => server.counters.add(Count::UpdatesTaken),
-            Err(request) => {
-                server.counters.add(Count::UpdatesOverflowed);
-                request.reply.send(Rcode::SERVFAIL);
+        let give_up_at = Instant::now() + PUSH_PATIENCE;
+        loop {
+            request = match server.shared.updates.try_push(request) {
+                Ok(()) => return server.counters.add(Count::UpdatesTaken),
+                Err(request) => request,
+            };
+            if Instant::now() >= give_up_at {
+                return server.counters.add(Count::UpdatesOverflowed);
             }
+            sleep(PUSH_PERIOD).await;
         }
     }
 
@@ -267,10 +277,11 @@ impl Connection {
             Outcome::Drop => Reply::Nothing,
             Outcome::Update => {
                 let (answered, answer) = oneshot::channel();
-                self.hand_on(message.clone(), client, move |response| {
+                let handed_on = self.hand_on(message.clone(), client, move |response| {
                     // A client that is gone has no use for it.
                     drop(answered.send(response));
                 });
+                handed_on.await;
                 // Without an answer the client asks again.
                 answer.await.map_or(Reply::Nothing, Reply::Response)
             }

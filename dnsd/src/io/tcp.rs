@@ -346,13 +346,16 @@ impl Connection {
                 // Who sends what is no request does not get a second try.
                 Outcome::Drop => return,
                 // The answer has its place in the queue, so whoever gives it does not wait.
-                Outcome::Update => self.hand_on(message, client, |message| {
-                    place.send(Response {
-                        message,
-                        room: None,
-                        in_flight,
-                    });
-                }),
+                Outcome::Update => {
+                    let answered = move |message| {
+                        place.send(Response {
+                            message,
+                            room: None,
+                            in_flight,
+                        });
+                    };
+                    self.hand_on(message, client, answered).await;
+                }
                 Outcome::Transfer => {
                     let Some(permit) = server.admit_transfer(&transfers) else {
                         server.counters.add(Count::TransfersOverflowed);

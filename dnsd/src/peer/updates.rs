@@ -43,7 +43,7 @@ impl Peer {
         });
         if self.requests.add(digest, request, client, now).is_err() {
             self.refused += 1;
-            self.answer(client, Answer::Unavailable);
+            self.answer(client, Answer::Silence);
         }
         self.called = Some((wall, now));
     }
@@ -63,10 +63,12 @@ impl Peer {
         }
     }
 
-    /// Whether requests may be looked at: while the disk hangs nothing can be stamped, and looking
-    /// at all of them at every event would stop this thread.
+    /// Whether requests may be looked at: while the disk hangs nothing can be stamped, while too much
+    /// waits to be multicast nothing should be, and looking at all of them at every event would stop
+    /// this thread.
     pub(super) fn is_taking(&mut self) -> bool {
-        let is_away = matches!(self.replica.phase(), Phase::Withdrawn | Phase::Starting);
+        let is_away = matches!(self.replica.phase(), Phase::Withdrawn | Phase::Starting)
+            || self.pressure == Pressure::High;
         if !is_away {
             self.requests.handle_disk_returned();
         }
@@ -111,7 +113,6 @@ impl Peer {
         match now_state.consider(&origin, &request.update) {
             // Its first answer may be forgotten by now, and it must not be done twice.
             Change::Changes(_) if is_old => self.give_up(&digest),
-            Change::Changes(_) if self.pressure == Pressure::High => self.give_up(&digest),
             Change::Changes(offset) => {
                 let body = Body::Update {
                     origin,
