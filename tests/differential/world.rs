@@ -378,8 +378,9 @@ impl<'w> Draft<'w> {
                 !is_beside_ns && !is_childs && !self.taken.has_below(owner)
             }
             Rtype::NS => owner == self.origin || !has(owner, Rtype::DNAME),
-            // RFC 4035 section 2.4: at a cut, on the parent's side.
-            Rtype::DS => owner != self.origin && has(owner, Rtype::NS),
+            // RFC 4035 section 2.4: at a cut, on the parent's side. BIND takes one at a server of the
+            // zone itself for one at the apex, and loads none of it.
+            Rtype::DS => owner != self.origin && has(owner, Rtype::NS) && !self.is_server(owner),
             _ => true,
         };
         let is_free = !has(owner, Rtype::CNAME) && !has(owner, rtype);
@@ -394,6 +395,16 @@ impl<'w> Draft<'w> {
             .entry(owner.clone())
             .or_default()
             .insert(rtype, (ttl, rdatas));
+    }
+
+    /// True for a name server of the zone.
+    fn is_server(&self, name: &Name) -> bool {
+        let servers = self
+            .nodes
+            .get(self.origin)
+            .and_then(|apex| apex.get(&Rtype::NS));
+        let mut hosts = servers.into_iter().flat_map(|(_, hosts)| hosts);
+        hosts.any(|host| host.parse::<Name>().as_ref() == Ok(name))
     }
 
     fn target(&mut self) -> Name {

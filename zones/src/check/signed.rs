@@ -135,7 +135,8 @@ fn check_covered(records: &[Placed<'_>], findings: &mut Findings) {
     }
 }
 
-/// Above it no proof is made, so that no validator would believe what does not exist.
+/// RFC 9276 section 3.1: "If NSEC3 must be used, then an iterations count of 0 MUST be used". Above the
+/// bound no proof is made here, so that no validator would believe what does not exist.
 fn check_iterations(parameters: &Placed<'_>, findings: &mut Findings) {
     let [_, _, high, low] = *parameters
         .record
@@ -146,6 +147,15 @@ fn check_iterations(parameters: &Placed<'_>, findings: &mut Findings) {
     if iterations > ITERATIONS_MAX {
         findings.error(parameters, || {
             format!("NSEC3PARAM has {iterations} iterations, expected at most {ITERATIONS_MAX}")
+        });
+    } else if iterations > 0 {
+        // RFC 9276 section 3.2 lets validators do either.
+        findings.warn(parameters, || {
+            let s = if iterations == 1 { "" } else { "s" };
+            format!(
+                "NSEC3PARAM has {iterations} iteration{s}, expected 0 (RFC 9276): validators may \
+                 take the zone for unsigned, or answer SERVFAIL"
+            )
         });
     }
 }
@@ -227,9 +237,33 @@ mod tests {
             "0t1 NSEC3 1 1 0 AC 0t1 A",
             "z:5:1: NSEC3PARAM names a chain that has no NSEC3 record",
         );
-        assert_eq!(
-            errors("@ NSEC3PARAM 1 0 151 -"),
-            "z:5:1: NSEC3PARAM has 151 iterations, expected at most 150"
+    }
+
+    #[test]
+    fn further_iterations_are_odd_and_too_many_are_refused() {
+        let check = |iterations: u16, expected: &str| {
+            let text = format!(
+                "@ NSEC3PARAM 1 0 {iterations} -\n\
+                 00000000000000000000000000000001 NSEC3 1 0 {iterations} - \
+                 00000000000000000000000000000001 A"
+            );
+            let found = match iterations > 150 {
+                true => errors(&text),
+                false => warnings(&text),
+            };
+            assert_eq!(found, expected);
+        };
+        let told = "expected 0 (RFC 9276): validators may take the zone for unsigned, or answer \
+                    SERVFAIL";
+        check(0, "");
+        check(1, &format!("z:5:1: NSEC3PARAM has 1 iteration, {told}"));
+        check(
+            150,
+            &format!("z:5:1: NSEC3PARAM has 150 iterations, {told}"),
+        );
+        check(
+            151,
+            "z:5:1: NSEC3PARAM has 151 iterations, expected at most 150",
         );
     }
 }
