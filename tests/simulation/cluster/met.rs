@@ -46,11 +46,14 @@ pub(crate) enum Met {
     AnsweredBesideHungDisk,
     /// Nothing was asked for minutes; then a request was answered at once.
     AnsweredAfterIdle,
+    /// Leases ended while the network was cut, or somebody was away.
+    LeaseEndedWhileCut,
 }
 
 impl Met {
     /// How often the seeds of a usual test run must meet each.
-    pub(crate) const LEAST: [(Self, u64); 21] = [
+    pub(crate) const LEAST: [(Self, u64); 22] = [
+        (Self::LeaseEndedWhileCut, 2),
         (Self::ImportWhileCut, 4),
         (Self::Reloaded, 5),
         (Self::ReloadOutdated, 1),

@@ -5,7 +5,7 @@ use super::Fault;
 use super::checks::Summary;
 use super::ending::{check_that_it_answers, come_to_rest, describe, end, heal};
 use super::met::Met;
-use super::requests::{Kind, ZONES};
+use super::requests::{self, Kind, LEASE, ZONES};
 use super::schedule::{grow, request, retransmit, start, wait};
 use super::world::{HOSTS_MAX, Trap, World};
 use replication::{BlobHash, Majority, NotNow};
@@ -22,7 +22,7 @@ enum Links {
     Any,
 }
 
-const PASSAGES: [Passage; 10] = [
+const PASSAGES: [Passage; 11] = [
     (import_on_both_sides, 3, Links::Any),
     (lose_a_holder_in_a_fetch, 2, Links::Any),
     (lose_an_author_before_its_entry, 2, Links::Any),
@@ -33,6 +33,7 @@ const PASSAGES: [Passage; 10] = [
     (set_one_clock, 3, Links::Any),
     (rest, 2, Links::Any),
     (hang_disks, 2, Links::Any),
+    (end_leases, 2, Links::Any),
 ];
 
 /// Names of a zone whose data is several pieces of a stream.
@@ -300,6 +301,58 @@ fn rest(world: &mut World) -> Result<(), String> {
     world.run_until(world.now + Duration::from_secs(seconds))?;
     check_that_it_answers(world)?;
     world.checks.summary.meet(Met::AnsweredAfterIdle);
+    Ok(())
+}
+
+/// Leases end while the network is cut, or while some are away: each side sees to it, and none is left
+/// when all are together again.
+fn end_leases(world: &mut World) -> Result<(), String> {
+    let members = members_by_chance(world);
+    for _ in 0..world.random.usize(1..5) {
+        let name = world.requests.len() as u64;
+        let lease = world.new_request(0, Kind::Lease { name });
+        let at = members[world.random.usize(0..members.len())];
+        world.ask(at, lease)?;
+        let millis = world.random.u64(0..500);
+        talk(world, millis)?;
+    }
+    wait(world, 500)?;
+    let leases = |world: &mut World, at: usize| {
+        let machine = world.member(at);
+        machine.map(|machine| machine.wiring.peer.now().leases().len())
+    };
+    let are_held = leases(world, members[0]) > Some(0);
+    let (few, many) = members.split_at((members.len() - 1) / 2);
+    match few.first() {
+        Some(at) if world.random.bool() => world.kill(*at),
+        _ => part(world, few),
+    }
+    talk(world, (LEASE + Duration::from_secs(4)).as_millis() as u64)?;
+    let sides = [few.first(), many.first()].into_iter().flatten();
+    let have_ended = sides
+        .copied()
+        .all(|at| leases(world, at).is_none_or(|left| left == 0));
+    if are_held && have_ended {
+        world.checks.summary.meet(Met::LeaseEndedWhileCut);
+    }
+    heal(world)?;
+    come_to_rest(world)?;
+    wait(world, LEASE.as_millis() as u64)?;
+    come_to_rest(world)?;
+    for at in members_by_chance(world) {
+        let machine = world.member(at).expect("it is a member");
+        let settled = machine.wiring.peer.settled().expect("all settle at rest");
+        let version = settled
+            .version(&requests::origin(0))
+            .expect("the first zone stays");
+        let is_leased = |record: &zones::Record| {
+            let first = record.owner.labels().next();
+            first.is_some_and(|label| label.starts_with(b"lease"))
+        };
+        if version.records().any(|record| is_leased(&record)) || !settled.leases().is_empty() {
+            return Err("a lease does not end".to_owned());
+        }
+    }
     Ok(())
 }
 

@@ -5,13 +5,19 @@ use dnsd::durable::blob_hash;
 use dnsd::requests::Sender;
 use dnsd::zone_data::encode_blob;
 use replication::{BlobHash, Digest};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tests::zone_text;
 use zones::{Name, Record, Version};
 
 /// Zones that may exist in a run; the first is there from the birth on.
 pub(crate) const ZONES: u8 = 2;
+/// Where those are who may do all.
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Where those are whose records have a lease.
+pub(crate) const LEASEHOLDER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// How long it is.
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
 /// Names that are changed by pairs in one update.
 pub(crate) const PAIRS: u8 = 3;
 
@@ -41,6 +47,8 @@ pub(crate) enum Kind {
     Add { name: u8 },
     /// All addresses of a name of few go.
     Clear { name: u8 },
+    /// A name comes into being for [`LEASE`].
+    Lease { name: u64 },
 }
 
 impl Request {
@@ -79,6 +87,10 @@ impl Request {
                 let name = owner(zone, &format!("few{name}"));
                 updates.push(record(&name, A, ANY, 0, &[]));
             }
+            Kind::Lease { name } => {
+                let name = owner(zone, &format!("lease{name}"));
+                updates.push(record(&name, A, IN, 60, &address));
+            }
         }
         let mut message = Vec::new();
         message.put_u16(number as u16);
@@ -94,7 +106,11 @@ impl Request {
         }
         let message = Bytes::from(message);
         let port = 1_024 + (number % 60_000) as u16;
-        let source = SocketAddr::from(([192, 0, 2, 1], port));
+        let ip = match kind {
+            Kind::Lease { .. } => LEASEHOLDER,
+            _ => CLIENT,
+        };
+        let source = SocketAddr::from((ip, port));
         Self {
             zone,
             kind,

@@ -31,31 +31,36 @@ impl World {
         host.has_joined = true;
         self.start_process(first)?;
         self.run_until(self.now + Duration::from_millis(500))?;
-        let rule = Rule::update_from("0.0.0.0/0".parse().expect("a good prefix"));
-        let grant = PolicyChange::Grant(Realm::All, rule);
+        let (client, leaseholder, lease) =
+            (requests::CLIENT, requests::LEASEHOLDER, requests::LEASE);
+        self.grant(first, &format!("update from {client} ANY"))?;
+        let lease = lease.as_secs();
+        self.grant(first, &format!("update from {leaseholder} lease {lease}"))?;
+        let machine = self.member(first).expect("it has just started");
+        machine.import(requests::origin(0), &requests::file(0, 3));
+        self.drain(first)?;
+        self.run_until(self.now + Duration::from_secs(1))
+    }
+
+    /// An operator makes a rule for all zones.
+    fn grant(&mut self, number: usize, rule: &str) -> Result<(), String> {
+        let rule: Rule = rule.parse().expect("a good rule");
         // A disk that hangs at once holds up even this.
         let limit = self.now + Duration::from_secs(20);
         loop {
-            let clock = self.clock(first);
-            let machine = self.member(first).expect("it has just started");
+            let clock = self.clock(number);
+            let machine = self.member(number).expect("it has just started");
             let client = machine.wiring.new_client();
-            let given =
-                machine
-                    .wiring
-                    .peer
-                    .handle_policy(client, grant.clone(), clock.wall, clock.now);
-            match given {
-                Ok(()) => break,
+            let grant = PolicyChange::Grant(Realm::All, rule.clone());
+            let peer = &mut machine.wiring.peer;
+            match peer.handle_policy(client, grant, clock.wall, clock.now) {
+                Ok(()) => return Ok(()),
                 Err(refused) if self.now > limit => {
                     return Err(format!("the policy is refused: {refused:?}"));
                 }
                 Err(_) => self.run_until(self.now + Duration::from_millis(500))?,
             }
         }
-        let machine = self.member(first).expect("it has just started");
-        machine.import(requests::origin(0), &requests::file(0, 3));
-        self.drain(first)?;
-        self.run_until(self.now + Duration::from_secs(1))
     }
 
     /// True if the sponsor could be told to.
