@@ -6,7 +6,8 @@
 
 use crate::setting::PeerRef;
 use crate::status::{
-    Cookies, KeyDetail, KeyRow, Link, Member, Reload, RuleRow, Status, Zone, ZoneDetail,
+    Cookies, HistoryStep, KeyDetail, KeyRow, Link, Member, Reload, RuleRow, Status, Zone,
+    ZoneDetail,
 };
 use crate::text::{as_seconds, as_some_text, as_text, as_texts};
 use crate::trial::Trial;
@@ -90,6 +91,35 @@ pub enum Request {
         /// Which zone.
         #[serde(with = "as_text")]
         origin: Name,
+    },
+    /// Set what holds for one zone; answered by [`Done::Set`].
+    ZoneSet {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// What is set: `KEY=VALUE` each.
+        settings: Vec<String>,
+    },
+    /// Who changed what in a zone, newest first; answered by [`Done::History`].
+    ZoneHistory {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// Only what touched this owner name.
+        #[serde(with = "as_some_text")]
+        name: Option<Name>,
+        /// So many steps at most.
+        limit: u32,
+    },
+    /// Make a zone what it was at an earlier serial; answered as [`Request::ZoneImport`] is.
+    ZoneRollback {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// The serial.
+        to: u32,
+        /// Whether it is done, or only shown.
+        run: Run,
     },
     /// Answered by [`Done::Vips`].
     VipList,
@@ -395,6 +425,16 @@ pub enum Done {
     /// The zone is as its file says, and that is settled; or what would be changed, or that nothing
     /// differs.
     Reloaded(Reload),
+    /// The settings of the zone are these, and that is settled.
+    Set {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// Its settings: `KEY=VALUE` each.
+        settings: Vec<String>,
+    },
+    /// What was published, newest first.
+    History(Vec<HistoryStep>),
     /// The export is complete; its version had this serial.
     Exported {
         /// The serial.

@@ -38,6 +38,7 @@ impl Seeds {
                 counted: 1,
                 offset: Some(i64::from(serial.0) - 1),
                 changed,
+                settings: None,
             };
             (origin, zone)
         });

@@ -8,10 +8,11 @@ use crate::policy::PolicyChange;
 use crate::prefix::{get_address, put_address};
 use crate::tsig::KeyChange;
 use crate::vip::map::MapChange;
+use crate::zone_settings::SettingChange;
 use bytes::{Buf, BufMut, Bytes};
 use replication::{BlobHash, Hybrid, Stamp};
 use std::net::IpAddr;
-use zones::{Name, Rtype, Terms};
+use zones::{Name, Rtype, Serial, Terms};
 
 /// The body of an entry that is not about membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,8 +23,8 @@ pub enum Body {
         origin: Name,
         /// What its author adds to the serial for the sake of an SOA RR in it.
         offset: Option<i64>,
-        /// Who sent it.
-        source: IpAddr,
+        /// Who asked for it.
+        cause: Cause,
         /// The key that it was signed with.
         key: Option<Name>,
         /// What policy holds each of its changes to; empty if none to anything.
@@ -41,6 +42,8 @@ pub enum Body {
         unchanged_since: Option<Stamp>,
         /// Its data.
         blob: BlobHash,
+        /// The serial whose content this is once more, if an operator went back to it.
+        rollback: Option<Serial>,
     },
     /// A zone goes.
     Remove {
@@ -62,6 +65,24 @@ pub enum Body {
         /// Those whose lease has ended by then.
         by: Hybrid,
     },
+    /// Other settings of one zone.
+    ZoneSettings {
+        /// The zone.
+        origin: Name,
+        /// What is set.
+        changes: Vec<SettingChange>,
+    },
+}
+
+/// Who asked for a change of records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A requestor at this address.
+    Request(IpAddr),
+    /// An operator who imported the zone again.
+    Import,
+    /// An operator who went back to the content of this serial.
+    Rollback(Serial),
 }
 
 const UPDATE: u8 = 1;
@@ -72,6 +93,7 @@ const VIP: u8 = 5;
 const COOKIES: u8 = 6;
 const KEY: u8 = 7;
 const EXPIRE: u8 = 8;
+const ZONE_SETTINGS: u8 = 20;
 
 impl Body {
     /// The zone whose serial this entry counts in.
@@ -82,7 +104,11 @@ impl Body {
             | Self::Import { origin, .. }
             | Self::Remove { origin }
             | Self::Expire { origin, .. } => Some(origin),
-            Self::Policy(_) | Self::Vip(_) | Self::Cookies(_) | Self::Key(_) => None,
+            Self::Policy(_)
+            | Self::Vip(_)
+            | Self::Cookies(_)
+            | Self::Key(_)
+            | Self::ZoneSettings { .. } => None,
         }
     }
 
@@ -94,7 +120,7 @@ impl Body {
             Self::Update {
                 origin,
                 offset,
-                source,
+                cause,
                 key,
                 terms,
                 message,
@@ -103,7 +129,7 @@ impl Body {
                 out.put_u8(UPDATE);
                 out.put_slice(origin.as_wire());
                 put_offset(&mut out, *offset);
-                put_address(&mut out, *source);
+                put_cause(&mut out, *cause);
                 match key {
                     None => out.put_u8(0),
                     Some(key) => {
@@ -119,6 +145,7 @@ impl Body {
                 offset,
                 unchanged_since,
                 blob,
+                rollback,
             } => {
                 out.put_u8(IMPORT);
                 out.put_slice(origin.as_wire());
@@ -131,6 +158,13 @@ impl Body {
                     }
                 }
                 out.put_slice(&blob.0);
+                match rollback {
+                    None => out.put_u8(0),
+                    Some(serial) => {
+                        out.put_u8(1);
+                        out.put_u32(serial.0);
+                    }
+                }
             }
             Self::Remove { origin } => {
                 out.put_u8(REMOVE);
@@ -157,6 +191,11 @@ impl Body {
                 out.put_slice(origin.as_wire());
                 out.put_u64(by.0);
             }
+            Self::ZoneSettings { origin, changes } => {
+                out.put_u8(ZONE_SETTINGS);
+                out.put_slice(origin.as_wire());
+                changes.iter().for_each(|change| change.encode(&mut out));
+            }
         }
         out.into()
     }
@@ -170,7 +209,7 @@ impl Body {
             UPDATE => {
                 let origin = Name::take_wire(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
-                let source = get_address(&mut rest)?;
+                let cause = get_cause(&mut rest)?;
                 let key = match rest.try_get_u8().ok()? {
                     0 => None,
                     1 => Some(Name::take_wire(&mut rest)?),
@@ -182,7 +221,7 @@ impl Body {
                 Self::Update {
                     origin,
                     offset,
-                    source,
+                    cause,
                     key,
                     terms,
                     message,
@@ -203,6 +242,11 @@ impl Body {
                     offset,
                     unchanged_since,
                     blob: BlobHash(hash),
+                    rollback: match rest.try_get_u8().ok()? {
+                        0 => None,
+                        1 => Some(Serial(rest.try_get_u32().ok()?)),
+                        _ => return None,
+                    },
                 }
             }
             REMOVE => Self::Remove {
@@ -216,6 +260,14 @@ impl Body {
                 origin: Name::take_wire(&mut rest)?,
                 by: Hybrid(rest.try_get_u64().ok()?),
             },
+            ZONE_SETTINGS => {
+                let origin = Name::take_wire(&mut rest)?;
+                let mut changes = vec![SettingChange::decode(&mut rest)?];
+                while !rest.is_empty() {
+                    changes.push(SettingChange::decode(&mut rest)?);
+                }
+                Self::ZoneSettings { origin, changes }
+            }
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
@@ -306,6 +358,32 @@ fn get_terms(rest: &mut &[u8]) -> Option<Vec<Terms>> {
     Some(terms)
 }
 
+/// A cause that is no address has a byte of its own where those have 4 or 6.
+fn put_cause(out: &mut Vec<u8>, cause: Cause) {
+    match cause {
+        Cause::Request(source) => put_address(out, source),
+        Cause::Import => out.put_u8(0),
+        Cause::Rollback(serial) => {
+            out.put_u8(1);
+            out.put_u32(serial.0);
+        }
+    }
+}
+
+fn get_cause(rest: &mut &[u8]) -> Option<Cause> {
+    match rest.first()? {
+        0 => {
+            rest.advance(1);
+            Some(Cause::Import)
+        }
+        1 => {
+            rest.advance(1);
+            Some(Cause::Rollback(Serial(rest.try_get_u32().ok()?)))
+        }
+        _ => get_address(rest).map(Cause::Request),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,7 +406,7 @@ mod tests {
             Body::Update {
                 origin: origin.clone(),
                 offset: Some(-7),
-                source: "192.0.2.1".parse().unwrap(),
+                cause: Cause::Request("192.0.2.1".parse().unwrap()),
                 key: None,
                 terms: Vec::new(),
                 message: Bytes::from_static(b"message"),
@@ -336,7 +414,7 @@ mod tests {
             Body::Update {
                 origin: origin.clone(),
                 offset: None,
-                source: "2001:db8::1".parse().unwrap(),
+                cause: Cause::Request("2001:db8::1".parse().unwrap()),
                 key: Some("key.test".parse().unwrap()),
                 terms: vec![terms.clone(), terms, Terms::default()],
                 message: Bytes::from_static(b"message"),
@@ -349,6 +427,37 @@ mod tests {
                     author: overlay::PeerId([3; 8]),
                 }),
                 blob: BlobHash([5; 32]),
+                rollback: None,
+            },
+            Body::Import {
+                origin: origin.clone(),
+                offset: Some(1),
+                unchanged_since: None,
+                blob: BlobHash([5; 32]),
+                rollback: Some(Serial(7)),
+            },
+            Body::Update {
+                origin: origin.clone(),
+                offset: None,
+                cause: Cause::Rollback(Serial(7)),
+                key: None,
+                terms: Vec::new(),
+                message: Bytes::from_static(b"message"),
+            },
+            Body::Update {
+                origin: origin.clone(),
+                offset: None,
+                cause: Cause::Import,
+                key: None,
+                terms: Vec::new(),
+                message: Bytes::from_static(b"message"),
+            },
+            Body::Remove {
+                origin: origin.clone(),
+            },
+            Body::ZoneSettings {
+                origin: origin.clone(),
+                changes: vec!["notify-ns=yes".parse().unwrap()],
             },
             Body::Expire {
                 origin: origin.clone(),

@@ -244,6 +244,7 @@ mod tests {
             counted,
             offset: Some(7),
             changed: None,
+            settings: None,
         }
     }
 

@@ -11,6 +11,8 @@ pub enum Job {
     Log(Batch),
     /// Write a checkpoint in slices.
     Checkpoint(Box<Checkpoint>),
+    /// Write rows of the history, then flush.
+    History(Vec<Row>),
     /// Keep a blob; comes back with its tag.
     PutBlob(BlobHash, Bytes),
     /// Delete a blob.

@@ -2,6 +2,7 @@
 //! becomes that of a first peer or of a newcomer.
 
 use crate::checkpoint;
+use crate::history;
 use crate::imports::Imports;
 use crate::stage::Received;
 use crate::state::State;
@@ -38,6 +39,8 @@ pub struct Member {
     pub rows: Vec<replication::Row>,
     /// The zones in the blobs that the log names.
     pub imports: Imports,
+    /// What was published, step by step.
+    pub history: history::Found,
 }
 
 /// Why a store cannot be used.
@@ -141,6 +144,7 @@ fn member_at(
         meta,
         rows,
         imports,
+        history: history::read(store)?,
     })
 }
 
@@ -265,7 +269,8 @@ fn write_birth(
 fn clear_unfinished(store: &mut dyn Store) -> Result<(), LoadError> {
     let log = [TREE_ENTRIES, TREE_START].map(|tree| (Database::Log, tree));
     let zones = checkpoint::trees().map(|tree| (Database::Zones, tree));
-    for (database, tree) in log.into_iter().chain(zones) {
+    let history = history::trees().map(|tree| (Database::History, tree));
+    for (database, tree) in log.into_iter().chain(zones).chain(history) {
         let rows = scan_prefix(store, database, tree, &[])
             .map(|row| row.map(|(key, _)| Row::delete(tree, key)))
             .collect::<Result<Vec<Row>, _>>()?;

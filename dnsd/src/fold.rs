@@ -10,8 +10,8 @@
 
 use crate::imports::Imports;
 use crate::rebase::Carrier;
-use crate::state::{Outcome, State};
-use replication::{Digest, Replica, Stamp};
+use crate::state::{Counted, Outcome, State};
+use replication::{Digest, Entry, Replica, Stamp};
 use std::collections::BTreeMap;
 
 /// How many entries lie between two steps that are kept.
@@ -28,11 +28,19 @@ pub struct Fold {
     /// Ascending; the last one is on its way to the end of the log.
     steps: Vec<State>,
     /// What the entries in the steps came to, above `settled`.
-    outcomes: BTreeMap<Stamp, Outcome>,
+    outcomes: BTreeMap<Stamp, Folded>,
+    /// Above it, what entries did to their zones is kept until they settle; none: it is not.
+    counted_above: Option<Stamp>,
     /// The newest complete state: what queries see.
     now: State,
     /// Whether `now` holds every entry of the log.
     is_current: bool,
+}
+
+/// What an entry came to, and did.
+struct Folded {
+    outcome: Outcome,
+    counted: Option<Box<Counted>>,
 }
 
 /// What one call of [`Fold::advance`] did.
@@ -40,6 +48,8 @@ pub struct Fold {
 pub struct Advanced {
     /// Entries that settled on the way, in order, with their outcomes.
     pub settled: Vec<(Stamp, Option<Digest>, Outcome)>,
+    /// What those above the place of [`Fold::count_above`] did to their zones, in order.
+    pub counted: Vec<Counted>,
 }
 
 /// Whether a checkpoint took settled past entries whose outcomes [`Fold::advance`] has not told.
@@ -60,6 +70,7 @@ impl Fold {
             settled_goal: None,
             steps: vec![checkpoint.clone()],
             outcomes: BTreeMap::new(),
+            counted_above: None,
             now: checkpoint.clone(),
             is_current: false,
             checkpoint,
@@ -91,6 +102,12 @@ impl Fold {
         self.steps = vec![self.checkpoint.clone()];
         self.outcomes.clear();
         self.is_current = false;
+    }
+
+    /// Keeps what entries above this place do to their zones: it is asked for when they settle.
+    /// To be said before any of them is folded.
+    pub fn count_above(&mut self, place: Option<Stamp>) {
+        self.counted_above = place;
     }
 
     /// Everything at or below the mark is settled.
@@ -198,10 +215,13 @@ impl Fold {
                 if entry.stamp() > step.at() {
                     break;
                 }
-                let outcome = self.outcomes.get(&entry.stamp());
-                let outcome = outcome.expect("a step holds all entries before it");
-                let settled = (entry.stamp(), entry.digest, *outcome);
+                let folded = self.outcomes.remove(&entry.stamp());
+                let folded = folded.expect("a step holds all entries before it");
+                let settled = (entry.stamp(), entry.digest, folded.outcome);
                 advanced.settled.push(settled);
+                advanced
+                    .counted
+                    .extend(folded.counted.map(|counted| *counted));
             }
             self.settled = step.clone();
         }
@@ -214,10 +234,13 @@ impl Fold {
                 return folded;
             }
             folded += 1;
-            let outcome = self.settled.apply(entry, imports);
+            let folded = apply(&mut self.settled, entry, imports, self.counted_above);
             advanced
                 .settled
-                .push((entry.stamp(), entry.digest, outcome));
+                .push((entry.stamp(), entry.digest, folded.outcome));
+            advanced
+                .counted
+                .extend(folded.counted.map(|counted| *counted));
         }
         self.settled.reach(goal);
         self.outcomes = self.outcomes.split_off(&goal);
@@ -238,9 +261,9 @@ impl Fold {
             if folded % STEP_LENGTH == 0 {
                 self.steps.push(last.clone());
             }
-            let outcome = last.apply(entry, imports);
+            let folded = apply(&mut last, entry, imports, self.counted_above);
             if entry.stamp() > self.settled.at() {
-                self.outcomes.insert(entry.stamp(), outcome);
+                self.outcomes.insert(entry.stamp(), folded);
             }
         }
         if self.is_current {
@@ -269,4 +292,17 @@ impl Fold {
             });
         }
     }
+}
+
+fn apply(
+    state: &mut State,
+    entry: &Entry,
+    imports: &Imports,
+    counted_above: Option<Stamp>,
+) -> Folded {
+    let (outcome, counted) = match counted_above {
+        Some(place) if entry.stamp() > place => state.apply_counted(entry, imports),
+        _ => (state.apply(entry, imports), None),
+    };
+    Folded { outcome, counted }
 }

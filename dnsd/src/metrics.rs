@@ -71,6 +71,10 @@ pub enum Family {
     VipUncoveredTime,
     /// What happened to VIPs.
     VipEvents,
+    /// Messages that tell servers outside of changes.
+    NotifyEvents,
+    /// Memory that steps of what was published take.
+    HistorySize,
 }
 
 /// Whether a number only grows.
@@ -278,6 +282,18 @@ pub const FAMILIES: &[Description] = &[
         "zonecast_vip_events_total",
         &["event"],
         "What happened to virtual addresses, as this peer saw it.",
+    ),
+    counter(
+        Family::NotifyEvents,
+        "zonecast_notify_events_total",
+        &["event"],
+        "Messages that tell servers outside of changes of zones.",
+    ),
+    gauge(
+        Family::HistorySize,
+        "zonecast_history_bytes",
+        &[],
+        "Memory that steps of what was published take: what IXFR and history reach back to.",
     ),
 ];
 

@@ -14,6 +14,8 @@ mod addresses;
 mod checkpoints;
 mod imports;
 mod leases;
+mod notification;
+mod publication;
 mod updates;
 
 pub use checkpoints::Checkpoint;
@@ -22,28 +24,33 @@ use crate::body::Body;
 use crate::cookie::Secrets;
 use crate::durable::LoadError;
 use crate::fold::Fold;
+use crate::history::{Found, History};
 use crate::imports::Imports;
+use crate::notify::Notifier;
 use crate::policy::PolicyChange;
 use crate::publish::{Publisher, ZoneNews};
 use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
-use crate::state::{Outcome, State, is_remembered};
+use crate::state::{Counted, Outcome, State, is_remembered};
 use crate::tsig::KeyChange;
 use crate::vip::failover::{Action, Failover, VipConfig};
 use crate::vip::map::VipMap;
 use crate::vip::staleness::Staleness;
+use crate::zone_settings::SettingChange;
 use addresses::Facts;
 use bytes::Bytes;
 use checkpoints::{CHECKPOINT_PERIOD, Checkpointing};
 use imports::{IMPORT_PATIENCE, Import, OFFER_AGAIN};
 use overlay::{Admit, Incarnation, PeerId, Pressure, View};
+use publication::{Publication, Urgency};
 use replication::{
-    Batch, BatchId, BlobHash, Class, Event, Majority, MemberSet, NotNow, Output, Publish, Replica,
-    Stamp,
+    Batch, BatchId, BlobHash, Class, Event, Majority, MemberSet, NotNow, Output, Replica, Stamp,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zones::store::Row;
 use zones::{Name, Version};
 
 /// Entries folded in one call: about a millisecond, far below the 5 ms after which neighbors
@@ -68,12 +75,17 @@ pub enum Effect {
     Write(Batch),
     /// Make new bases for these zones aside by [`crate::rebase::run`], then `handle_rebased`.
     Rebase(Vec<Version>),
+    /// Write these rows of the history and flush, before any checkpoint that is asked for later.
+    History(Vec<Row>),
     /// Write a checkpoint, then `handle_checkpoint`.
     Checkpoint(Box<Checkpoint>),
     /// What queries see from now on.
     Serve(Box<Served>),
     /// A zone is served from now on, or no more.
     Zone(ZoneNews),
+    /// Send this datagram to a server outside; what comes back from there goes to
+    /// `handle_notify_response`.
+    Notify(SocketAddr, Bytes),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
@@ -97,9 +109,15 @@ pub struct Peer {
     imports: Imports,
     requests: Requests,
     publisher: Publisher,
-    /// Settled states whose published mark is on its way to the disk, and their numbers.
-    publishing: VecDeque<(u64, State)>,
+    /// Settled states whose published mark is on its way to the disk.
+    publishing: VecDeque<Publication>,
     is_published_in_view: bool,
+    /// What settled since the last of them, above the gate.
+    counted: Vec<Counted>,
+    /// Whether `counted` holds all that settled above the gate and is not published.
+    is_counted_whole: bool,
+    history: History,
+    notifier: Notifier,
     spreading: BTreeMap<BlobHash, Import>,
     /// Commands that are settled and not yet published: where, who gave them, what came of them.
     unpublished: Vec<(Stamp, ClientId, Outcome)>,
@@ -135,6 +153,7 @@ impl Peer {
         mut replica: Replica,
         checkpoint: State,
         imports: Imports,
+        found: Found,
         vips: VipConfig,
         wall: Duration,
         now: Instant,
@@ -145,19 +164,15 @@ impl Peer {
         for blob in imports.hashes() {
             replica.handle_blob_held(blob, wall, now);
         }
-        let mut published = checkpoint.clone();
-        for entry in replica.published_entries() {
-            published.apply(&entry, &imports);
-        }
-        if let Some(mark) = replica.published() {
-            published.reach(mark);
-        }
+        let mut history = History::resume(found);
+        let published = publication::refold(&replica, &checkpoint, &imports, &mut history);
         let is_published = replica.published().is_some();
         // A peer that is restarted again and again comes to a checkpoint all the same.
         let log_size = replica
             .log_after(Stamp::ZERO)
             .map(|entry| entry.encoded_size())
             .sum();
+        let notifier = Notifier::new(vips.me, replica.incarnation().0);
         let mut peer = Self {
             fold: Fold::new(checkpoint),
             publisher: Publisher::new(is_published.then_some(published)),
@@ -166,6 +181,10 @@ impl Peer {
             requests: Requests::default(),
             publishing: VecDeque::new(),
             is_published_in_view: false,
+            counted: Vec::new(),
+            is_counted_whole: true,
+            history,
+            notifier,
             spreading: BTreeMap::new(),
             unpublished: Vec::new(),
             checkpointing: Checkpointing::Idle {
@@ -229,6 +248,22 @@ impl Peer {
         now: Instant,
     ) -> Result<(), CommandRefused> {
         let body = Body::Cookies(secrets);
+        self.command(client, None, &body, Vec::new(), wall, now)
+    }
+
+    /// An operator sets what holds for one zone.
+    pub fn handle_zone_settings(
+        &mut self,
+        client: ClientId,
+        origin: Name,
+        changes: Vec<SettingChange>,
+        wall: Duration,
+        now: Instant,
+    ) -> Result<(), CommandRefused> {
+        if self.fold.now().version(&origin).is_none() {
+            return Err(CommandRefused::NoSuchZone);
+        }
+        let body = Body::ZoneSettings { origin, changes };
         self.command(client, None, &body, Vec::new(), wall, now)
     }
 
@@ -442,6 +477,7 @@ impl Peer {
             self.replica.poll_timeout(),
             self.requests.poll_timeout(),
             self.failover.poll_timeout(),
+            self.notifier.poll_timeout(now),
             self.staleness_due,
             self.lease_due,
             checkpoint,
@@ -468,6 +504,12 @@ impl Peer {
     #[must_use]
     pub fn settled(&self) -> Option<&State> {
         self.fold.settled()
+    }
+
+    /// What was published, step by step.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The published state.
@@ -515,13 +557,17 @@ impl Peer {
             }
             self.commit_imports(wall, now);
             has_settled |= self.end_leases(wall, now);
-            self.write_checkpoint(now);
+            self.write_history(wall, Urgency::IfDue);
+            self.write_checkpoint(wall, now);
             let has_more = self.drain() || has_settled;
             if !has_more {
                 break;
             }
         }
-        if let Some(served) = self.publisher.update(self.fold.now()) {
+        let (now_shown, steps) = (self.fold.now(), self.history.chains());
+        let served = self.publisher.update(now_shown, steps);
+        self.look_for_notices(now);
+        if let Some(served) = served {
             // Before the answers: who is told of an update and asks for a transfer then finds that
             // there is something to wait for.
             self.effects.push_front(Effect::Serve(Box::new(served)));
@@ -529,6 +575,7 @@ impl Peer {
             self.effects.extend(news);
         }
         self.answer_commands();
+        self.send_notices(wall, now);
         self.go_on_with_vips(now);
     }
 
@@ -536,6 +583,7 @@ impl Peer {
     fn fold_on(&mut self) -> bool {
         let advanced = self.fold.advance(&self.replica, &self.imports, FOLD_BUDGET);
         let has_settled = !advanced.settled.is_empty();
+        self.count(advanced.counted);
         for (stamp, digest, outcome) in advanced.settled {
             let Some(digest) = digest else { continue };
             // After a view change all is folded again: an outcome that was told long ago is not
@@ -571,7 +619,10 @@ impl Peer {
                 Output::LogChanged => {
                     changed = true;
                     self.fold.handle_log_changed();
+                    self.fold.count_above(self.replica.gate());
                     self.publishing.clear();
+                    self.counted.clear();
+                    self.is_counted_whole = true;
                     self.is_published_in_view = false;
                     self.requests.handle_log_changed();
                     continue;
@@ -625,48 +676,6 @@ impl Peer {
             self.effects.push_back(effect);
         }
         changed
-    }
-
-    /// Publishes what is settled, where this side may (replication protocol section 10).
-    fn publish(&mut self, wall: Duration, now: Instant) {
-        let Some(settled) = self.fold.settled() else {
-            return;
-        };
-        let last = match self.publishing.back() {
-            Some((_, state)) => Some(state.at()),
-            None => self.publisher.published().map(State::at),
-        };
-        // An idle cluster's mark moves with the clock alone: that is not worth a flush. The first
-        // settling in a view is, as it may have put entries anywhere.
-        let has_news = match last {
-            Some(last) if self.is_published_in_view => self
-                .replica
-                .log_after(last)
-                .next()
-                .is_some_and(|entry| entry.stamp() <= settled.at()),
-            _ => true,
-        };
-        if !has_news || self.replica.publish(wall, now) != Publish::Begun {
-            return;
-        }
-        assert_eq!(
-            settled.at(),
-            self.replica.settled(),
-            "what is settled is what is shown"
-        );
-        let number = self.publisher.begin();
-        self.publishing.push_back((number, settled.clone()));
-        self.is_published_in_view = true;
-    }
-
-    fn handle_published(&mut self, mark: Stamp) {
-        while let Some((number, state)) = self.publishing.pop_front() {
-            if state.at() == mark {
-                self.publisher.publish(number, state);
-                return;
-            }
-            assert!(state.at() < mark, "marks become durable in their order");
-        }
     }
 
     fn command(

@@ -12,6 +12,7 @@
 //! While the table is filled for the first time nothing of it is served: without the zone below it,
 //! a zone gives wrong answers.
 
+use crate::history::Chains;
 use crate::rebase::Carrier;
 use crate::serve::served::Served;
 use crate::state::{State, Zone};
@@ -66,6 +67,8 @@ pub struct Publisher {
     /// All zones are to be looked at.
     walk: Option<Walk>,
     filling: Filling,
+    /// Zones that were looked at, whose serials may be others now.
+    looked_at: Vec<Name>,
     news: Vec<ZoneNews>,
     /// What is too much for a line each.
     more_news: Counts,
@@ -117,6 +120,7 @@ impl Publisher {
             touched: BTreeSet::new(),
             walk,
             filling,
+            looked_at: Vec::new(),
             news: Vec::new(),
             more_news: Counts::default(),
             begun: 0,
@@ -163,6 +167,17 @@ impl Publisher {
         self.walk.is_none() && self.touched.is_empty()
     }
 
+    /// Which zones were looked at since this was asked last: what is shown of others is the same.
+    pub fn take_looked_at(&mut self) -> Vec<Name> {
+        std::mem::take(&mut self.looked_at)
+    }
+
+    /// The zones as they are shown, or will be when all have been looked at.
+    #[must_use]
+    pub fn table(&self) -> &ZoneTable {
+        &self.table
+    }
+
     /// Which zones came and went with what was last to be served. Those of a start are no news.
     pub fn take_news(&mut self) -> Vec<ZoneNews> {
         let more = std::mem::take(&mut self.more_news);
@@ -175,7 +190,7 @@ impl Publisher {
 
     /// What is to be served with this `now`; none if nothing is different. It looks at a slice of
     /// the zones: call again until [`Self::is_complete`].
-    pub fn update(&mut self, now: &State) -> Option<Served> {
+    pub fn update(&mut self, now: &State, history: &Chains) -> Option<Served> {
         self.look_for_changes(now);
         self.walk_on();
         self.is_due |= !self.touched.is_empty();
@@ -202,6 +217,7 @@ impl Publisher {
             keys: Arc::clone(now.keys()),
             cookies: now.cookies().map(|cookies| cookies.secrets),
             remembered: now.remembered(),
+            history: history.clone(),
             begun: self.begun,
             shown: self.shown,
         })
@@ -250,6 +266,7 @@ impl Publisher {
     }
 
     fn look_at(&mut self, origin: &Name, now: &State) {
+        self.looked_at.push(origin.clone());
         let state = state_of(origin, now, self.published.as_ref());
         let had = self.table.get(origin).is_some();
         if self.filling != Filling::AtStart {
@@ -351,13 +368,16 @@ mod tests {
 
     /// Updates until all is shown: how many slices that takes, and what was served on the way.
     fn show(publisher: &mut Publisher, now: &State) -> (usize, Vec<Served>) {
-        let mut served = Vec::from_iter(publisher.update(now));
+        let mut served = Vec::from_iter(publisher.update(now, &Chains::default()));
         let mut slices = 1;
         while !publisher.is_complete() {
             slices += 1;
-            served.extend(publisher.update(now));
+            served.extend(publisher.update(now, &Chains::default()));
         }
-        assert!(publisher.update(now).is_none(), "nothing is different");
+        assert!(
+            publisher.update(now, &Chains::default()).is_none(),
+            "nothing is different"
+        );
         (slices, served)
     }
 

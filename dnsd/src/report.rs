@@ -244,6 +244,21 @@ pub fn count(page: &mut Page, tally: &Tally, overlay: &Counters) {
     );
 }
 
+/// Adds whom changes were told to, and what is remembered of them.
+pub fn count_changes(page: &mut Page, peer: &Peer) {
+    let figures = peer.notifier().figures();
+    page.put_all(
+        Family::NotifyEvents,
+        [
+            ("sent", figures.sent),
+            ("repeated", figures.repeated),
+            ("acknowledged", figures.acknowledged),
+            ("refused", figures.refused),
+        ],
+    );
+    page.put(Family::HistorySize, &[], peer.history().size() as f64);
+}
+
 /// Adds what became of the VIPs.
 pub fn count_vips(page: &mut Page, peer: &Peer, now: Instant) {
     let failover = peer.failover();
@@ -348,6 +363,7 @@ pub fn zone_detail(
         rules: rules_of(policy, &Realm::All)
             .chain(rules_of(policy, &Realm::Zone(version.origin().clone())))
             .collect(),
+        notified: Vec::new(),
     }
 }
 

@@ -4,13 +4,15 @@
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
 
-use crate::body::Body;
+use crate::body::{Body, Cause};
 use crate::cookie::Secrets;
+use crate::history::What;
 use crate::imports::Imports;
 use crate::leases::Leases;
 use crate::policy::{NoPolicyChange, Policy, PolicyChange, Realm};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
+use crate::zone_settings::ZoneSettings;
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
 use std::sync::Arc;
@@ -56,9 +58,11 @@ pub struct Zone {
     pub offset: Option<i64>,
     /// Where the content last changed.
     pub changed: Option<Stamp>,
+    /// What operators set for it; most zones have none.
+    pub settings: Option<Arc<ZoneSettings>>,
 }
 
-/// Equal zones need not be shown anew: same counters, same content on the same base.
+/// Equal zones need not be shown anew: same counters and settings, same content on the same base.
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
         let is_same_version = match (&self.version, &other.version) {
@@ -66,7 +70,10 @@ impl PartialEq for Zone {
             (Some(mine), Some(theirs)) => mine.is_identical_to(theirs),
             _ => false,
         };
-        is_same_version && self.counted == other.counted && self.offset == other.offset
+        is_same_version
+            && self.counted == other.counted
+            && self.offset == other.offset
+            && self.settings == other.settings
     }
 }
 
@@ -77,6 +84,30 @@ pub struct CookieSecrets {
     pub secrets: Secrets,
     /// Where they came to be these.
     pub since: Stamp,
+}
+
+/// The content of a zone and its serial, at one place of the log.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The content; none if there is no such zone.
+    pub version: Option<Version>,
+    /// The serial.
+    pub serial: Serial,
+}
+
+/// What one entry that counts did to its zone.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// The zone.
+    pub origin: Name,
+    /// The zone before it.
+    pub before: Content,
+    /// The zone after it.
+    pub after: Content,
+    /// Its place.
+    pub stamp: Stamp,
+    /// What it was, and who asked for it.
+    pub what: What,
 }
 
 /// What an entry came to.
@@ -162,31 +193,61 @@ impl State {
 
     /// Folds the next entry.
     pub fn apply(&mut self, entry: &Entry, imports: &Imports) -> Outcome {
+        self.apply_read(entry, read(entry).as_ref(), imports)
+    }
+
+    /// Folds the next entry, and says what it did to its zone, if it counts in one.
+    pub fn apply_counted(
+        &mut self,
+        entry: &Entry,
+        imports: &Imports,
+    ) -> (Outcome, Option<Box<Counted>>) {
+        let body = read(entry);
+        let before = body.as_ref().and_then(Body::origin).map(|origin| {
+            let origin = origin.clone();
+            let content = self.content(&origin);
+            (origin, content)
+        });
+        let outcome = self.apply_read(entry, body.as_ref(), imports);
+        let counted = before.zip(body).map(|((origin, before), body)| {
+            Box::new(Counted {
+                before,
+                after: self.content(&origin),
+                stamp: entry.stamp(),
+                what: what_of(body),
+                origin,
+            })
+        });
+        (outcome, counted)
+    }
+
+    /// Folds the next entry, whose body is this one.
+    fn apply_read(&mut self, entry: &Entry, body: Option<&Body>, imports: &Imports) -> Outcome {
         let stamp = entry.stamp();
         assert!(self.at < stamp, "entries are folded in stamp order");
         self.at = stamp;
-        let data = match &entry.body {
-            replication::Body::Data(data) => data,
+        match &entry.body {
+            replication::Body::Data(_) => {}
             replication::Body::Join(_) => return Outcome::Rcode(Rcode::NOERROR),
             replication::Body::Evict(_) => {
                 self.evictions += 1;
                 return Outcome::Rcode(Rcode::NOERROR);
             }
-        };
+        }
         // A body that this version cannot read was refused by nobody: it counts for nothing here,
         // as it does at every other peer of this version.
-        let Some(body) = Body::decode(data) else {
+        let Some(body) = body else {
             return Outcome::Rcode(Rcode::NOTIMP);
         };
         let earlier = entry.digest.and_then(|digest| self.answered(digest, stamp));
         match earlier {
             Some(first) => {
-                self.count(&body);
+                self.count(body);
                 first
             }
             None => {
-                let outcome = self.apply_body(&body, stamp, imports);
-                self.count(&body);
+                let outcome = self.apply_body(body, stamp, imports);
+                self.count(body);
                 if let Some(digest) = entry.digest {
                     self.remember(digest, stamp, outcome);
                 }
@@ -252,6 +313,23 @@ impl State {
     #[must_use]
     pub fn version(&self, origin: &Name) -> Option<&Version> {
         self.zones.get(origin)?.version.as_ref()
+    }
+
+    /// The content of a zone and its serial.
+    #[must_use]
+    pub fn content(&self, origin: &Name) -> Content {
+        let version = self.version(origin).cloned();
+        let signed = version.as_ref().and_then(Version::signed_serial);
+        Content {
+            serial: signed.unwrap_or_else(|| self.counted_serial(origin)),
+            version,
+        }
+    }
+
+    /// What operators set for a zone; none if it is as most are.
+    #[must_use]
+    pub fn settings(&self, origin: &Name) -> Option<&ZoneSettings> {
+        self.zones.get(origin)?.settings.as_deref()
     }
 
     /// Where the content of a zone last changed; none if there never was one.
@@ -415,6 +493,17 @@ impl State {
                 Ok(()) => Outcome::Rcode(Rcode::NOERROR),
                 Err(no_change) => Outcome::Key(no_change),
             },
+            Body::ZoneSettings { origin, changes } => {
+                if self.version(origin).is_none() {
+                    return Outcome::NoSuchZone;
+                }
+                let mut zone = self.zone(origin);
+                let mut settings = zone.settings.as_deref().cloned().unwrap_or_default();
+                changes.iter().for_each(|change| settings.apply(change));
+                zone.settings = (!settings.is_default()).then(|| Arc::new(settings));
+                self.put_zone(origin.clone(), zone);
+                Outcome::Rcode(Rcode::NOERROR)
+            }
             Body::Expire { origin, by } => {
                 let ended = self.leases.take_ended(origin, *by);
                 match self.version(origin) {
@@ -486,6 +575,9 @@ impl State {
 
     fn set_version(&mut self, origin: &Name, version: Option<Version>, stamp: Stamp) {
         let mut zone = self.zone(origin);
+        if version.is_none() {
+            zone.settings = None;
+        }
         zone.version = version;
         zone.changed = Some(stamp);
         self.put_zone(origin.clone(), zone);
@@ -523,7 +615,11 @@ impl State {
                 (origin, *offset)
             }
             Body::Remove { origin } | Body::Expire { origin, .. } => (origin, None),
-            Body::Policy(_) | Body::Vip(_) | Body::Cookies(_) | Body::Key(_) => return,
+            Body::Policy(_)
+            | Body::Vip(_)
+            | Body::Cookies(_)
+            | Body::Key(_)
+            | Body::ZoneSettings { .. } => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;
@@ -537,6 +633,7 @@ impl State {
             counted: 0,
             offset: None,
             changed: None,
+            settings: None,
         })
     }
 
@@ -558,6 +655,34 @@ impl State {
         }
         self.forgotten
             .insert((answered.stamp.hybrid.after(window(digest)), digest));
+    }
+}
+
+/// The body of an entry that is not about membership; none of any other, or if it cannot be read.
+fn read(entry: &Entry) -> Option<Body> {
+    match &entry.body {
+        replication::Body::Data(data) => Body::decode(data),
+        replication::Body::Join(_) | replication::Body::Evict(_) => None,
+    }
+}
+
+fn what_of(body: Body) -> What {
+    match body {
+        Body::Update { cause, key, .. } => match cause {
+            Cause::Request(source) => What::Update { source, key },
+            Cause::Import => What::Import,
+            Cause::Rollback(serial) => What::Rollback(serial),
+        },
+        Body::Import { rollback, .. } => rollback.map_or(What::Import, What::Rollback),
+        Body::Remove { .. } => What::Remove,
+        Body::Expire { .. } => What::Expire,
+        Body::Policy { .. }
+        | Body::Vip(_)
+        | Body::Cookies(_)
+        | Body::Key(_)
+        | Body::ZoneSettings { .. } => {
+            unreachable!("no zone counts it")
+        }
     }
 }
 
@@ -609,6 +734,7 @@ mod tests {
             counted: 1,
             offset: Some(i64::from(serial) - 1),
             changed: None,
+            settings: None,
         };
         let mut state = State::empty();
         state.put_zone(origin, zone);

@@ -6,11 +6,11 @@
 //! cookies? stamp + secrets | keys
 //! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
-//! counters: counted u64 | offset? i64 | changed? stamp
+//! counters: counted u64 | offset? i64 | changed? stamp | settings?
 //! ```
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 8 is that of the
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 10 is that of the
 //! store: of the zones it says only how many there are.
 
 use crate::cookie::Secrets;
@@ -19,13 +19,14 @@ use crate::policy::{NoPolicyChange, Policy};
 use crate::state::{Answered, CookieSecrets, Outcome, State, Zone};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
+use crate::zone_settings::ZoneSettings;
 use bytes::{Buf, BufMut};
 use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION_WITHOUT_ZONES: u8 = 8;
-const VERSION: u8 = 7;
+const VERSION_WITHOUT_ZONES: u8 = 10;
+const VERSION: u8 = 9;
 
 /// The bytes of a state, the counters of all its zones with it.
 #[must_use]
@@ -212,6 +213,13 @@ fn put_counters(zone: &Zone, out: &mut Vec<u8>) {
             stamp.encode(out);
         }
     }
+    match &zone.settings {
+        None => out.put_u8(0),
+        Some(settings) => {
+            out.put_u8(1);
+            settings.encode(out);
+        }
+    }
 }
 
 fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
@@ -226,6 +234,11 @@ fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
         changed: match rest.try_get_u8().ok()? {
             0 => None,
             1 => Some(Stamp::decode(rest)?),
+            _ => return None,
+        },
+        settings: match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Arc::new(ZoneSettings::decode(rest)?)),
             _ => return None,
         },
     })

@@ -5,13 +5,13 @@ use crate::config::EncryptedAddresses;
 use crate::cookie::Step;
 use crate::health::Health;
 use crate::policy::{Realm, Rule};
-use crate::text::{as_hex, as_seconds, as_some_seconds, as_text, as_texts};
+use crate::text::{as_hex, as_seconds, as_some_seconds, as_some_text, as_text, as_texts};
 use crate::tsig::{Key, Method, clause};
 use data_encoding::BASE64;
 use overlay::PeerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use zones::Name;
 
@@ -349,6 +349,8 @@ pub struct ZoneDetail {
     pub records_by_type: Vec<(String, u64)>,
     /// Who may update, transfer and notify: the rules of all zones, and those of this one.
     pub rules: Vec<RuleRow>,
+    /// Who is told of its changes.
+    pub notified: Vec<NotifyRow>,
 }
 
 /// One rule of the policy.
@@ -371,6 +373,69 @@ impl RuleRow {
             rule: rule.clone(),
         }
     }
+}
+
+/// A server that is told of the changes of a zone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NotifyRow {
+    /// Where, and by which key.
+    pub target: String,
+    /// The peer that tells it; none while nobody does.
+    pub teller: Option<String>,
+    /// The last serial that it has acknowledged to the peer that is asked: the teller knows more.
+    pub acknowledged: Option<u32>,
+    /// The error with which it answered instead.
+    pub refused: Option<String>,
+}
+
+/// One step of what was published of a zone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HistoryStep {
+    /// The serial before.
+    pub before: u32,
+    /// The serial after.
+    pub after: u32,
+    /// When its author took it, since 1970.
+    #[serde(with = "as_seconds", rename = "at_seconds")]
+    pub at: Duration,
+    /// What it was.
+    pub what: HistoryWhat,
+    /// Who sent it, if it was an update.
+    pub source: Option<IpAddr>,
+    /// The key that it was signed with.
+    #[serde(with = "as_some_text")]
+    pub key: Option<Name>,
+    /// The serial that was gone back to, if it was a rollback.
+    pub to: Option<u32>,
+    /// The peer that took it: its name, or its id if it is no member any more. None if it is several
+    /// entries.
+    pub peer: Option<String>,
+    /// Records that went, in zone file text.
+    pub removed: Vec<String>,
+    /// Records that came.
+    pub added: Vec<String>,
+    /// Records that went or came and are not listed, because there are too many.
+    pub unlisted: u64,
+    /// Whether its records are known at all, so that it can be undone.
+    pub is_known: bool,
+}
+
+/// What a step was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HistoryWhat {
+    /// An RFC 2136 UPDATE.
+    Update,
+    /// An import.
+    Import,
+    /// The zone was removed.
+    Remove,
+    /// A rollback.
+    Rollback,
+    /// Leases of records had ended.
+    Expire,
+    /// Several entries that came together when other peers came back into reach.
+    Several,
 }
 
 /// The warning of a cluster whose settling view is no majority; none if there is one.

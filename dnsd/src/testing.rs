@@ -49,8 +49,16 @@ pub(crate) fn peer_of_one() -> (Peer, Instant) {
     let config = Config::new(me, CLUSTER, limit, limit);
     let replica = Replica::resume(config, &member.rows, &member.meta, 9, WALL, now).unwrap();
     let vips = VipConfig::new(me, "one".to_owned(), VipTiming::of(Profile::Lan));
-    let mut peer =
-        Peer::resume(replica, member.checkpoint, member.imports, vips, WALL, now).unwrap();
+    let mut peer = Peer::resume(
+        replica,
+        member.checkpoint,
+        member.imports,
+        member.history,
+        vips,
+        WALL,
+        now,
+    )
+    .unwrap();
     while let Some(effect) = peer.poll_effect() {
         if let Effect::Write(batch) = effect {
             peer.handle_durable(batch.id, WALL, now);

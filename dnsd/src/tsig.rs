@@ -12,6 +12,7 @@
 pub mod algorithm;
 pub mod clause;
 pub mod key;
+pub mod outgoing;
 
 pub use algorithm::{Algorithm, Method, NoMethod};
 pub use key::{Key, KeyChange, Keys, NoKeyChange, Secret};

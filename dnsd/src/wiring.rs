@@ -16,7 +16,7 @@ mod links;
 mod news;
 mod work;
 
-pub use import::{Built, Given, ImportStep};
+pub use import::{Built, Given, ImportStep, NoWayBack};
 pub use links::{BURST, may_gather};
 pub use news::News;
 pub use work::{Work, Worked};
@@ -31,11 +31,13 @@ use crate::sponsor::{Say, Signer, Sponsor};
 use crate::vip::failover::Action;
 use crate::vip::kernel::Order;
 use crate::vip::{CLAIM, CONFIG};
+use bytes::Bytes;
 use import::Importing;
 use invitations::Invitations;
 use overlay::{Class, Command, Incarnation, PublicKey, StateKind, Token};
 use replication::{BlobHash, Majority};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use zones::store::{Row, StoreError};
 
@@ -58,6 +60,8 @@ pub enum Act {
     Serve(Box<Served>),
     /// Tell the driver of addresses; then [`Peer::handle_address`].
     Address(Order),
+    /// Send this datagram to a server outside; what comes back from there goes to the peer.
+    Notify(SocketAddr, Bytes),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// How far an import is; its end comes as an answer, if it comes that far.
@@ -218,9 +222,11 @@ impl Wiring {
             Effect::Members(members) => Act::Say(Command::Members(overlay_members(&members))),
             Effect::Write(batch) => Act::Write(Job::Log(batch)),
             Effect::Rebase(due) => Act::Aside(Work::Rebase(due)),
+            Effect::History(rows) => Act::Write(Job::History(rows)),
             Effect::Checkpoint(checkpoint) => Act::Write(Job::Checkpoint(checkpoint)),
             Effect::Serve(served) => Act::Serve(served),
             Effect::Zone(news) => Act::News(News::Zone(news)),
+            Effect::Notify(to, message) => Act::Notify(to, message),
             Effect::Answer(client, answer) => {
                 self.importing.end(client);
                 Act::Answer(client, answer)

@@ -8,6 +8,7 @@
 //! Names are not compressed; numbers are big-endian.
 
 use bytes::{Buf, BufMut};
+use zones::name::wire_size;
 use zones::record::TTL_MAX;
 use zones::{Name, Rdata, Record, Rtype, Version, rdata, rtype::Class};
 
@@ -54,6 +55,26 @@ pub fn decode_records(mut rest: &[u8]) -> Option<Vec<Record>> {
         rest.advance(size);
     }
     Some(records)
+}
+
+/// Whether these bytes are records, and nothing else. Very many of them are looked at when a peer
+/// starts, so nothing is made of them.
+#[must_use]
+pub fn check_records(mut rest: &[u8]) -> Option<()> {
+    while !rest.is_empty() {
+        rest.advance(wire_size(rest).ok()?);
+        let rtype = Rtype(rest.try_get_u16().ok()?);
+        let class = rest.try_get_u16().ok()?;
+        let ttl = rest.try_get_u32().ok()?;
+        let size = usize::from(rest.try_get_u16().ok()?);
+        let (rdata, after) = rest.split_at_checked(size)?;
+        if class != Class::IN.0 || rtype.is_meta() || ttl > TTL_MAX {
+            return None;
+        }
+        rdata::check(rtype, rdata).ok()?;
+        rest = after;
+    }
+    Some(())
 }
 
 /// The blob of a zone: its records in canonical order.

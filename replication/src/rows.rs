@@ -51,6 +51,8 @@ pub(crate) struct Marks {
 pub(crate) struct Published {
     pub(crate) view: SettlingViewId,
     pub(crate) stamp: Stamp,
+    /// The gate of that view: above it, versions were published there entry by entry.
+    pub(crate) gate: Stamp,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -422,6 +424,7 @@ impl Marks {
         if let Some(published) = self.published {
             value.put_slice(&published.view.0);
             published.stamp.encode(&mut value);
+            published.gate.encode(&mut value);
         }
         start_row(MARKS.to_vec(), value)
     }
@@ -445,6 +448,7 @@ impl Marks {
                 Some(Published {
                     view: SettlingViewId(take_array(bytes)?),
                     stamp: Stamp::decode(bytes)?,
+                    gate: Stamp::decode(bytes)?,
                 })
             },
         })

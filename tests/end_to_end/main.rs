@@ -18,6 +18,7 @@ mod race;
 mod rate_limit;
 mod rebase;
 mod reload;
+mod secondaries;
 mod signed;
 mod tour;
 mod tsig;

@@ -1,6 +1,8 @@
 //! Whatever bytes come in: no panic, no response over its limit, and each response can be read.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod ixfr;
+
 use dnsd::serve::Transport;
 use proptest::prelude::*;
 use tests::fuzz::message::{check, good_cookie};

@@ -1,4 +1,6 @@
-//! `dnsd zone`: list, import, export, show and remove.
+//! `dnsd zone`: list, import, export, show, go back and remove.
+
+mod history;
 
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
@@ -6,9 +8,10 @@ use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Run, Side, St
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::clock;
 use crate::io::file::NewFile;
-use crate::status::{Reload, Zone, ZoneDetail};
+use crate::status::{NotifyRow, Reload, Zone, ZoneDetail};
 use crate::time_text::utc;
 use crate::zone_data::encode_record;
+use crate::zone_settings::SettingChange;
 use clap::Subcommand;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -66,6 +69,59 @@ Example:
         #[arg(long)]
         now: bool,
     },
+    /// Set what holds for one zone: KEY=VALUE, several at once
+    #[command(after_help = "\
+Settings:
+  also-notify=ADDR[:PORT][%KEY],...   servers that are told of every change; empty: none
+  notify-ns=yes|no                    tell the zone's name servers too, where their addresses are in
+                                      our zones; most often they are these very peers [default: no]
+
+Example:
+  dnsd zone set example.test also-notify=192.0.2.1,192.0.2.2:5353%transfer.key")]
+    Set {
+        /// The apex of the zone
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
+        /// What is set
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<SettingChange>,
+    },
+    /// Show who changed what in a zone, newest first
+    #[command(after_help = "\
+Each peer tells what it has published itself, as far back as it remembers.
+
+Examples:
+  dnsd zone history example.test
+  dnsd zone history example.test www.example.test --format json")]
+    History {
+        /// The apex of the zone
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
+        /// Only what touched this owner name
+        #[arg(value_parser = setting::<Name>)]
+        name: Option<Name>,
+        /// Show so many changes at most
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
+    /// Make a zone what it was at an earlier serial; its serial goes on
+    #[command(after_help = "\
+`dnsd zone history` shows the serials. Secondaries get one difference, as of any other change.
+
+Examples:
+  dnsd zone rollback example.test --to 41 --dry-run
+  dnsd zone rollback example.test --to 41")]
+    Rollback {
+        /// The apex of the zone
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
+        /// The serial whose content it is to have again
+        #[arg(long, value_name = "SERIAL")]
+        to: u32,
+        /// Change nothing; print what would be, a line with - or + for each record
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Remove a zone from all peers
     Remove {
         /// The apex of the zone
@@ -118,6 +174,43 @@ pub(super) fn run(
                 other => Err(unknown(&other)),
             }
         }
+        ZoneCommand::Set { origin, settings } => {
+            let request = Request::ZoneSet {
+                origin: origin.clone(),
+                settings: settings.iter().map(ToString::to_string).collect(),
+            };
+            match ask(socket, &request)? {
+                Done::Set { origin, settings } => {
+                    let set =
+                        serde_json::json!({ "origin": origin.to_string(), "settings": settings });
+                    out.data(&set, |_| format!("{origin} {}\n", settings.join(" ")))
+                }
+                other => Err(unknown(&other)),
+            }
+        }
+        ZoneCommand::History {
+            origin,
+            name,
+            limit,
+        } => {
+            let request = Request::ZoneHistory {
+                origin: origin.clone(),
+                name: name.clone(),
+                limit: *limit,
+            };
+            match ask(socket, &request)? {
+                Done::History(steps) => out.data(&steps, |steps| history::text(steps)),
+                other => Err(unknown(&other)),
+            }
+        }
+        ZoneCommand::Rollback {
+            origin,
+            to,
+            dry_run,
+        } => {
+            let run = if *dry_run { Run::Dry } else { Run::Real };
+            run_rollback(origin, *to, run, socket, out)
+        }
         ZoneCommand::Remove { origin } => {
             let request = Request::ZoneRemove {
                 origin: origin.clone(),
@@ -165,28 +258,10 @@ fn run_import(
 ) -> Result<(), Failure> {
     let zone = load(origin, file)?;
     let mut client = Client::connect(socket)?;
-    let mut progress = ProgressLine::new();
-    let mut difference = String::new();
-    let mut printed = Ok(());
-    let imported = import(
-        &mut client,
-        origin,
-        &zone.records,
-        run,
-        &mut |reply| match reply {
-            Reply::Progress(step) => progress.show(step),
-            Reply::Text(text) => {
-                progress.end();
-                if printed.is_ok() {
-                    printed = out.part(&text, &mut difference);
-                }
-            }
-            Reply::Done(_) | Reply::Refused(_) => unreachable!("these end a call"),
-        },
-    );
-    progress.end();
-    printed?;
-    match imported? {
+    let (done, difference) = follow(out, |more| {
+        import(&mut client, origin, &zone.records, run, more)
+    })?;
+    match done {
         Done::Imported(zone) => out.data(&zone, |zone| {
             format!(
                 "{} is served: {} records, serial {}\n",
@@ -201,6 +276,66 @@ fn run_import(
         }
         other => Err(unknown(&other)),
     }
+}
+
+fn run_rollback(
+    origin: &Name,
+    to: u32,
+    run: Run,
+    socket: &Path,
+    out: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let request = Request::ZoneRollback {
+        origin: origin.clone(),
+        to,
+        run,
+    };
+    let mut client = Client::connect(socket)?;
+    let (done, difference) = follow(out, |more| client.call(&request, more))?;
+    match done {
+        Done::Reloaded(reload) if run == Run::Real => {
+            out.data(&reload, |reload| match reload.is_change() {
+                true => format!("{origin} is as it was at {to}: {}", change_text(reload)),
+                false => format!("{origin} is as it was at {to}: nothing is changed\n"),
+            })
+        }
+        Done::Reloaded(reload) => {
+            let difference = difference.lines().map(str::to_owned).collect();
+            let dry_run = DryRun { reload, difference };
+            out.data(&dry_run, |dry_run| {
+                let reload = &dry_run.reload;
+                format!(
+                    "{origin} would be as it was at {to}: {}",
+                    change_text(reload)
+                )
+            })
+        }
+        other => Err(unknown(&other)),
+    }
+}
+
+/// Waits for the end of a call, shows its progress, and prints the difference that comes before it:
+/// that is given back too where it is for programs.
+fn follow(
+    out: &mut Output<'_>,
+    call: impl FnOnce(&mut dyn FnMut(Reply)) -> Result<Done, ClientError>,
+) -> Result<(Done, String), Failure> {
+    let mut progress = ProgressLine::new();
+    let mut difference = String::new();
+    let mut printed = Ok(());
+    let done = call(&mut |reply| match reply {
+        Reply::Progress(step) => progress.show(step),
+        Reply::Text(text) => {
+            progress.end();
+            if printed.is_ok() {
+                printed = out.part(&text, &mut difference);
+            }
+        }
+        Reply::Done(_) | Reply::Refused(_) => unreachable!("these end a call"),
+    });
+    progress.end();
+    printed?;
+    Ok((done?, difference))
 }
 
 /// What an import would change, for programs.
@@ -361,6 +496,24 @@ fn detail_text(detail: &ZoneDetail) -> String {
     let none = "none: nobody may update or transfer".to_owned();
     line("policy", &rules.next().unwrap_or(none));
     rules.for_each(|rule| line("", &rule));
+    for row in &detail.notified {
+        line("notify", &notify_text(row));
+    }
+    text
+}
+
+fn notify_text(row: &NotifyRow) -> String {
+    let mut text = row.target.clone();
+    match &row.teller {
+        Some(teller) => text += &format!(", told by {teller}"),
+        None => text += ", told by nobody now",
+    }
+    if let Some(serial) = row.acknowledged {
+        text += &format!(", knows of {serial}");
+    }
+    if let Some(rcode) = &row.refused {
+        text += &format!(", answers {rcode}");
+    }
     text
 }
 

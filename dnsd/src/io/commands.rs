@@ -3,7 +3,7 @@
 use super::admin::{Answer as CallAnswer, Call};
 use super::clock;
 use super::driver::{Client, Driver, Input};
-use crate::admin::{self, Done, Progress, Request, Step};
+use crate::admin::{self, Done, Progress, Request, Run, Step};
 use crate::metrics::Page;
 use crate::policy::{NoPolicyChange, RULES_MAX};
 use crate::reload::Comparison;
@@ -63,6 +63,8 @@ pub(super) enum Waiter {
     Vip(CallAnswer),
     /// Other secrets of cookies.
     Cookies(CallAnswer),
+    /// Settings of a zone.
+    Set(CallAnswer, Name),
     /// A change of the keys, and what is told when it is made.
     Key(CallAnswer, Box<Done>),
     /// A change of the policy, and what is told when it is made.
@@ -100,6 +102,8 @@ impl Driver {
                 | Request::Invite { .. }
                 | Request::ZoneImport { .. }
                 | Request::ZoneRemove { .. }
+                | Request::ZoneRollback { run: Run::Real, .. }
+                | Request::ZoneSet { .. }
                 | Request::VipAdd { .. }
                 | Request::VipRemove { .. }
                 | Request::VipDrain { .. }
@@ -142,10 +146,16 @@ impl Driver {
                     return;
                 };
                 let policy = self.wiring.peer.now().policy().clone();
+                let notified = self.notified(&origin);
                 self.do_aside(move || {
-                    let detail = report::zone_detail(zone, &policy, &content, serial.0, wall);
+                    let mut detail = report::zone_detail(zone, &policy, &content, serial.0, wall);
+                    detail.notified = notified;
                     call.answer.done(Done::Zone(detail));
                 });
+            }
+            Request::ZoneSet { .. } => self.handle_setting_call(call, wall, now),
+            Request::ZoneHistory { .. } | Request::ZoneRollback { .. } => {
+                self.handle_history_call(call);
             }
             Request::ZoneRemove { origin } => self.remove(call.answer, origin, wall, now),
             Request::VipList
@@ -220,7 +230,7 @@ impl Driver {
         }
     }
 
-    fn refuse_import(&mut self, client: ClientId, reason: &str) {
+    pub(super) fn refuse_import(&mut self, client: ClientId, reason: &str) {
         self.end_import(client).refuse(reason);
     }
 
@@ -274,6 +284,15 @@ impl Driver {
                 None => call.done(Done::Cookies(self.cookies(clock::wall()))),
                 Some(reason) => call.refuse(reason),
             },
+            Waiter::Set(call, origin) => match failure {
+                None => {
+                    let settings = self.wiring.peer.now().settings(&origin);
+                    let settings = settings.cloned().unwrap_or_default();
+                    let settings = settings.texts();
+                    call.done(Done::Set { origin, settings });
+                }
+                Some(reason) => call.refuse(reason),
+            },
             Waiter::Key(call, done) | Waiter::Policy(call, done) => match failure {
                 None => call.done(*done),
                 Some(reason) => call.refuse(reason),
@@ -323,6 +342,7 @@ impl Driver {
         let mut page = Page::new(&status, &report::links(links));
         report::count(&mut page, &(self.commands.tally)(), &links.counters);
         report::count_vips(&mut page, peer, now);
+        report::count_changes(&mut page, peer);
         let snapshot = super::http::Snapshot {
             taken: now,
             health: status.health,
@@ -533,7 +553,7 @@ fn show(comparison: &Comparison, answer: CallAnswer) {
     }
 }
 
-fn no_such_zone(origin: &Name) -> String {
+pub(super) fn no_such_zone(origin: &Name) -> String {
     format!("there is no zone {origin}; `dnsd zone list` shows all")
 }
 

@@ -11,7 +11,7 @@ use replication::BlobHash;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::JoinHandle;
-use zones::store::{Database, Row, Store, StoreError};
+use zones::store::{Database, PIECE_ROWS_MAX, Row, Store, StoreError, pieces};
 
 /// Starts the thread. It ends after [`Job::Stop`], or when the store fails.
 pub fn start(
@@ -95,6 +95,12 @@ impl Disk {
                 }
                 Job::Checkpoint(checkpoint) => {
                     self.checkpoints.push_back(checkpoint::slices(&checkpoint));
+                }
+                Job::History(rows) => {
+                    for piece in pieces(rows, PIECE_ROWS_MAX) {
+                        store.write(Database::History, &piece)?;
+                    }
+                    store.flush(Database::History)?;
                 }
                 Job::PutBlob(hash, bytes) => {
                     self.blobs.push_back(BlobJob::Put { hash, bytes, at: 0 });

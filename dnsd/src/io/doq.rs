@@ -137,6 +137,9 @@ impl Connection {
             }
         }
         server.counters.add(Count::TransfersCompleted);
+        if messages.is_incremental() {
+            server.counters.add(Count::TransfersIncremental);
+        }
     }
 
     /// Writes a message with its length in front; false if the client does not take it.

@@ -12,6 +12,7 @@ use super::aside::Aside;
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
+use super::notify::NotifySockets;
 use super::vip_log::VipLog;
 use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
@@ -32,6 +33,7 @@ use overlay::status::RouterStatus;
 use overlay::{Command, Incarnation, NodeEvent};
 use replication::Members;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
@@ -78,6 +80,8 @@ pub enum Input {
     SelfCheck(bool),
     /// It has started, or cannot.
     AddressesStarted(std::io::Result<Running>),
+    /// A datagram came from this server, which may have been told of a change.
+    Notified(SocketAddr, Vec<u8>),
     /// Stop cleanly.
     Stop,
 }
@@ -99,6 +103,7 @@ impl Input {
             Self::Address(_) => "address",
             Self::SelfCheck(_) => "self check",
             Self::AddressesStarted(_) => "addresses started",
+            Self::Notified(..) => "notified",
             Self::Stop => "stop",
         }
     }
@@ -141,6 +146,7 @@ pub struct Driver {
     unsent: VecDeque<Command>,
     served: Arc<ArcSwap<Served>>,
     addresses: AddressDriver,
+    notify: NotifySockets,
     vip_log: VipLog,
     /// Who is later than this lets go of its VIPs.
     lease: Duration,
@@ -171,7 +177,13 @@ impl Driver {
         addresses: AddressDriver,
         lease: Duration,
     ) -> Self {
+        let heard = inputs.clone();
+        let notify = NotifySockets::new(Arc::new(move |from, message| {
+            // A peer that is so busy is told once more.
+            drop(heard.try_send(Input::Notified(from, message)));
+        }));
         Self {
+            notify,
             wiring: Wiring::new(peer, signer, blobs),
             clients: BTreeMap::new(),
             commands,
@@ -324,6 +336,10 @@ impl Driver {
                 self.addresses.handle_started(started);
                 self.start_links();
             }
+            Input::Notified(from, message) => {
+                let peer = &mut self.wiring.peer;
+                peer.handle_notify_response(from, &message, wall, now);
+            }
             Input::Stop => self.begin_stop(wall, now),
         }
     }
@@ -409,6 +425,7 @@ impl Driver {
             }
             Act::Serve(served) => self.served.store(Arc::new(*served)),
             Act::Address(order) => self.addresses.order(order),
+            Act::Notify(to, message) => self.notify.send(to, &message),
             Act::Answer(client, answer) => self.answer(client, &answer),
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),

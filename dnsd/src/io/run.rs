@@ -404,7 +404,15 @@ fn run(parts: Parts<'_>) -> Result<End, ServeError> {
             VipTiming::of(config.overlay_profile),
         )
     };
-    let peer = Peer::resume(replica, member.checkpoint, member.imports, vips, wall, now)?;
+    let peer = Peer::resume(
+        replica,
+        member.checkpoint,
+        member.imports,
+        member.history,
+        vips,
+        wall,
+        now,
+    )?;
 
     let served = Arc::new(ArcSwap::from_pointee(Served::default()));
     let updates = inputs.clone();

@@ -133,20 +133,17 @@ impl Server {
 
     /// Replication protocol section 10: a transfer waits for what was settled when it was asked
     /// for. Who reads by AXFR what he has just written finds it.
-    pub(super) async fn when_published(
-        &self,
-        request: &[u8],
-        client: &Client,
-        asked: Arc<Served>,
-    ) -> Arc<Served> {
+    pub(super) async fn when_published(&self, request: &[u8], asked: Arc<Served>) -> Arc<Served> {
         let deadline = Instant::now() + PUBLISH_WAIT;
         let mut newest = Arc::clone(&asked);
         while newest.shown < asked.begun && Instant::now() < deadline {
             sleep(PUBLISH_LOOK).await;
             newest = self.shared.served.load_full();
         }
-        let is_there_still = transfer::messages(request, client, &newest, &self.setup).is_some();
-        if is_there_still { newest } else { asked }
+        match transfer::is_there(request, &newest) {
+            true => newest,
+            false => asked,
+        }
     }
 }
 
@@ -285,9 +282,7 @@ impl Connection {
                 // Without an answer the client asks again.
                 answer.await.map_or(Reply::Nothing, Reply::Response)
             }
-            Outcome::Transfer => {
-                Reply::Transfer(self.server.when_published(message, &client, served).await)
-            }
+            Outcome::Transfer => Reply::Transfer(self.server.when_published(message, served).await),
         }
     }
 }

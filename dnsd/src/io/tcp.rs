@@ -366,7 +366,7 @@ impl Connection {
                     let (server, responses) = (Arc::clone(server), responses.clone());
                     tokio::spawn(async move {
                         let _permit = permit;
-                        let served = server.when_published(&message, &client, served).await;
+                        let served = server.when_published(&message, served).await;
                         let request = (&message[..], &client);
                         send_transfer(&server, request, &served, &responses, in_flight).await;
                     });
@@ -399,6 +399,9 @@ async fn send_transfer(
         }
     }
     server.counters.add(Count::TransfersCompleted);
+    if messages.is_incremental() {
+        server.counters.add(Count::TransfersIncremental);
+    }
 }
 
 /// What comes next on a connection.

@@ -27,6 +27,8 @@ pub struct Opcode(pub u8);
 impl Opcode {
     /// A question.
     pub const QUERY: Self = Self(0);
+    /// A zone has changed (RFC 1996).
+    pub const NOTIFY: Self = Self(4);
     /// A change (RFC 2136).
     pub const UPDATE: Self = Self(5);
 }

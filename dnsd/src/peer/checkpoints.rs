@@ -1,5 +1,6 @@
 //! Checkpoints: what is settled is written as zones, and the log behind it goes.
 
+use super::publication::Urgency;
 use super::{Effect, FOLD_BUDGET, Peer};
 use crate::fold::Lifted;
 use crate::rebase::{self, Carrier, Rebased};
@@ -51,7 +52,7 @@ impl Peer {
             Carrier::new(one).carry(&mut state);
         }
         self.carry(&rebased);
-        self.ask_for_checkpoint(mark, state, rebased);
+        self.ask_for_checkpoint(mark, state, rebased, wall);
         self.called = Some((wall, now));
     }
 
@@ -77,7 +78,7 @@ impl Peer {
     }
 
     /// Takes a checkpoint when the log has grown or time has passed, in slices.
-    pub(super) fn write_checkpoint(&mut self, now: Instant) {
+    pub(super) fn write_checkpoint(&mut self, wall: Duration, now: Instant) {
         if let Checkpointing::Idle { due } = self.checkpointing {
             if due > now && self.log_size < CHECKPOINT_SIZE {
                 return;
@@ -105,7 +106,7 @@ impl Peer {
         let state = state.clone();
         let due = rebase::due(self.fold.checkpoint(), &state);
         if due.is_empty() {
-            self.ask_for_checkpoint(mark, state, Vec::new());
+            self.ask_for_checkpoint(mark, state, Vec::new(), wall);
         } else {
             self.checkpointing = Checkpointing::Rebasing { mark, state };
             self.effects.push_back(Effect::Rebase(due));
@@ -117,7 +118,10 @@ impl Peer {
         mark: Stamp,
         state: Box<State>,
         rebased: Vec<Rebased>,
+        wall: Duration,
     ) {
+        // What comes of the log is durable before the log goes.
+        self.write_history(wall, Urgency::Now);
         let checkpoint = Checkpoint {
             previous: self.fold.checkpoint().clone(),
             state: (*state).clone(),
@@ -134,8 +138,8 @@ impl Peer {
         for one in rebased {
             let mut carrier = Carrier::new(one);
             self.publisher.carry(&mut carrier);
-            for (_, state) in &mut self.publishing {
-                carrier.carry(state);
+            for publication in &mut self.publishing {
+                carrier.carry(&mut publication.state);
             }
             self.fold.carry(&mut carrier);
         }

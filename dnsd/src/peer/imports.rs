@@ -2,13 +2,12 @@
 //! small change of a zone that is served is an update instead.
 
 use super::{Effect, Peer};
-use crate::body::Body;
+use crate::body::{Body, Cause};
 use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::state::{Effect as Change, Outcome};
 use bytes::Bytes;
 use overlay::PeerId;
 use replication::{BlobHash, Majority, Stamp};
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use zones::{Name, Rcode, Serial, Update, Version};
 
@@ -18,8 +17,6 @@ pub(super) const IMPORT_PATIENCE: Duration = Duration::from_secs(600);
 pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Most imports under way at once: each holds a zone in memory.
 const IMPORTS_MAX: usize = 16;
-/// Where the update of an import comes from: an operator, who is of this host.
-const OPERATOR: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An import whose data is being spread.
 #[derive(Debug)]
@@ -30,18 +27,21 @@ pub(super) struct Import {
     pub(super) size: u64,
     pub(super) majority: Majority,
     pub(super) unchanged_since: Option<Stamp>,
+    pub(super) rollback: Option<Serial>,
     pub(super) since: Instant,
     pub(super) offered: Instant,
 }
 
 impl Peer {
-    /// An operator changes a zone that is served by importing it again: this update does it. What
+    /// An operator changes a zone that is served by importing it again, or goes back to what it was:
+    /// this update does it. What
     /// others change meanwhile stays, as with any other update.
     pub fn handle_reload(
         &mut self,
         client: ClientId,
         origin: &Name,
         message: Bytes,
+        cause: Cause,
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
@@ -60,7 +60,7 @@ impl Peer {
         let body = Body::Update {
             origin: origin.clone(),
             offset,
-            source: OPERATOR,
+            cause,
             key: None,
             terms: Vec::new(),
             message,
@@ -68,7 +68,8 @@ impl Peer {
         self.command(client, Some(origin.clone()), &body, Vec::new(), wall, now)
     }
 
-    /// An operator imports a zone: its data is durable here as a blob. It is refused if the zone
+    /// An operator imports a zone, or goes back to what it was at the serial `rollback`: its data is
+    /// durable here as a blob. It is refused if the zone
     /// has changed since it was compared with the file.
     #[expect(
         clippy::too_many_arguments,
@@ -83,6 +84,7 @@ impl Peer {
         size: u64,
         version: Version,
         unchanged_since: Option<Stamp>,
+        rollback: Option<Serial>,
         majority: Majority,
         wall: Duration,
         now: Instant,
@@ -106,6 +108,7 @@ impl Peer {
             size,
             majority,
             unchanged_since,
+            rollback,
             since: now,
             offered: now,
         };
@@ -192,6 +195,7 @@ impl Peer {
             offset: state.offset(&import.origin, import.serial),
             unchanged_since: import.unchanged_since,
             blob,
+            rollback: import.rollback,
         };
         let origin = Some(import.origin.clone());
         self.command(import.client, origin, &body, vec![blob], wall, now)

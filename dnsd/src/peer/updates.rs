@@ -1,7 +1,7 @@
 //! Requests: what each waits for, and its answer (replication protocol section 8).
 
 use super::Peer;
-use crate::body::Body;
+use crate::body::{Body, Cause};
 use crate::requests::{Answer, ClientId, Request, Sender, UpdateRequest, Waits};
 use crate::state::{Effect as Change, Outcome, State};
 use bytes::Bytes;
@@ -117,7 +117,7 @@ impl Peer {
                 let body = Body::Update {
                     origin,
                     offset,
-                    source: request.sender.address.ip(),
+                    cause: Cause::Request(request.sender.address.ip()),
                     key: request.sender.signature.as_ref().map(|by| by.key.clone()),
                     terms,
                     message: request.message.clone(),

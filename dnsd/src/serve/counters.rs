@@ -48,6 +48,8 @@ pub enum Count {
     TransfersStarted,
     /// Zone transfers sent to the end.
     TransfersCompleted,
+    /// Those of them that sent a difference, or that there is none.
+    TransfersIncremental,
     /// Zone transfers answered SERVFAIL because too many are under way.
     TransfersOverflowed,
     /// UDP responses that the system did not take.
@@ -97,6 +99,7 @@ pub const COUNTS: [(Count, &str); COUNT_OF_COUNTS] = [
     (Count::UpdatesOverflowed, "updates_overflowed"),
     (Count::TransfersStarted, "transfers_started"),
     (Count::TransfersCompleted, "transfers_completed"),
+    (Count::TransfersIncremental, "transfers_incremental"),
     (Count::TransfersOverflowed, "transfers_overflowed"),
     (Count::UdpSendFailed, "udp_send_failed"),
     (Count::UdpReceiveFailed, "udp_receive_failed"),

@@ -4,6 +4,7 @@
 //! request ─→ header ─→ OPCODE ─ QUERY ──→ query.rs    ─→ response
 //!              │                    ├───→ transfer.rs ─→ messages, not by UDP
 //!              │                    └ CH → chaos.rs    ─→ response
+//!              │          ├ NOTIFY ─────→ notify.rs   ─→ response
 //!              │          └ UPDATE ─────→ update.rs   ─→ the peer, which answers later
 //!              ├ malformed, not implemented ─→ unread.rs ─→ response
 //!              └ not a request ─→ dropped
@@ -14,6 +15,7 @@ mod asked;
 mod chaos;
 pub mod counters;
 pub mod identity;
+mod notify;
 pub mod query;
 pub mod rate;
 mod refusal;
@@ -189,7 +191,10 @@ pub fn serve(
         return dropped;
     }
     let unread = || Unread::new(request, &header, client, served, setup);
-    if !matches!(header.opcode(), Opcode::QUERY | Opcode::UPDATE) {
+    if !matches!(
+        header.opcode(),
+        Opcode::QUERY | Opcode::UPDATE | Opcode::NOTIFY
+    ) {
         // What follows the header of an unknown opcode cannot be read.
         let refusal = Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED);
         return unread().respond(refusal, response);
@@ -247,6 +252,12 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
             Err(refusal) => refuse(refusal, response),
         };
     }
+    if request.header.opcode() == Opcode::NOTIFY {
+        return match notify::answer(asked, response) {
+            Ok(()) => (Outcome::Respond(Rcode::NOERROR), of_answer),
+            Err(refusal) => refuse(refusal, response),
+        };
+    }
     if request.question.qclass == Class::CH && chaos::answer(asked, response) {
         return (Outcome::Respond(Rcode::NOERROR), of_answer);
     }
@@ -262,9 +273,9 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
         (Rtype::AXFR | Rtype::IXFR, _) if request.question.qclass != Class::IN => {
             refuse(unsupported(Rcode::REFUSED), response)
         }
-        (Rtype::AXFR | Rtype::IXFR, transport) => match transfer::admit(asked) {
-            Ok(zone) if transfer::is_one_soa(request, zone, transport) => {
-                transfer::respond_soa(asked, zone, response);
+        (Rtype::AXFR | Rtype::IXFR, _) => match transfer::admit(asked) {
+            Ok(zone) if transfer::is_one_message(asked, zone) => {
+                transfer::respond_at_once(asked, zone, response);
                 (Outcome::Respond(Rcode::NOERROR), of_answer)
             }
             Ok(_) => (Outcome::Transfer, of_answer),

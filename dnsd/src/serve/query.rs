@@ -81,6 +81,18 @@ pub(super) fn put_soa(
     serial: Serial,
 ) -> Result<(), Full> {
     let rdata = soa.rdata().next().expect("an RRset is never empty");
+    put_soa_rdata(builder, section, owner, rdata, ttl, serial)
+}
+
+/// Appends an SOA that has this RDATA but for its serial.
+pub(super) fn put_soa_rdata(
+    builder: &mut Builder<'_>,
+    section: Section,
+    owner: Owner<'_>,
+    rdata: &[u8],
+    ttl: u32,
+    serial: Serial,
+) -> Result<(), Full> {
     let at = rdata::soa_serial_offset(rdata).expect("RDATA is checked before it enters a zone");
     let mut shown = [0; SOA_SIZE_MAX];
     let shown = &mut shown[..rdata.len()];

@@ -1,6 +1,7 @@
 //! What queries see: all zones, and who may update and transfer them.
 
 use crate::cookie::Secrets;
+use crate::history::Chains;
 use crate::policy::Policy;
 use crate::state::Remembered;
 use crate::tsig::Keys;
@@ -22,6 +23,8 @@ pub struct Served {
     /// Requests that have an outcome: one that comes again goes to the peer whatever the policy
     /// says by now.
     pub remembered: Remembered,
+    /// The way to the serials that are shown, from those that were shown before.
+    pub history: Chains,
     /// How many settled states were on their way to be published, this side having the majority.
     pub begun: u64,
     /// Up to which of them what is shown has come.

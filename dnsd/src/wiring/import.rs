@@ -1,4 +1,4 @@
-//! An import of this peer, from what the operator gave to the answer. Spreading and committing are
+//! An import of this peer, or a rollback, from what the operator gave to the answer. Spreading and committing are
 //! the peer's.
 //!
 //! ```text
@@ -9,8 +9,10 @@
 
 use super::{Act, Wiring, Work};
 use crate::admin::Run;
+use crate::body::Cause;
 use crate::disk::Job;
 use crate::durable::blob_hash;
+use crate::history::{Chain, STEPS_SIZE_MAX, content_at};
 use crate::reload::Comparison;
 use crate::requests::{Answer, ClientId, SERIAL_BEHIND};
 use crate::state::State;
@@ -22,6 +24,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zones::check::build_records;
 use zones::workers::OneWorker;
+use zones::zone_set::Shown;
 use zones::{Name, Serial, Version};
 
 /// How far an import is.
@@ -45,18 +48,25 @@ pub enum ImportStep {
 /// What an operator gave, and what it is compared with.
 pub struct Given {
     origin: Name,
-    /// Records in the form of `zone_data`.
-    upload: Vec<u8>,
+    content: Content,
     run: Run,
     now: State,
+}
+
+/// What the zone is to be.
+enum Content {
+    /// These records, in the form of `zone_data`.
+    Upload(Vec<u8>),
+    /// What it was at this serial, by the steps that led from there to what is shown.
+    At(Serial, Chain, Shown),
 }
 
 /// What an import is to do, once its zone is found to be fit.
 pub enum Built {
     /// Nothing.
     Nothing(Comparison),
-    /// A small change of a zone that is served: this update.
-    Update(Reload, Bytes),
+    /// A small change of a zone that is served: this update, for this reason.
+    Update(Reload, Bytes, Cause),
     /// Spread the whole zone; what it changes in one that is served.
     Zone(Option<Reload>, BuiltZone),
 }
@@ -68,8 +78,21 @@ pub struct BuiltZone {
     serial: Serial,
     /// Where the zone had last changed when it was compared.
     unchanged_since: Option<Stamp>,
+    rollback: Option<Serial>,
     hash: BlobHash,
     blob: Bytes,
+}
+
+/// Why a zone cannot go back to a serial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoWayBack {
+    /// There is no such zone.
+    NoSuchZone,
+    /// No steps lead there.
+    Unknown {
+        /// The serial that they do lead back to.
+        oldest: Serial,
+    },
 }
 
 /// Imports under way.
@@ -87,6 +110,7 @@ struct Storing {
     version: Version,
     serial: Serial,
     unchanged_since: Option<Stamp>,
+    rollback: Option<Serial>,
     size: u64,
 }
 
@@ -104,9 +128,40 @@ impl Importing {
 impl Wiring {
     /// An operator imports a zone for this client; its records come in the form of `zone_data`.
     pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, run: Run) {
+        self.build(client, origin, Content::Upload(upload), run);
+    }
+
+    /// An operator goes back to what a zone was at this serial.
+    pub fn roll_back(
+        &mut self,
+        client: ClientId,
+        origin: Name,
+        serial: Serial,
+        run: Run,
+    ) -> Result<(), NoWayBack> {
+        let published = self.peer.published().map(|state| state.content(&origin));
+        let Some((version, shown)) = published.and_then(|it| Some((it.version?, it.serial))) else {
+            return Err(NoWayBack::NoSuchZone);
+        };
+        let shown = Shown {
+            version,
+            serial: shown,
+        };
+        let chain = self.peer.history().chains().get(&origin);
+        let chain = chain.cloned().unwrap_or_default();
+        if chain.back(shown.serial, serial, STEPS_SIZE_MAX).is_none() {
+            return Err(NoWayBack::Unknown {
+                oldest: chain.oldest(shown.serial),
+            });
+        }
+        self.build(client, origin, Content::At(serial, chain, shown), run);
+        Ok(())
+    }
+
+    fn build(&mut self, client: ClientId, origin: Name, content: Content, run: Run) {
         let given = Given {
             origin,
-            upload,
+            content,
             run,
             now: self.peer.now().clone(),
         };
@@ -139,10 +194,11 @@ impl Wiring {
                 let shown = ImportStep::Shown(Box::new(comparison));
                 self.act(Act::Import(client, shown));
             }
-            Ok(Built::Update(reload, message)) => {
+            Ok(Built::Update(reload, message, cause)) => {
                 let origin = reload.origin.clone();
                 self.act(Act::Import(client, ImportStep::Compared(reload)));
-                let begun = self.peer.handle_reload(client, &origin, message, wall, now);
+                let peer = &mut self.peer;
+                let begun = peer.handle_reload(client, &origin, message, cause, wall, now);
                 if let Err(refused) = begun {
                     self.act(Act::Answer(client, Answer::Refused(refused)));
                 }
@@ -170,6 +226,7 @@ impl Wiring {
             version,
             serial,
             unchanged_since,
+            rollback,
             size,
         } = storing;
         self.act(Act::Import(client, ImportStep::Stored(size)));
@@ -181,6 +238,7 @@ impl Wiring {
             size,
             version,
             unchanged_since,
+            rollback,
             Majority::Needed,
             wall,
             now,
@@ -203,6 +261,7 @@ impl Wiring {
             version,
             serial,
             unchanged_since,
+            rollback,
             hash,
             blob,
         } = zone;
@@ -215,6 +274,7 @@ impl Wiring {
             version,
             serial,
             unchanged_since,
+            rollback,
             size,
         };
         self.importing.storing.insert(hash, storing);
@@ -225,18 +285,31 @@ impl Wiring {
 pub(super) fn build(given: Given) -> Result<Built, String> {
     let Given {
         origin,
-        upload,
+        content,
         run,
         now,
     } = given;
-    let records = decode_records(&upload).ok_or("the upload is malformed")?;
-    drop(upload);
-    let checked = build_records(&origin, &records, &OneWorker).map_err(|rejected| {
-        let first = rejected.errors.into_iter().next();
-        first.map_or_else(String::new, |error| error.message)
-    })?;
-    drop(records);
-    let (version, serial) = (checked.version, checked.serial);
+    let rollback = match &content {
+        Content::Upload(_) => None,
+        Content::At(serial, ..) => Some(*serial),
+    };
+    let (version, serial) = match content {
+        Content::Upload(upload) => {
+            let records = decode_records(&upload).ok_or("the upload is malformed")?;
+            drop(upload);
+            let checked = build_records(&origin, &records, &OneWorker).map_err(|rejected| {
+                let first = rejected.errors.into_iter().next();
+                first.map_or_else(String::new, |error| error.message)
+            })?;
+            (checked.version, checked.serial)
+        }
+        Content::At(serial, chain, shown) => {
+            let records = content_at(&chain, &shown, serial).expect("the way back was found");
+            let version = Version::from_records(&origin, &records).map_err(|it| it.to_string())?;
+            // None is asked for: it goes on.
+            (version, now.serial(&origin))
+        }
+    };
     let mut reload = None;
     if run == Run::Dry || now.version(&origin).is_some() {
         let comparison = Comparison::new(&now, &version, serial);
@@ -249,7 +322,8 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
             return Ok(Built::Nothing(comparison));
         }
         if let Some(message) = comparison.update(&now, &version) {
-            return Ok(Built::Update(comparison.reload, message));
+            let cause = rollback.map_or(Cause::Import, Cause::Rollback);
+            return Ok(Built::Update(comparison.reload, message, cause));
         }
         reload = Some(comparison.reload);
     }
@@ -259,6 +333,7 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
         origin,
         version,
         serial,
+        rollback,
         hash: blob_hash(&blob),
         blob,
     };

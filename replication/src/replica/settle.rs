@@ -20,12 +20,13 @@ use std::time::{Duration, Instant};
 impl Replica {
     /// Makes the settled version the published one, if this side may publish.
     pub fn publish(&mut self, wall: Duration, now: Instant) -> Publish {
-        if !self.may_publish() {
+        let Some(gate) = self.gate().filter(|_| self.may_publish()) else {
             return Publish::NotHere;
-        }
+        };
         let published = Published {
             view: self.record.id,
             stamp: self.marks.settled,
+            gate,
         };
         if self.published == Some(published) {
             return Publish::Unchanged;
@@ -64,6 +65,19 @@ impl Replica {
     #[must_use]
     pub fn published(&self) -> Option<Stamp> {
         self.published.map(|published| published.stamp)
+    }
+
+    /// The gate of the view in use: what settles above it settles in the same order at all members,
+    /// and is published entry by entry (replication protocol section 10).
+    #[must_use]
+    pub fn gate(&self) -> Option<Stamp> {
+        self.marks.view.as_ref().map(|view| view.gate)
+    }
+
+    /// The gate of the view in which the published mark was set.
+    #[must_use]
+    pub fn published_gate(&self) -> Option<Stamp> {
+        self.published.map(|published| published.gate)
     }
 
     /// Where a checkpoint may stand: min(stable, published). None if that is no progress.

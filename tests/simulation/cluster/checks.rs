@@ -2,12 +2,14 @@
 
 use super::met::Met;
 use super::requests::{self, Kind, PAIRS};
+use dnsd::history::{Chain, content_at};
 use dnsd::serve::Served;
 use dnsd::state::{Outcome, State};
 use overlay::PeerId;
 use replication::{Digest, Entry, EntryId, Replica, SettlingViewId, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
-use zones::{Name, Rcode, Rtype};
+use zones::zone_set::Shown;
+use zones::{Name, Rcode, Rtype, Version};
 
 type View = SettlingViewId;
 
@@ -23,6 +25,8 @@ pub(crate) struct Checks {
     settled: BTreeMap<(View, Name, u32), u128>,
     /// In everything that is published, one content for each serial.
     published: BTreeMap<(Name, u32), u128>,
+    /// Up to which serial the steps of each peer have been looked at.
+    stepped: BTreeMap<(PeerId, Name), u32>,
     /// What each peer published last.
     last_published: BTreeMap<(PeerId, Name), u32>,
     /// In one settling view, one answer to one request that made an entry.
@@ -55,6 +59,7 @@ pub(crate) struct Summary {
     pub(crate) evictions: u64,
     pub(crate) settled: u64,
     pub(crate) published: u64,
+    pub(crate) steps: u64,
     pub(crate) checkpoints: u64,
     pub(crate) imports: u64,
     pub(crate) stalls: u64,
@@ -78,6 +83,7 @@ impl Summary {
         self.evictions += other.evictions;
         self.settled += other.settled;
         self.published += other.published;
+        self.steps += other.steps;
         self.checkpoints += other.checkpoints;
         self.imports += other.imports;
         self.stalls += other.stalls;
@@ -197,6 +203,9 @@ impl Checks {
                 ));
             }
             *last = serial;
+            if let Some(chain) = served.history.get(zone.origin()) {
+                self.steps(peer, shown, chain)?;
+            }
             for pair in 0..PAIRS {
                 let rdata = |half| {
                     let name = zone.origin().child(format!("pair{pair}{half}").as_bytes());
@@ -207,6 +216,40 @@ impl Checks {
                 if rdata("a") != rdata("b") {
                     return Err(format!("{peer} serves half of an update of pair {pair}"));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every serial that the steps lead back to had just the content to which they lead back.
+    fn steps(&mut self, peer: PeerId, shown: &Shown, chain: &Chain) -> Result<(), String> {
+        let origin = shown.version.origin();
+        let key = (peer, origin.clone());
+        if self.stepped.insert(key, shown.serial.0) == Some(shown.serial.0) {
+            return Ok(());
+        }
+        let mut at = shown.serial;
+        for step in chain.iter().rev() {
+            if step.after != at || !step.has_delta() {
+                continue;
+            }
+            at = step.before;
+            let Some(content) = self.published.get(&(origin.clone(), at.0)) else {
+                continue;
+            };
+            let records = content_at(chain, shown, at).ok_or("there is no way back")?;
+            let version = Version::from_records(origin, &records)
+                .map_err(|error| format!("a step leaves the zone: {error}"))?;
+            if version.digest() != *content {
+                return Err(format!(
+                    "{peer} leads from serial {} of {origin} to another content of {}",
+                    shown.serial.0, at.0
+                ));
+            }
+            self.summary.steps += 1;
+            // It takes a while: most often the next serial is enough.
+            if !self.summary.steps.is_multiple_of(8) {
+                break;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use replication::{BatchId, BlobHash, Digest, Entry};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use zones::memory_store::MemoryStore;
-use zones::store::{Database, Row, Store, scan_prefix};
+use zones::store::{Database, PIECE_ROWS_MAX, Row, Store, pieces, scan_prefix};
 
 pub(crate) struct Disk {
     pub(crate) store: MemoryStore,
@@ -29,6 +29,7 @@ enum Doing {
     CheckpointEnd,
     PutBlob(BlobHash, bytes::Bytes),
     Keep(u64),
+    History,
 }
 
 /// How slow the disks are.
@@ -91,6 +92,14 @@ impl Disk {
                 self.store.write(Database::Zones, &rows).expect("no fault");
                 Doing::Keep(number)
             }
+            Some(Job::History(rows)) => {
+                for piece in pieces(rows, PIECE_ROWS_MAX) {
+                    self.store
+                        .write(Database::History, &piece)
+                        .expect("no fault");
+                }
+                Doing::History
+            }
             Some(Job::DropBlob(hash)) => {
                 self.store.remove_blob(&hash.0).expect("no fault");
                 return self.begin(speed, random);
@@ -136,6 +145,10 @@ impl Disk {
             Doing::Keep(number) => {
                 store.flush(Database::Zones).expect("no fault");
                 Some(Done::Kept(number))
+            }
+            Doing::History => {
+                store.flush(Database::History).expect("no fault");
+                None
             }
         }
     }

@@ -161,6 +161,7 @@ impl Machine {
             meta,
             rows,
             imports,
+            history,
             ..
         } = member.ok_or("the store of a member is empty")?;
         let config = replica(&admit);
@@ -188,8 +189,10 @@ impl Machine {
             join,
             rows: member_rows,
         };
-        let peer = Peer::resume(replica, checkpoint, imports, vips, clock.wall, clock.now)
-            .map_err(|error| error.to_string())?;
+        let peer = Peer::resume(
+            replica, checkpoint, imports, history, vips, clock.wall, clock.now,
+        )
+        .map_err(|error| error.to_string())?;
         let mut machine = Self {
             node: None,
             wiring: Wiring::new(peer, signer, blobs),
@@ -287,6 +290,8 @@ impl Machine {
             wiring::Act::Serve(served) => Act::Serve(served),
             // No VIPs are added here: `simulation/failover` is about these.
             wiring::Act::Address(_) => return,
+            // No zone here has anybody to tell.
+            wiring::Act::Notify(..) => return,
             wiring::Act::Answer(client, answer) => Act::Answer(client, answer),
             wiring::Act::Invited(token) => Act::Invited(token),
             wiring::Act::News(news) => Act::Said(news),

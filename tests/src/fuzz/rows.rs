@@ -3,13 +3,14 @@
 
 use bytes::Bytes;
 use dnsd::cookie::{Secret, Secrets};
-use dnsd::state::State;
+use dnsd::history::Step;
+use dnsd::state::{Content, State};
 use dnsd::vip::failover::VipConfig;
 use dnsd::vip::timing::VipTiming;
 use dnsd::{body, durable, stage, state_rows, zone_data};
 use overlay::Profile;
 use overlay::{Admit, ClusterId, PublicKey};
-use replication::{Config, Replica};
+use replication::{Config, Replica, Stamp};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -60,6 +61,7 @@ fn rows_of(store: &MemoryStore) -> Vec<(Database, Row)> {
         "staged",
         "staged-delete",
         "staged-commit",
+        "steps",
     ];
     let mut rows = Vec::new();
     for database in Database::ALL {
@@ -115,6 +117,13 @@ pub fn run(input: &[u8]) {
         2 => drop(body::Body::decode(&Bytes::copy_from_slice(bytes))),
         3 => drop(zone_data::decode_blob(bytes)),
         4 => drop(state_rows::decode(bytes, |_| None)),
+        6 => {
+            if let Some((origin, step)) = Step::decode(bytes) {
+                let mut again = Vec::new();
+                step.encode(&origin, &mut again);
+                assert_eq!(again, bytes, "what is read is written as the same");
+            }
+        }
         _ => {
             let mut receiver = stage::Receiver::default();
             if receiver.push(bytes).is_ok() {
@@ -144,6 +153,7 @@ fn start(rows: Vec<(Database, Row)>) {
             replica,
             member.checkpoint,
             imports,
+            member.history,
             VipConfig::new(
                 member.admit.peer(),
                 member.admit.name.clone(),
@@ -168,7 +178,7 @@ pub fn samples() -> Vec<Vec<u8>> {
     let body = body::Body::Update {
         origin: origin.clone(),
         offset: Some(5),
-        source: [127, 0, 0, 1].into(),
+        cause: body::Cause::Request([127, 0, 0, 1].into()),
         key: Some(origin.clone()),
         terms: vec![zones::Terms::default()],
         message: Bytes::from_static(b"message"),
@@ -182,5 +192,17 @@ pub fn samples() -> Vec<Vec<u8>> {
     samples.push([&[3], &blob[..]].concat());
     samples.push([&[4], &state[..]].concat());
     samples.push(vec![5, 6, 0, 0, 0, 0]);
+    let content = |text: &str, serial| Content {
+        version: Version::from_records(&origin, &crate::zone_text::read(&origin, text)).ok(),
+        serial: Serial(serial),
+    };
+    let step = Step::between(
+        &content("a 60 A 192.0.2.1\n", 1),
+        &content("a 60 A 192.0.2.2\nb 60 TXT x\n", 2),
+        Stamp::ZERO,
+    );
+    let mut bytes = vec![6];
+    step.encode(&origin, &mut bytes);
+    samples.push(bytes);
     samples
 }

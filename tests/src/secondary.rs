@@ -1,0 +1,243 @@
+//! Other servers as secondaries of a zone that our peers serve: ordinary processes on loopback, each
+//! with a folder and a port of its own, ended by its handle.
+
+use crate::daemon::free_port;
+use crate::deadline::until;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long a server may take to end before it is killed.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where Debian keeps servers; not all have it in their PATH.
+const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+
+/// Which program.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    Bind,
+    Knot,
+    Nsd,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 3] = [Kind::Bind, Kind::Knot, Kind::Nsd];
+
+/// One that runs; it ends when this is dropped.
+pub struct Secondary {
+    pub kind: Kind,
+    pub address: SocketAddr,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Secondary {
+    /// Starts it with one zone, which it transfers from these servers, in this order.
+    pub fn start(kind: Kind, origin: &str, primaries: &[SocketAddr], folder: &Path) -> Self {
+        let folder = folder.join(format!("{kind:?}"));
+        fs::create_dir(&folder).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let setup = Setup {
+            origin,
+            primaries,
+            folder: &folder,
+            address,
+        };
+        let (text, mut command) = match kind {
+            Kind::Bind => (setup.bind(), bind_command(&folder)),
+            Kind::Knot => (setup.knot(), program("knotd", &[])),
+            Kind::Nsd => (setup.nsd(), program("nsd", &["-d"])),
+        };
+        let config = folder.join("config");
+        fs::write(&config, text).unwrap();
+        let log = folder.join("log");
+        let output = fs::File::create(&log).unwrap();
+        command.arg("-c").arg(&config).current_dir(&folder);
+        command.stdin(Stdio::null());
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{kind:?} does not start ({error}); tests/run installs it")
+        });
+        Self {
+            kind,
+            address,
+            child,
+            log,
+        }
+    }
+
+    /// What it has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Secondary {
+    fn drop(&mut self) {
+        // SIGTERM, so that a server ends the processes that it has started.
+        let process = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &process]).status();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until(END_TIMEOUT, "it ends", || self.child.try_wait().unwrap());
+        }));
+        if ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- {:?}\n{}", self.kind, self.log());
+        }
+    }
+}
+
+/// What a configuration is made of.
+struct Setup<'s> {
+    origin: &'s str,
+    primaries: &'s [SocketAddr],
+    folder: &'s Path,
+    address: SocketAddr,
+}
+
+impl Setup<'_> {
+    fn each_primary(&self, line: impl Fn(usize, &SocketAddr) -> String) -> String {
+        let primaries = self.primaries.iter().enumerate();
+        primaries
+            .map(|(number, address)| line(number, address))
+            .collect()
+    }
+
+    fn bind(&self) -> String {
+        let (folder, ip, port) = (
+            self.folder.display(),
+            self.address.ip(),
+            self.address.port(),
+        );
+        let origin = self.origin;
+        let primaries =
+            self.each_primary(|_, primary| format!("{} port {}; ", primary.ip(), primary.port()));
+        format!(
+            "options {{\n\
+             directory \"{folder}\";\n\
+             pid-file none;\n\
+             session-keyfile none;\n\
+             listen-on port {port} {{ {ip}; }};\n\
+             listen-on-v6 {{ none; }};\n\
+             recursion no;\n\
+             allow-transfer {{ any; }};\n\
+             notify no;\n\
+             dnssec-validation no;\n\
+             empty-zones-enable no;\n\
+             min-refresh-time 1; max-refresh-time 2;\n\
+             min-retry-time 1; max-retry-time 1;\n\
+             serial-query-rate 1000;\n\
+             }};\n\
+             controls {{ }};\n\
+             zone \"{origin}\" {{ type secondary; file \"zone\"; primaries {{ {primaries}}}; }};\n"
+        )
+    }
+
+    fn knot(&self) -> String {
+        let (folder, ip, port) = (
+            self.folder.display(),
+            self.address.ip(),
+            self.address.port(),
+        );
+        let origin = self.origin;
+        let remotes = self.each_primary(|number, primary| {
+            let (ip, port) = (primary.ip(), primary.port());
+            format!("  - id: p{number}\n    address: {ip}@{port}\n")
+        });
+        let names: Vec<String> = (0..self.primaries.len()).map(|n| format!("p{n}")).collect();
+        let names = names.join(", ");
+        format!(
+            "server:\n\
+             \x20   rundir: \"{folder}\"\n\
+             \x20   listen: {ip}@{port}\n\
+             \x20   udp-workers: 1\n\
+             \x20   tcp-workers: 1\n\
+             \x20   background-workers: 1\n\
+             control:\n\
+             \x20   listen: \"{folder}/knot.sock\"\n\
+             log:\n\
+             \x20 - target: stderr\n\
+             \x20   any: info\n\
+             database:\n\
+             \x20   storage: \"{folder}\"\n\
+             remote:\n{remotes}\
+             acl:\n\
+             \x20 - id: all\n\
+             \x20   address: 127.0.0.0/8\n\
+             \x20   action: [notify, transfer]\n\
+             zone:\n\
+             \x20 - domain: \"{origin}\"\n\
+             \x20   storage: \"{folder}\"\n\
+             \x20   master: [{names}]\n\
+             \x20   acl: all\n\
+             \x20   refresh-max-interval: 2\n\
+             \x20   retry-max-interval: 1\n"
+        )
+    }
+
+    fn nsd(&self) -> String {
+        let (folder, ip, port) = (
+            self.folder.display(),
+            self.address.ip(),
+            self.address.port(),
+        );
+        let origin = self.origin;
+        let primaries = self.each_primary(|_, primary| {
+            let (ip, port) = (primary.ip(), primary.port());
+            format!("  request-xfr: {ip}@{port} NOKEY\n")
+        });
+        format!(
+            "server:\n\
+             \x20 ip-address: {ip}@{port}\n\
+             \x20 server-count: 1\n\
+             \x20 username: \"\"\n\
+             \x20 verbosity: 2\n\
+             \x20 database: \"\"\n\
+             \x20 zonesdir: \"{folder}\"\n\
+             \x20 pidfile: \"{folder}/nsd.pid\"\n\
+             \x20 xfrdfile: \"{folder}/xfrd.state\"\n\
+             \x20 xfrdir: \"{folder}\"\n\
+             \x20 zonelistfile: \"{folder}/zone.list\"\n\
+             remote-control:\n\
+             \x20 control-enable: no\n\
+             zone:\n\
+             \x20 name: \"{origin}\"\n\
+             \x20 zonefile: \"zone\"\n\
+             {primaries}\
+             \x20 allow-notify: 127.0.0.1 NOKEY\n\
+             \x20 provide-xfr: 127.0.0.1 NOKEY\n\
+             \x20 max-refresh-time: 2\n\
+             \x20 max-retry-time: 1\n"
+        )
+    }
+}
+
+/// A copy in the folder: where AppArmor is on, Debian's profile holds `/usr/sbin/named` to the
+/// folders of the package.
+fn bind_command(folder: &Path) -> Command {
+    let copy = folder.join("named");
+    let mut installed = SYSTEM_PATHS
+        .iter()
+        .map(|path| Path::new(path).join("named"));
+    let installed = installed.find(|path| path.is_file());
+    let installed =
+        installed.expect("named (Debian package bind9) is there; tests/run installs it");
+    fs::copy(installed, &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.args(["-f", "-g", "-n", "1"]);
+    command
+}
+
+fn program(name: &str, args: &[&str]) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.args(args);
+    command.env("PATH", format!("{path}:{}", SYSTEM_PATHS.join(":")));
+    command
+}
