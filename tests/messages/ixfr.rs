@@ -209,3 +209,37 @@ fn the_whole_zone_is_sent_where_it_is_less_or_the_way_is_cut() {
     assert_eq!(sent(&back, 1, Transport::Tcp)[1], " NS 0");
     assert_eq!(sent(&back, 2, Transport::Tcp)[1], " NS 0");
 }
+
+#[test]
+fn a_large_difference_goes_step_by_step_in_many_messages() {
+    const TEXTS: usize = 200;
+    let plain: String = (0..3_000)
+        .map(|n| format!("host{n} 60 A 192.0.2.1\n"))
+        .collect();
+    let contents: Vec<String> = ["a", "b", "c", "d", "e", "f"]
+        .iter()
+        .map(|letter| {
+            let strings = format!("\"{}\" ", letter.repeat(250)).repeat(10);
+            let texts = (0..TEXTS).map(|n| format!("text{n} 60 TXT {strings}\n"));
+            format!("$SOA\n{plain}{}", texts.collect::<String>())
+        })
+        .collect();
+    let contents: Vec<Option<&str>> = contents.iter().map(|text| Some(&text[..])).collect();
+    let served = served(&contents);
+    let serials = |lines: &[String]| -> Vec<String> {
+        let soas = lines.iter().filter(|line| line.starts_with("SOA"));
+        soas.cloned().collect()
+    };
+    // Five steps of 1 MiB each are not condensed, …
+    let lines = sent(&served, 1, Transport::Tcp);
+    assert_eq!(lines.len(), 2 + 5 * (2 + 2 * TEXTS));
+    let expected = [6, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6].map(|serial| format!("SOA {serial}"));
+    assert_eq!(serials(&lines), expected);
+    // … three are.
+    let lines = sent(&served, 3, Transport::Tcp);
+    assert_eq!(lines.len(), 2 + 2 + 2 * TEXTS);
+    assert_eq!(
+        serials(&lines),
+        [6, 3, 6, 6].map(|serial| format!("SOA {serial}"))
+    );
+}

@@ -14,6 +14,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where Debian keeps servers; not all have it in their PATH.
 const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
+/// The key by which Knot wants to be told of changes.
+pub const NOTIFY_KEY: &str = "notify.test";
+/// Its secret.
+pub const NOTIFY_SECRET: &str = "c2VjcmV0c2VjcmV0c2VjcmV0";
+
 /// Which program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
@@ -167,15 +172,22 @@ impl Setup<'_> {
              database:\n\
              \x20   storage: \"{folder}\"\n\
              remote:\n{remotes}\
+             key:\n\
+             \x20 - id: {NOTIFY_KEY}\n\
+             \x20   algorithm: hmac-sha256\n\
+             \x20   secret: {NOTIFY_SECRET}\n\
              acl:\n\
-             \x20 - id: all\n\
+             \x20 - id: read\n\
              \x20   address: 127.0.0.0/8\n\
-             \x20   action: [notify, transfer]\n\
+             \x20   action: transfer\n\
+             \x20 - id: told\n\
+             \x20   key: {NOTIFY_KEY}\n\
+             \x20   action: notify\n\
              zone:\n\
              \x20 - domain: \"{origin}\"\n\
              \x20   storage: \"{folder}\"\n\
              \x20   master: [{names}]\n\
-             \x20   acl: all\n\
+             \x20   acl: [read, told]\n\
              \x20   refresh-max-interval: 2\n\
              \x20   retry-max-interval: 1\n"
         )

@@ -9,6 +9,8 @@ use zones::zonefile::print_record;
 
 /// Records of one step that are listed.
 const LISTED_MAX: usize = 1_000;
+/// And of all steps together, so that an answer stays within what a reply may hold.
+const LISTED_MAX_IN_ALL: usize = 50_000;
 
 /// The newest steps, newest first: at most `limit`, and only those that touch `name`, if one is
 /// given.
@@ -19,11 +21,19 @@ pub fn report(
     limit: usize,
     names: &BTreeMap<PeerId, String>,
 ) -> Vec<HistoryStep> {
+    let mut room = LISTED_MAX_IN_ALL;
     let rows = chain.iter().rev().map(|step| row(step, name, names));
     let is_asked = |row: &HistoryStep| {
         name.is_none() || !row.removed.is_empty() || !row.added.is_empty() || !row.is_known
     };
-    rows.filter(is_asked).take(limit).collect()
+    let fits = |row: &HistoryStep| {
+        let records = row.removed.len() + row.added.len();
+        let fits = records <= room;
+        room = room.saturating_sub(records);
+        fits
+    };
+    let rows = rows.filter(is_asked).take_while(fits);
+    rows.take(limit).collect()
 }
 
 fn row(step: &Step, name: Option<&Name>, names: &BTreeMap<PeerId, String>) -> HistoryStep {

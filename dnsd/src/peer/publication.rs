@@ -91,6 +91,9 @@ impl Peer {
             "what is settled is what is shown"
         );
         let gate = self.replica.gate().filter(|_| self.is_counted_whole);
+        if !self.is_counted_whole {
+            self.counted.clear();
+        }
         self.publishing.push_back(Publication {
             number: self.publisher.begin(),
             state: settled.clone(),
