@@ -37,8 +37,8 @@ pub enum Body {
         origin: Name,
         /// What makes its first serial the one of the file.
         offset: Option<i64>,
-        /// The zone's last change when the command arrived: whoever changed it since wins.
-        unchanged_since: Option<Stamp>,
+        /// Of what it takes the place.
+        replaces: Replaces,
         /// Its data.
         blob: BlobHash,
     },
@@ -69,6 +69,27 @@ const POLICY: u8 = 4;
 const VIP: u8 = 5;
 const COOKIES: u8 = 6;
 const KEY: u8 = 7;
+
+/// Of what an import takes the place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replaces {
+    /// Of the zone that had changed last by this entry when the command arrived, or of none: whoever
+    /// changed it since wins.
+    Unchanged(Option<Stamp>),
+    /// Of whatever stands there.
+    Whatever,
+}
+
+impl Replaces {
+    /// True if it may take the place of a zone that has changed last by this entry.
+    #[must_use]
+    pub fn admits(self, changed: Option<Stamp>) -> bool {
+        match self {
+            Self::Unchanged(since) => changed <= since,
+            Self::Whatever => true,
+        }
+    }
+}
 
 impl Body {
     /// The zone whose serial this entry counts in.
@@ -111,18 +132,19 @@ impl Body {
             Self::Import {
                 origin,
                 offset,
-                unchanged_since,
+                replaces,
                 blob,
             } => {
                 out.put_u8(IMPORT);
                 out.put_slice(origin.as_wire());
                 put_offset(&mut out, *offset);
-                match unchanged_since {
-                    None => out.put_u8(0),
-                    Some(stamp) => {
+                match replaces {
+                    Replaces::Unchanged(None) => out.put_u8(0),
+                    Replaces::Unchanged(Some(stamp)) => {
                         out.put_u8(1);
                         stamp.encode(&mut out);
                     }
+                    Replaces::Whatever => out.put_u8(2),
                 }
                 out.put_slice(&blob.0);
             }
@@ -179,9 +201,10 @@ impl Body {
             IMPORT => {
                 let origin = get_name(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
-                let unchanged_since = match rest.try_get_u8().ok()? {
-                    0 => None,
-                    1 => Some(Stamp::decode(&mut rest)?),
+                let replaces = match rest.try_get_u8().ok()? {
+                    0 => Replaces::Unchanged(None),
+                    1 => Replaces::Unchanged(Some(Stamp::decode(&mut rest)?)),
+                    2 => Replaces::Whatever,
                     _ => return None,
                 };
                 let mut hash = [0; 32];
@@ -189,7 +212,7 @@ impl Body {
                 Self::Import {
                     origin,
                     offset,
-                    unchanged_since,
+                    replaces,
                     blob: BlobHash(hash),
                 }
             }
@@ -310,11 +333,17 @@ mod tests {
             Body::Import {
                 origin: origin.clone(),
                 offset: None,
-                unchanged_since: Some(Stamp {
+                replaces: Replaces::Unchanged(Some(Stamp {
                     hybrid: Hybrid(9),
                     author: overlay::PeerId([3; 8]),
-                }),
+                })),
                 blob: BlobHash([5; 32]),
+            },
+            Body::Import {
+                origin: origin.clone(),
+                offset: Some(1),
+                replaces: Replaces::Whatever,
+                blob: BlobHash([6; 32]),
             },
             Body::Remove { origin },
             Body::Policy {

@@ -7,11 +7,12 @@
 )]
 
 use dnsd::birth::Seeds;
+use dnsd::body::Replaces;
 use dnsd::checkpoint::{Slice, Slices, slices};
 use dnsd::durable;
 use dnsd::peer::{Effect, Peer};
 use dnsd::rebase;
-use dnsd::requests::{Answer, ClientId, Sender};
+use dnsd::requests::{Answer, ClientId, CommandRefused, Sender};
 use dnsd::serve::Served;
 use dnsd::state::Outcome;
 use dnsd::vip::failover::VipConfig;
@@ -206,6 +207,17 @@ impl World {
     }
 
     fn import(&mut self, origin: &Name, names: u32) {
+        let replaces = Replaces::Unchanged(None);
+        let client = self.begin_import(origin, names, replaces).unwrap();
+        self.expect_noerror(client);
+    }
+
+    fn begin_import(
+        &mut self,
+        origin: &Name,
+        names: u32,
+        replaces: Replaces,
+    ) -> Result<ClientId, CommandRefused> {
         let mut records = vec![record(origin, "@", Rtype::SOA, &soa(5))];
         records.push(record(origin, "@", Rtype::NS, b"\x02ns\x04test\0"));
         records.extend((0..names).map(|n| record(origin, &host(n), Rtype::A, &n.to_be_bytes())));
@@ -215,22 +227,20 @@ impl World {
         self.store.put_blob(&hash.0, &blob).unwrap();
         let client = self.client();
         let (wall, now) = (self.wall, self.now);
-        self.peer
-            .handle_import(
-                client,
-                origin.clone(),
-                Serial(5),
-                hash,
-                blob.len() as u64,
-                version,
-                None,
-                Majority::Needed,
-                wall,
-                now,
-            )
-            .unwrap();
+        self.peer.handle_import(
+            client,
+            origin.clone(),
+            Serial(5),
+            hash,
+            blob.len() as u64,
+            version,
+            replaces,
+            Majority::Needed,
+            wall,
+            now,
+        )?;
         self.drain();
-        self.expect_noerror(client);
+        Ok(client)
     }
 
     /// Changes one name: a new address, or none at all.
@@ -461,6 +471,33 @@ fn only_zones_that_changed_are_written() {
     assert_eq!(before.1, Serial(7));
     world.crash();
     assert_eq!(world.content(&other), before);
+}
+
+/// An import that was compared with an older state of its zone is refused, and changes nothing; one
+/// that is to take the place of whatever stands there does so.
+#[test]
+fn an_import_discards_what_others_changed_only_if_it_is_told_to() {
+    let mut world = World::new(3);
+    world.allow_updates();
+    let origin: Name = "example.test".parse().unwrap();
+    let compared = world.peer.now().changed(&origin);
+    world.import(&origin, 10);
+    world.update(&origin, "other", Some(1));
+    let other = origin.child(b"other").unwrap();
+    let since = |world: &World| world.peer.now().changed(&origin);
+    assert!(since(&world) > compared);
+
+    let refused = world.begin_import(&origin, 5, Replaces::Unchanged(compared));
+    assert_eq!(refused, Err(CommandRefused::ZoneChanged));
+    assert!(world.now(&origin).node(&other).is_some());
+
+    let client = world.begin_import(&origin, 5, Replaces::Whatever).unwrap();
+    world.expect_noerror(client);
+    assert!(world.now(&origin).node(&other).is_none());
+    assert_eq!(world.now(&origin).counts().names, 6);
+    let before = world.content(&origin);
+    world.crash();
+    assert_eq!(world.content(&origin), before);
 }
 
 /// A cluster is born with thousands of zones at once: no entries, no blobs, no line for each; they

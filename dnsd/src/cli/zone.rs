@@ -2,7 +2,9 @@
 
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
-use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Run, Side, Step};
+use crate::admin::{
+    CHUNK_SIZE_MAX, Done, Manner, Meanwhile, Obstacles, Progress, Reply, Request, Run, Side, Step,
+};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::clock;
 use crate::io::file::NewFile;
@@ -28,7 +30,8 @@ pub enum ZoneCommand {
 The file is checked first; nothing changes if it is refused. Updates of other zones are not delayed.
 Of a zone that is served only the difference is applied, and its serial goes on: it becomes that of
 the file if that is ahead, else it rises by one. Records that came by updates and are not in the
-file go.
+file go. What others change while the file is on its way stays; where that cannot be, the import is
+refused, and --replace does it all the same.
 
 Example:
   dnsd zone import example.test example.zone
@@ -42,6 +45,13 @@ Example:
         /// Change nothing; print what would be, a line with - or + for each record
         #[arg(long)]
         dry_run: bool,
+        /// Take the file whole: what others change in the zone before the import is done goes too
+        #[arg(long)]
+        replace: bool,
+        /// Import while more than half of the members are out of reach, which vouches that nobody
+        /// imports the zone there; or an unsigned file in the place of a signed zone
+        #[arg(long)]
+        force: bool,
     },
     /// Print a zone as a zone file that any name server loads
     #[command(after_help = "\
@@ -88,9 +98,21 @@ pub(super) fn run(
             origin,
             file,
             dry_run,
+            replace,
+            force,
         } => {
-            let run = if *dry_run { Run::Dry } else { Run::Real };
-            run_import(origin, file, run, socket, out)
+            let manner = Manner {
+                run: if *dry_run { Run::Dry } else { Run::Real },
+                meanwhile: match replace {
+                    true => Meanwhile::Goes,
+                    false => Meanwhile::Stays,
+                },
+                obstacles: match force {
+                    true => Obstacles::Ignored,
+                    false => Obstacles::Heeded,
+                },
+            };
+            run_import(origin, file, manner, socket, out)
         }
         ZoneCommand::Export { origin, file, now } => {
             let request = Request::ZoneExport {
@@ -159,7 +181,7 @@ pub(crate) fn load(origin: &Name, path: &Path) -> Result<Checked, Failure> {
 fn run_import(
     origin: &Name,
     file: &Path,
-    run: Run,
+    manner: Manner,
     socket: &Path,
     out: &mut Output<'_>,
 ) -> Result<(), Failure> {
@@ -172,7 +194,7 @@ fn run_import(
         &mut client,
         origin,
         &zone.records,
-        run,
+        manner,
         &mut |reply| match reply {
             Reply::Progress(step) => progress.show(step),
             Reply::Text(text) => {
@@ -193,7 +215,7 @@ fn run_import(
                 zone.origin, zone.records, zone.now
             )
         }),
-        Done::Reloaded(reload) if run == Run::Real => out.data(&reload, reload_text),
+        Done::Reloaded(reload) if manner.run == Run::Real => out.data(&reload, reload_text),
         Done::Reloaded(reload) => {
             let difference = difference.lines().map(str::to_owned).collect();
             let dry_run = DryRun { reload, difference };
@@ -217,14 +239,14 @@ pub(crate) fn import(
     client: &mut Client,
     origin: &Name,
     records: &[Record],
-    run: Run,
+    manner: Manner,
     more: &mut dyn FnMut(Reply),
 ) -> Result<Done, ClientError> {
     let total = records.len() as u64;
     client.begin(&Request::ZoneImport {
         origin: origin.clone(),
         records: total,
-        run,
+        manner,
     })?;
     let mut chunk = Vec::with_capacity(2 * CHUNK_SIZE_MAX);
     for (record, done) in records.iter().zip(1..) {

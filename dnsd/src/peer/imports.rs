@@ -2,12 +2,12 @@
 //! small change of a zone that is served is an update instead.
 
 use super::{Effect, Peer};
-use crate::body::Body;
+use crate::body::{Body, Replaces};
 use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::state::{Effect as Change, Outcome};
 use bytes::Bytes;
 use overlay::PeerId;
-use replication::{BlobHash, Majority, Stamp};
+use replication::{BlobHash, Majority};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use zones::{Name, Rcode, Serial, Update, Version};
@@ -29,7 +29,7 @@ pub(super) struct Import {
     pub(super) serial: Serial,
     pub(super) size: u64,
     pub(super) majority: Majority,
-    pub(super) unchanged_since: Option<Stamp>,
+    pub(super) replaces: Replaces,
     pub(super) since: Instant,
     pub(super) offered: Instant,
 }
@@ -67,8 +67,8 @@ impl Peer {
         self.command(client, Some(origin.clone()), &body, Vec::new(), wall, now)
     }
 
-    /// An operator imports a zone: its data is durable here as a blob. It is refused if the zone
-    /// has changed since it was compared with the file.
+    /// An operator imports a zone: its data is durable here as a blob. It is refused if the zone has
+    /// changed since it was compared with the file, and that matters.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a different fact of one command"
@@ -81,12 +81,12 @@ impl Peer {
         blob: BlobHash,
         size: u64,
         version: Version,
-        unchanged_since: Option<Stamp>,
+        replaces: Replaces,
         majority: Majority,
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if self.fold.now().changed(&origin) != unchanged_since {
+        if !replaces.admits(self.fold.now().changed(&origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         if self.spreading.len() == IMPORTS_MAX {
@@ -104,7 +104,7 @@ impl Peer {
             serial,
             size,
             majority,
-            unchanged_since,
+            replaces,
             since: now,
             offered: now,
         };
@@ -179,7 +179,7 @@ impl Peer {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        if state.changed(&import.origin) != import.unchanged_since {
+        if !import.replaces.admits(state.changed(&import.origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         let signed = self.imports.get(&blob).signed_serial();
@@ -189,7 +189,7 @@ impl Peer {
         let body = Body::Import {
             origin: import.origin.clone(),
             offset: state.offset(&import.origin, import.serial),
-            unchanged_since: import.unchanged_since,
+            replaces: import.replaces,
             blob,
         };
         let origin = Some(import.origin.clone());

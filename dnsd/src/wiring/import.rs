@@ -8,7 +8,8 @@
 //! ```
 
 use super::{Act, Wiring, Work};
-use crate::admin::Run;
+use crate::admin::{Manner, Meanwhile, Obstacles, Run};
+use crate::body::Replaces;
 use crate::disk::Job;
 use crate::durable::blob_hash;
 use crate::reload::Comparison;
@@ -17,7 +18,7 @@ use crate::state::State;
 use crate::status::Reload;
 use crate::zone_data::{decode_records, encode_version};
 use bytes::Bytes;
-use replication::{BlobHash, Majority, Stamp};
+use replication::{BlobHash, Majority};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zones::check::build_records;
@@ -47,7 +48,7 @@ pub struct Given {
     origin: Name,
     /// Records in the form of `zone_data`.
     upload: Vec<u8>,
-    run: Run,
+    manner: Manner,
     now: State,
 }
 
@@ -66,8 +67,8 @@ pub struct BuiltZone {
     origin: Name,
     version: Version,
     serial: Serial,
-    /// Where the zone had last changed when it was compared.
-    unchanged_since: Option<Stamp>,
+    replaces: Replaces,
+    majority: Majority,
     hash: BlobHash,
     blob: Bytes,
 }
@@ -86,7 +87,8 @@ struct Storing {
     origin: Name,
     version: Version,
     serial: Serial,
-    unchanged_since: Option<Stamp>,
+    replaces: Replaces,
+    majority: Majority,
     size: u64,
 }
 
@@ -103,11 +105,11 @@ impl Importing {
 
 impl Wiring {
     /// An operator imports a zone for this client; its records come in the form of `zone_data`.
-    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, run: Run) {
+    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, manner: Manner) {
         let given = Given {
             origin,
             upload,
-            run,
+            manner,
             now: self.peer.now().clone(),
         };
         self.act(Act::Aside(Work::Build(client, given)));
@@ -169,21 +171,13 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
+            majority,
             size,
         } = storing;
         self.act(Act::Import(client, ImportStep::Stored(size)));
         let imported = self.peer.handle_import(
-            client,
-            origin,
-            serial,
-            hash,
-            size,
-            version,
-            unchanged_since,
-            Majority::Needed,
-            wall,
-            now,
+            client, origin, serial, hash, size, version, replaces, majority, wall, now,
         );
         match imported {
             Ok(()) => {
@@ -202,7 +196,8 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
+            majority,
             hash,
             blob,
         } = zone;
@@ -214,7 +209,8 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
+            majority,
             size,
         };
         self.importing.storing.insert(hash, storing);
@@ -222,13 +218,23 @@ impl Wiring {
     }
 }
 
+/// What an operator is told who would take the signatures of a zone away.
+const UNSIGNED: &str = "the zone is signed and the file is not: who validates would find no good answer \
+     as long as the zone above has a DS; sign the file, or take the DS away, wait until it is out of \
+     all caches, and import with --force";
+
 pub(super) fn build(given: Given) -> Result<Built, String> {
     let Given {
         origin,
         upload,
-        run,
+        manner,
         now,
     } = given;
+    let Manner {
+        run,
+        meanwhile,
+        obstacles,
+    } = manner;
     let records = decode_records(&upload).ok_or("the upload is malformed")?;
     drop(upload);
     let checked = build_records(&origin, &records, &OneWorker).map_err(|rejected| {
@@ -238,7 +244,14 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
     drop(records);
     let (version, serial) = (checked.version, checked.serial);
     let mut reload = None;
-    if run == Run::Dry || now.version(&origin).is_some() {
+    let held = now.version(&origin);
+    if obstacles == Obstacles::Heeded
+        && held.is_some_and(Version::is_signed)
+        && !version.is_signed()
+    {
+        return Err(UNSIGNED.to_owned());
+    }
+    if run == Run::Dry || held.is_some() {
         let comparison = Comparison::new(&now, &version, serial);
         let is_change = comparison.reload.is_change();
         let signed = version.signed_serial();
@@ -248,14 +261,23 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
         if run == Run::Dry || !is_change {
             return Ok(Built::Nothing(comparison));
         }
-        if let Some(message) = comparison.update(&now, &version) {
+        if meanwhile == Meanwhile::Stays
+            && let Some(message) = comparison.update(&now, &version)
+        {
             return Ok(Built::Update(comparison.reload, message));
         }
         reload = Some(comparison.reload);
     }
     let blob = Bytes::from(encode_version(&version));
     let zone = BuiltZone {
-        unchanged_since: now.changed(&origin),
+        replaces: match meanwhile {
+            Meanwhile::Stays => Replaces::Unchanged(now.changed(&origin)),
+            Meanwhile::Goes => Replaces::Whatever,
+        },
+        majority: match obstacles {
+            Obstacles::Heeded => Majority::Needed,
+            Obstacles::Ignored => Majority::Forced,
+        },
         origin,
         version,
         serial,
