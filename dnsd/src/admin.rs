@@ -67,8 +67,8 @@ pub enum Request {
         origin: Name,
         /// How many records follow.
         records: u64,
-        /// Whether it is done, or only shown.
-        run: Run,
+        /// How.
+        manner: Manner,
     },
     /// Answered by [`Reply::Text`] and [`Done::Exported`].
     ZoneExport {
@@ -315,6 +315,37 @@ pub enum Majority {
     Needed,
     /// The operator vouches that the missing members are off.
     Forced,
+}
+
+/// How a zone is imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manner {
+    /// Whether it is done, or only shown.
+    pub run: Run,
+    /// What becomes of what others change in the zone before it is done.
+    pub meanwhile: Meanwhile,
+    /// What to do if the cluster has no majority, or the zone loses its signatures.
+    pub obstacles: Obstacles,
+}
+
+impl Manner {
+    /// That of an import without options.
+    pub const PLAIN: Self = Self {
+        run: Run::Real,
+        meanwhile: Meanwhile::Stays,
+        obstacles: Obstacles::Heeded,
+    };
+}
+
+/// What becomes of what others change in a zone while it is imported.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Meanwhile {
+    /// It stays, or the import is refused.
+    Stays,
+    /// The zone becomes what its file says, whatever came in between.
+    Goes,
 }
 
 /// What to do about what a step should wait for.

@@ -38,8 +38,8 @@ pub enum Body {
         origin: Name,
         /// What makes its first serial the one of the file.
         offset: Option<i64>,
-        /// The zone's last change when the command arrived: whoever changed it since wins.
-        unchanged_since: Option<Stamp>,
+        /// Of what it takes the place.
+        replaces: Replaces,
         /// Its data.
         blob: BlobHash,
         /// The serial whose content this is once more, if an operator went back to it.
@@ -95,6 +95,27 @@ const KEY: u8 = 7;
 const EXPIRE: u8 = 8;
 const ZONE_SETTINGS: u8 = 20;
 
+/// Of what an import takes the place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replaces {
+    /// Of the zone that had changed last by this entry when the command arrived, or of none: whoever
+    /// changed it since wins.
+    Unchanged(Option<Stamp>),
+    /// Of whatever stands there.
+    Whatever,
+}
+
+impl Replaces {
+    /// True if it may take the place of a zone that has changed last by this entry.
+    #[must_use]
+    pub fn admits(self, changed: Option<Stamp>) -> bool {
+        match self {
+            Self::Unchanged(since) => changed <= since,
+            Self::Whatever => true,
+        }
+    }
+}
+
 impl Body {
     /// The zone whose serial this entry counts in.
     #[must_use]
@@ -143,19 +164,20 @@ impl Body {
             Self::Import {
                 origin,
                 offset,
-                unchanged_since,
+                replaces,
                 blob,
                 rollback,
             } => {
                 out.put_u8(IMPORT);
                 out.put_slice(origin.as_wire());
                 put_offset(&mut out, *offset);
-                match unchanged_since {
-                    None => out.put_u8(0),
-                    Some(stamp) => {
+                match replaces {
+                    Replaces::Unchanged(None) => out.put_u8(0),
+                    Replaces::Unchanged(Some(stamp)) => {
                         out.put_u8(1);
                         stamp.encode(&mut out);
                     }
+                    Replaces::Whatever => out.put_u8(2),
                 }
                 out.put_slice(&blob.0);
                 match rollback {
@@ -230,9 +252,10 @@ impl Body {
             IMPORT => {
                 let origin = Name::take_wire(&mut rest)?;
                 let offset = get_offset(&mut rest)?;
-                let unchanged_since = match rest.try_get_u8().ok()? {
-                    0 => None,
-                    1 => Some(Stamp::decode(&mut rest)?),
+                let replaces = match rest.try_get_u8().ok()? {
+                    0 => Replaces::Unchanged(None),
+                    1 => Replaces::Unchanged(Some(Stamp::decode(&mut rest)?)),
+                    2 => Replaces::Whatever,
                     _ => return None,
                 };
                 let mut hash = [0; 32];
@@ -240,7 +263,7 @@ impl Body {
                 Self::Import {
                     origin,
                     offset,
-                    unchanged_since,
+                    replaces,
                     blob: BlobHash(hash),
                     rollback: match rest.try_get_u8().ok()? {
                         0 => None,
@@ -422,17 +445,17 @@ mod tests {
             Body::Import {
                 origin: origin.clone(),
                 offset: None,
-                unchanged_since: Some(Stamp {
+                replaces: Replaces::Unchanged(Some(Stamp {
                     hybrid: Hybrid(9),
                     author: overlay::PeerId([3; 8]),
-                }),
+                })),
                 blob: BlobHash([5; 32]),
                 rollback: None,
             },
             Body::Import {
                 origin: origin.clone(),
                 offset: Some(1),
-                unchanged_since: None,
+                replaces: Replaces::Whatever,
                 blob: BlobHash([5; 32]),
                 rollback: Some(Serial(7)),
             },
@@ -462,6 +485,13 @@ mod tests {
             Body::Expire {
                 origin: origin.clone(),
                 by: Hybrid(9),
+            },
+            Body::Import {
+                origin: origin.clone(),
+                offset: Some(1),
+                replaces: Replaces::Whatever,
+                blob: BlobHash([6; 32]),
+                rollback: None,
             },
             Body::Remove { origin },
             Body::Policy(PolicyChange::Grant(Realm::All, rule)),

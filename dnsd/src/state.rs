@@ -4,7 +4,7 @@
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
 
-use crate::body::{Body, Cause};
+use crate::body::{Body, Cause, Replaces};
 use crate::cookie::Secrets;
 use crate::history::What;
 use crate::imports::Imports;
@@ -445,13 +445,13 @@ impl State {
             } => self.apply_update(origin, terms, message, stamp),
             Body::Import {
                 origin,
-                unchanged_since,
+                replaces,
                 blob,
                 ..
             } => {
-                if self.changed(origin) > *unchanged_since {
-                    return match (self.version(origin), unchanged_since) {
-                        (Some(_), None) => Outcome::ZoneExists,
+                if !replaces.admits(self.changed(origin)) {
+                    return match (self.version(origin), replaces) {
+                        (Some(_), Replaces::Unchanged(None)) => Outcome::ZoneExists,
                         _ => Outcome::ZoneChanged,
                     };
                 }

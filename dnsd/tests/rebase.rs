@@ -9,6 +9,8 @@
 mod world;
 
 use dnsd::birth::Seeds;
+use dnsd::body::Replaces;
+use dnsd::requests::CommandRefused;
 use std::time::Duration;
 use world::{World, host, record, soa};
 use zones::{Name, Rtype, Serial, Version};
@@ -110,6 +112,33 @@ fn only_zones_that_changed_are_written() {
     assert_eq!(before.1, Serial(7));
     world.crash();
     assert_eq!(world.content(&other), before);
+}
+
+/// An import that was compared with an older state of its zone is refused, and changes nothing; one
+/// that is to take the place of whatever stands there does so.
+#[test]
+fn an_import_discards_what_others_changed_only_if_it_is_told_to() {
+    let mut world = World::new(3);
+    world.allow_updates();
+    let origin: Name = "example.test".parse().unwrap();
+    let compared = world.peer.now().changed(&origin);
+    world.import(&origin, 10);
+    world.update(&origin, "other", Some(1));
+    let other = origin.child(b"other").unwrap();
+    let since = |world: &World| world.peer.now().changed(&origin);
+    assert!(since(&world) > compared);
+
+    let refused = world.begin_import(&origin, 5, Replaces::Unchanged(compared));
+    assert_eq!(refused, Err(CommandRefused::ZoneChanged));
+    assert!(world.now(&origin).node(&other).is_some());
+
+    let client = world.begin_import(&origin, 5, Replaces::Whatever).unwrap();
+    world.expect_noerror(client);
+    assert!(world.now(&origin).node(&other).is_none());
+    assert_eq!(world.now(&origin).counts().names, 6);
+    let before = world.content(&origin);
+    world.crash();
+    assert_eq!(world.content(&origin), before);
 }
 
 /// A cluster is born with thousands of zones at once: no entries, no blobs, no line for each; they

@@ -38,6 +38,14 @@ fn import(peer: &Daemon, file: &Path, more: &[&str]) -> String {
     peer.ask(&[&import[..], more].concat())
 }
 
+/// What an import is refused with.
+fn refusal(peer: &Daemon, file: &Path, more: &[&str]) -> String {
+    let import = ["zone", "import", "example.test", file.to_str().unwrap()];
+    let output = peer.command(&[&import[..], more].concat());
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 fn serial(peer: &Daemon) -> u32 {
     let soa = dig_short(peer.dns, &["example.test", "SOA"]);
     soa.split(' ').nth(2).unwrap_or_default().parse().unwrap()
@@ -173,14 +181,59 @@ fn a_zone_that_was_signed_again_is_loaded_by_a_second_import() {
     let transfer = dig(a.dns, &["www.example.test", "+dnssec", "+noall", "+answer"]);
     assert_eq!(transfer.lines().count(), 2, "{transfer}");
 
-    // Who forgets the serial is told, before anything is changed.
+    // Who takes the unsigned file by mistake is told, before anything is changed.
+    let unsigned = write(folder.path(), &ZONE.replace(" 7 ", " 10 "));
+    let refused = refusal(a, &unsigned, &["--replace"]);
+    assert!(refused.contains("import with --force"), "{refused}");
+
+    // Who forgets the serial is told too.
     let file = signed(&ZONE.replace(" 7 ", " 9 "));
-    for more in [&["--dry-run"][..], &[]] {
-        let import = ["zone", "import", "example.test", file.to_str().unwrap()];
-        let output = a.command(&[&import, more].concat());
-        assert_eq!(output.status.code(), Some(1));
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    for more in [&["--dry-run"][..], &[], &["--force"]] {
+        let told = refusal(a, &file, more);
         assert!(told.contains("sign it with a greater one"), "{told}");
     }
     wait_answer(&peers, "www.example.test", "192.0.2.81\n");
+
+    let unsigned = write(folder.path(), ZONE);
+    import(b, &unsigned, &["--force"]);
+    wait_answer(&peers, "www.example.test", "192.0.2.80\n");
+    let keys = dig_short(a.dns, &["example.test", "DNSKEY"]);
+    assert_eq!(keys, "");
+}
+
+#[test]
+fn an_import_may_be_told_to_discard_changes_and_to_do_without_a_majority() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, mut b] = two_peers(folder.path());
+    import(&a, &write(folder.path(), ZONE), &[]);
+    nsupdate(
+        b.dns,
+        "zone example.test\nupdate add host.example.test 60 A 192.0.2.1",
+    )
+    .unwrap();
+    let edited = write(folder.path(), &ZONE.replace("192.0.2.80", "192.0.2.81"));
+    let reloaded = import(&b, &edited, &["--replace"]);
+    assert!(reloaded.contains("serial 8 -> 9"), "{reloaded}");
+    let peers = [a, b];
+    wait_answer(&peers, "host.example.test", "");
+    wait_answer(&peers, "www.example.test", "192.0.2.81\n");
+    wait_serial(&peers, 9);
+
+    let [a, other] = peers;
+    b = other;
+    b.kill();
+    let alone = |more: &[&str]| {
+        let file = edited.to_str().unwrap();
+        a.command(&[&["zone", "import", "new.test", file], more].concat())
+    };
+    let told = until(SPREAD, "an import needs the majority", || {
+        let output = alone(&[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        told.contains("--force imports without them")
+            .then_some(told)
+    });
+    assert!(told.contains("more than half of the members"), "{told}");
+    assert!(alone(&["--force"]).status.success());
+    b.restart();
+    wait_answer(&[a, b], "www.new.test", "192.0.2.81\n");
 }

@@ -4,7 +4,9 @@ mod history;
 
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
-use crate::admin::{CHUNK_SIZE_MAX, Done, Progress, Reply, Request, Run, Side, Step};
+use crate::admin::{
+    CHUNK_SIZE_MAX, Done, Manner, Meanwhile, Obstacles, Progress, Reply, Request, Run, Side, Step,
+};
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::clock;
 use crate::io::file::NewFile;
@@ -31,7 +33,8 @@ pub enum ZoneCommand {
 The file is checked first; nothing changes if it is refused. Updates of other zones are not delayed.
 Of a zone that is served only the difference is applied, and its serial goes on: it becomes that of
 the file if that is ahead, else it rises by one. Records that came by updates and are not in the
-file go.
+file go. What others change while the file is on its way stays; where that cannot be, the import is
+refused, and --replace does it all the same.
 
 Example:
   dnsd zone import example.test example.zone
@@ -45,6 +48,13 @@ Example:
         /// Change nothing; print what would be, a line with - or + for each record
         #[arg(long)]
         dry_run: bool,
+        /// Take the file whole: what others change in the zone before the import is done goes too
+        #[arg(long)]
+        replace: bool,
+        /// Import while more than half of the members are out of reach, which vouches that nobody
+        /// imports the zone there; or an unsigned file in the place of a signed zone
+        #[arg(long)]
+        force: bool,
     },
     /// Print a zone as a zone file that any name server loads
     #[command(after_help = "\
@@ -144,9 +154,21 @@ pub(super) fn run(
             origin,
             file,
             dry_run,
+            replace,
+            force,
         } => {
-            let run = if *dry_run { Run::Dry } else { Run::Real };
-            run_import(origin, file, run, socket, out)
+            let manner = Manner {
+                run: if *dry_run { Run::Dry } else { Run::Real },
+                meanwhile: match replace {
+                    true => Meanwhile::Goes,
+                    false => Meanwhile::Stays,
+                },
+                obstacles: match force {
+                    true => Obstacles::Ignored,
+                    false => Obstacles::Heeded,
+                },
+            };
+            run_import(origin, file, manner, socket, out)
         }
         ZoneCommand::Export { origin, file, now } => {
             let request = Request::ZoneExport {
@@ -252,14 +274,14 @@ pub(crate) fn load(origin: &Name, path: &Path) -> Result<Checked, Failure> {
 fn run_import(
     origin: &Name,
     file: &Path,
-    run: Run,
+    manner: Manner,
     socket: &Path,
     out: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let zone = load(origin, file)?;
     let mut client = Client::connect(socket)?;
     let (done, difference) = follow(out, |more| {
-        import(&mut client, origin, &zone.records, run, more)
+        import(&mut client, origin, &zone.records, manner, more)
     })?;
     match done {
         Done::Imported(zone) => out.data(&zone, |zone| {
@@ -268,7 +290,7 @@ fn run_import(
                 zone.origin, zone.records, zone.now
             )
         }),
-        Done::Reloaded(reload) if run == Run::Real => out.data(&reload, reload_text),
+        Done::Reloaded(reload) if manner.run == Run::Real => out.data(&reload, reload_text),
         Done::Reloaded(reload) => {
             let difference = difference.lines().map(str::to_owned).collect();
             let dry_run = DryRun { reload, difference };
@@ -352,14 +374,14 @@ pub(crate) fn import(
     client: &mut Client,
     origin: &Name,
     records: &[Record],
-    run: Run,
+    manner: Manner,
     more: &mut dyn FnMut(Reply),
 ) -> Result<Done, ClientError> {
     let total = records.len() as u64;
     client.begin(&Request::ZoneImport {
         origin: origin.clone(),
         records: total,
-        run,
+        manner,
     })?;
     let mut chunk = Vec::with_capacity(2 * CHUNK_SIZE_MAX);
     for (record, done) in records.iter().zip(1..) {

@@ -340,8 +340,9 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{INVITE_EXPIRES, Majority, Run, Side, Step, Version};
+    use crate::admin::{INVITE_EXPIRES, Majority, Manner, Side, Step, Version};
     use crate::io::admin_client::{Client, ClientError};
+    use zones::Name;
 
     /// A peer that answers what the tests ask.
     fn answer(call: Call) -> Result<(), Call> {
@@ -449,7 +450,7 @@ mod tests {
             let request = Request::ZoneImport {
                 origin: "example.test".parse().unwrap(),
                 records: 7,
-                run: Run::Real,
+                manner: Manner::PLAIN,
             };
             let mut steps = Vec::new();
             client.begin(&request).unwrap();
@@ -516,8 +517,13 @@ mod tests {
         check(b"hello\n".to_vec(), "no such request");
         check(b"\xff\x00\n".to_vec(), "no such request");
         check(vec![b'x'; LINE_SIZE_MAX + 1], "a line has over");
-        let import = br#"{"command":"zone-import","origin":"a.","records":1,"run":"real"}"#;
-        let upload = |line: &[u8]| [import, &b"\n"[..], line, b"\n"].concat();
+        let import = serde_json::to_vec(&Request::ZoneImport {
+            origin: Name::root(),
+            records: 1,
+            manner: Manner::PLAIN,
+        });
+        let import = import.unwrap();
+        let upload = |line: &[u8]| [&import[..], b"\n", line, b"\n"].concat();
         check(upload(b"{\"chunk\":\"*\"}"), "no base64");
         check(
             upload(b"{\"command\":\"peers\"}"),

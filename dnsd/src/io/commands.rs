@@ -131,10 +131,10 @@ impl Driver {
                 let zones = Zones::of(&self.wiring.peer);
                 self.do_aside(move || call.answer.done(Done::Zones(zones.iter().collect())));
             }
-            Request::ZoneImport { origin, run, .. } => {
+            Request::ZoneImport { origin, manner, .. } => {
                 let waiter = Waiter::Import(call.answer, origin.clone(), None);
                 let client = self.add_client(Client::Command(waiter));
-                self.wiring.import(client, origin, call.upload, run);
+                self.wiring.import(client, origin, call.upload, manner);
             }
             Request::ZoneExport { origin, version } => self.export(call.answer, &origin, version),
             Request::ZoneShow { origin, version } => {
@@ -584,7 +584,7 @@ fn refusal(refused: CommandRefused) -> String {
         }
         CommandRefused::ZoneChanged => {
             "the zone changed while it was being imported; nothing was done: look at it, and \
-             import again"
+             import again, or with --replace, which discards such changes"
                 .to_owned()
         }
         CommandRefused::Vip(NoChange::Overlaps) => {
@@ -598,7 +598,8 @@ fn refusal(refused: CommandRefused) -> String {
         }
         CommandRefused::SerialBehind => SERIAL_BEHIND.to_owned(),
         CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
-             sides do not bring the same zone; if the others are off for good, evict them first"
+             sides do not bring the same zone; if the others are off, --force imports without them, \
+             and if they are off for good, evict them first"
             .to_owned(),
         CommandRefused::NotSpread => {
             "the other peers did not fetch the data in time; nothing was done".to_owned()

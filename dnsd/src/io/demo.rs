@@ -5,7 +5,7 @@
 )]
 
 use super::admin_client::{Client, status};
-use crate::admin::{Done, INVITE_EXPIRES, Majority, Request, Run};
+use crate::admin::{Done, INVITE_EXPIRES, Majority, Manner, Request};
 use crate::cli::zone::{import, load};
 use crate::cli::{Demo, Failure};
 use crate::config::admin_socket;
@@ -325,7 +325,7 @@ impl Cluster {
                 &mut Client::connect(&socket)?,
                 &origin,
                 &zone.records,
-                Run::Real,
+                Manner::PLAIN,
                 &mut |_| {},
             )
         });

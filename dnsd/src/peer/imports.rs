@@ -2,12 +2,12 @@
 //! small change of a zone that is served is an update instead.
 
 use super::{Effect, Peer};
-use crate::body::{Body, Cause};
+use crate::body::{Body, Cause, Replaces};
 use crate::requests::{Answer, ClientId, CommandRefused};
 use crate::state::{Effect as Change, Outcome};
 use bytes::Bytes;
 use overlay::PeerId;
-use replication::{BlobHash, Majority, Stamp};
+use replication::{BlobHash, Majority};
 use std::time::{Duration, Instant};
 use zones::{Name, Rcode, Serial, Update, Version};
 
@@ -26,7 +26,7 @@ pub(super) struct Import {
     pub(super) serial: Serial,
     pub(super) size: u64,
     pub(super) majority: Majority,
-    pub(super) unchanged_since: Option<Stamp>,
+    pub(super) replaces: Replaces,
     pub(super) rollback: Option<Serial>,
     pub(super) since: Instant,
     pub(super) offered: Instant,
@@ -69,8 +69,8 @@ impl Peer {
     }
 
     /// An operator imports a zone, or goes back to what it was at the serial `rollback`: its data is
-    /// durable here as a blob. It is refused if the zone
-    /// has changed since it was compared with the file.
+    /// durable here as a blob. It is refused if the zone has changed since it was compared with the
+    /// file, and that matters.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a different fact of one command"
@@ -83,13 +83,13 @@ impl Peer {
         blob: BlobHash,
         size: u64,
         version: Version,
-        unchanged_since: Option<Stamp>,
+        replaces: Replaces,
         rollback: Option<Serial>,
         majority: Majority,
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if self.fold.now().changed(&origin) != unchanged_since {
+        if !replaces.admits(self.fold.now().changed(&origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         if self.spreading.len() == IMPORTS_MAX {
@@ -107,7 +107,7 @@ impl Peer {
             serial,
             size,
             majority,
-            unchanged_since,
+            replaces,
             rollback,
             since: now,
             offered: now,
@@ -183,7 +183,7 @@ impl Peer {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        if state.changed(&import.origin) != import.unchanged_since {
+        if !import.replaces.admits(state.changed(&import.origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         let signed = self.imports.get(&blob).signed_serial();
@@ -193,7 +193,7 @@ impl Peer {
         let body = Body::Import {
             origin: import.origin.clone(),
             offset: state.offset(&import.origin, import.serial),
-            unchanged_since: import.unchanged_since,
+            replaces: import.replaces,
             blob,
             rollback: import.rollback,
         };

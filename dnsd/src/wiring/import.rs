@@ -8,8 +8,8 @@
 //! ```
 
 use super::{Act, Wiring, Work};
-use crate::admin::Run;
-use crate::body::Cause;
+use crate::admin::{Manner, Meanwhile, Obstacles, Run};
+use crate::body::{Cause, Replaces};
 use crate::disk::Job;
 use crate::durable::blob_hash;
 use crate::history::{Chain, STEPS_SIZE_MAX, content_at};
@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::status::Reload;
 use crate::zone_data::{decode_records, encode_version};
 use bytes::Bytes;
-use replication::{BlobHash, Majority, Stamp};
+use replication::{BlobHash, Majority};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use zones::check::build_records;
@@ -49,7 +49,7 @@ pub enum ImportStep {
 pub struct Given {
     origin: Name,
     content: Content,
-    run: Run,
+    manner: Manner,
     now: State,
 }
 
@@ -76,9 +76,9 @@ pub struct BuiltZone {
     origin: Name,
     version: Version,
     serial: Serial,
-    /// Where the zone had last changed when it was compared.
-    unchanged_since: Option<Stamp>,
+    replaces: Replaces,
     rollback: Option<Serial>,
+    majority: Majority,
     hash: BlobHash,
     blob: Bytes,
 }
@@ -109,8 +109,9 @@ struct Storing {
     origin: Name,
     version: Version,
     serial: Serial,
-    unchanged_since: Option<Stamp>,
+    replaces: Replaces,
     rollback: Option<Serial>,
+    majority: Majority,
     size: u64,
 }
 
@@ -127,8 +128,8 @@ impl Importing {
 
 impl Wiring {
     /// An operator imports a zone for this client; its records come in the form of `zone_data`.
-    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, run: Run) {
-        self.build(client, origin, Content::Upload(upload), run);
+    pub fn import(&mut self, client: ClientId, origin: Name, upload: Vec<u8>, manner: Manner) {
+        self.build(client, origin, Content::Upload(upload), manner);
     }
 
     /// An operator goes back to what a zone was at this serial.
@@ -154,15 +155,19 @@ impl Wiring {
                 oldest: chain.oldest(shown.serial),
             });
         }
-        self.build(client, origin, Content::At(serial, chain, shown), run);
+        let manner = Manner {
+            run,
+            ..Manner::PLAIN
+        };
+        self.build(client, origin, Content::At(serial, chain, shown), manner);
         Ok(())
     }
 
-    fn build(&mut self, client: ClientId, origin: Name, content: Content, run: Run) {
+    fn build(&mut self, client: ClientId, origin: Name, content: Content, manner: Manner) {
         let given = Given {
             origin,
             content,
-            run,
+            manner,
             now: self.peer.now().clone(),
         };
         self.act(Act::Aside(Work::Build(client, given)));
@@ -225,23 +230,14 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
             rollback,
+            majority,
             size,
         } = storing;
         self.act(Act::Import(client, ImportStep::Stored(size)));
         let imported = self.peer.handle_import(
-            client,
-            origin,
-            serial,
-            hash,
-            size,
-            version,
-            unchanged_since,
-            rollback,
-            Majority::Needed,
-            wall,
-            now,
+            client, origin, serial, hash, size, version, replaces, rollback, majority, wall, now,
         );
         match imported {
             Ok(()) => {
@@ -260,8 +256,9 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
             rollback,
+            majority,
             hash,
             blob,
         } = zone;
@@ -273,8 +270,9 @@ impl Wiring {
             origin,
             version,
             serial,
-            unchanged_since,
+            replaces,
             rollback,
+            majority,
             size,
         };
         self.importing.storing.insert(hash, storing);
@@ -282,13 +280,23 @@ impl Wiring {
     }
 }
 
+/// What an operator is told who would take the signatures of a zone away.
+const UNSIGNED: &str = "the zone is signed and the file is not: who validates would find no good answer \
+     as long as the zone above has a DS; sign the file, or take the DS away, wait until it is out of \
+     all caches, and import with --force";
+
 pub(super) fn build(given: Given) -> Result<Built, String> {
     let Given {
         origin,
         content,
-        run,
+        manner,
         now,
     } = given;
+    let Manner {
+        run,
+        meanwhile,
+        obstacles,
+    } = manner;
     let rollback = match &content {
         Content::Upload(_) => None,
         Content::At(serial, ..) => Some(*serial),
@@ -311,7 +319,14 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
         }
     };
     let mut reload = None;
-    if run == Run::Dry || now.version(&origin).is_some() {
+    let held = now.version(&origin);
+    if obstacles == Obstacles::Heeded
+        && held.is_some_and(Version::is_signed)
+        && !version.is_signed()
+    {
+        return Err(UNSIGNED.to_owned());
+    }
+    if run == Run::Dry || held.is_some() {
         let comparison = Comparison::new(&now, &version, serial);
         let is_change = comparison.reload.is_change();
         let signed = version.signed_serial();
@@ -321,7 +336,9 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
         if run == Run::Dry || !is_change {
             return Ok(Built::Nothing(comparison));
         }
-        if let Some(message) = comparison.update(&now, &version) {
+        if meanwhile == Meanwhile::Stays
+            && let Some(message) = comparison.update(&now, &version)
+        {
             let cause = rollback.map_or(Cause::Import, Cause::Rollback);
             return Ok(Built::Update(comparison.reload, message, cause));
         }
@@ -329,7 +346,14 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
     }
     let blob = Bytes::from(encode_version(&version));
     let zone = BuiltZone {
-        unchanged_since: now.changed(&origin),
+        replaces: match meanwhile {
+            Meanwhile::Stays => Replaces::Unchanged(now.changed(&origin)),
+            Meanwhile::Goes => Replaces::Whatever,
+        },
+        majority: match obstacles {
+            Obstacles::Heeded => Majority::Needed,
+            Obstacles::Ignored => Majority::Forced,
+        },
         origin,
         version,
         serial,

@@ -2,12 +2,13 @@
 #![allow(dead_code, reason = "each test looks at its own part of it")]
 
 use dnsd::birth::Seeds;
+use dnsd::body::Replaces;
 use dnsd::checkpoint::{Slice, Slices, slices};
 use dnsd::durable;
 use dnsd::peer::{Effect, Peer};
 use dnsd::policy::{PolicyChange, Realm, Rule};
 use dnsd::rebase;
-use dnsd::requests::{Answer, ClientId, Sender};
+use dnsd::requests::{Answer, ClientId, CommandRefused, Sender};
 use dnsd::serve::Served;
 use dnsd::state::Outcome;
 use dnsd::vip::failover::VipConfig;
@@ -218,6 +219,17 @@ impl World {
     }
 
     pub(crate) fn import(&mut self, origin: &Name, names: u32) {
+        let replaces = Replaces::Unchanged(None);
+        let client = self.begin_import(origin, names, replaces).unwrap();
+        self.expect_noerror(client);
+    }
+
+    pub(crate) fn begin_import(
+        &mut self,
+        origin: &Name,
+        names: u32,
+        replaces: Replaces,
+    ) -> Result<ClientId, CommandRefused> {
         let mut records = vec![record(origin, "@", Rtype::SOA, &soa(5))];
         records.push(record(origin, "@", Rtype::NS, b"\x02ns\x04test\0"));
         records.extend((0..names).map(|n| record(origin, &host(n), Rtype::A, &n.to_be_bytes())));
@@ -227,23 +239,21 @@ impl World {
         self.store.put_blob(&hash.0, &blob).unwrap();
         let client = self.client();
         let (wall, now) = (self.wall, self.now);
-        self.peer
-            .handle_import(
-                client,
-                origin.clone(),
-                Serial(5),
-                hash,
-                blob.len() as u64,
-                version,
-                None,
-                None,
-                Majority::Needed,
-                wall,
-                now,
-            )
-            .unwrap();
+        self.peer.handle_import(
+            client,
+            origin.clone(),
+            Serial(5),
+            hash,
+            blob.len() as u64,
+            version,
+            replaces,
+            None,
+            Majority::Needed,
+            wall,
+            now,
+        )?;
         self.drain();
-        self.expect_noerror(client);
+        Ok(client)
     }
 
     /// Changes one name: a new address, or none at all.

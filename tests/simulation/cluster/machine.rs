@@ -1,7 +1,7 @@
 //! One process: a joiner, or a member with its `Node` and its `Wiring`, the machines of the daemon's
 //! two threads. These hear each other a little later, in order.
 
-use dnsd::admin::Run;
+use dnsd::admin::Manner;
 use dnsd::blobs::Blobs;
 use dnsd::disk::{Done, Job};
 use dnsd::durable::{self, Member};
@@ -216,7 +216,7 @@ impl Machine {
         for record in records {
             encode_record(record, &mut upload);
         }
-        self.wiring.import(client, origin, upload, Run::Real);
+        self.wiring.import(client, origin, upload, Manner::PLAIN);
         client
     }
 
