@@ -83,6 +83,8 @@ pub enum Cause {
     Import,
     /// An operator who went back to the content of this serial.
     Rollback(Serial),
+    /// A peer, for zones that came or went: the zone is a catalog.
+    Catalog,
 }
 
 const UPDATE: u8 = 1;
@@ -390,6 +392,7 @@ fn put_cause(out: &mut Vec<u8>, cause: Cause) {
             out.put_u8(1);
             out.put_u32(serial.0);
         }
+        Cause::Catalog => out.put_u8(2),
     }
 }
 
@@ -402,6 +405,10 @@ fn get_cause(rest: &mut &[u8]) -> Option<Cause> {
         1 => {
             rest.advance(1);
             Some(Cause::Rollback(Serial(rest.try_get_u32().ok()?)))
+        }
+        2 => {
+            rest.advance(1);
+            Some(Cause::Catalog)
         }
         _ => get_address(rest).map(Cause::Request),
     }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod birth;
 pub mod blobs;
 pub mod body;
+pub mod catalog;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;

@@ -11,6 +11,7 @@
 //! long log, writing a checkpoint) goes on in slices.
 
 mod addresses;
+mod catalogs;
 mod checkpoints;
 mod imports;
 mod leases;
@@ -21,6 +22,7 @@ mod updates;
 pub use checkpoints::Checkpoint;
 
 use crate::body::Body;
+use crate::catalog::Catalogs;
 use crate::cookie::Secrets;
 use crate::durable::LoadError;
 use crate::fold::Fold;
@@ -144,6 +146,9 @@ pub struct Peer {
     is_sick: bool,
     /// When the next lease ends, if it is for this peer to see to it.
     lease_due: Option<Instant>,
+    catalogs: Catalogs,
+    /// When they are looked at again.
+    catalogs_due: Option<Instant>,
 }
 
 impl Peer {
@@ -206,6 +211,8 @@ impl Peer {
             staleness_due: None,
             is_sick: false,
             lease_due: None,
+            catalogs: Catalogs::default(),
+            catalogs_due: None,
         };
         peer.drain();
         Ok(peer)
@@ -480,6 +487,7 @@ impl Peer {
             self.notifier.poll_timeout(now),
             self.staleness_due,
             self.lease_due,
+            self.catalogs_due,
             checkpoint,
             imports,
         ]
@@ -557,6 +565,7 @@ impl Peer {
             }
             self.commit_imports(wall, now);
             has_settled |= self.end_leases(wall, now);
+            has_settled |= self.keep_catalogs(wall, now);
             self.write_history(wall, Urgency::IfDue);
             self.write_checkpoint(wall, now);
             let has_more = self.drain() || has_settled;

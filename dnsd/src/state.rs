@@ -12,7 +12,7 @@ use crate::leases::Leases;
 use crate::policy::{NoPolicyChange, Policy, PolicyChange, Realm};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
-use crate::zone_settings::ZoneSettings;
+use crate::zone_settings::{CatalogRole, ZoneSettings};
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct State {
     zones: OrdMap<Name, Zone>,
     /// How many of them exist.
     zone_count: usize,
+    /// Those that are catalogs.
+    catalogs: OrdSet<Name>,
     pub(crate) evictions: u64,
     pub(crate) policy: Arc<Policy>,
     pub(crate) vips: Arc<VipMap>,
@@ -180,6 +182,7 @@ impl State {
             at: Stamp::ZERO,
             zones: OrdMap::new(),
             zone_count: 0,
+            catalogs: OrdSet::new(),
             evictions: 0,
             policy: Arc::default(),
             vips: Arc::default(),
@@ -307,6 +310,12 @@ impl State {
     #[must_use]
     pub fn zone_count(&self) -> usize {
         self.zone_count
+    }
+
+    /// The zones that are catalogs.
+    #[must_use]
+    pub fn catalogs(&self) -> &OrdSet<Name> {
+        &self.catalogs
     }
 
     /// The content of a zone, if it exists.
@@ -586,6 +595,12 @@ impl State {
     /// Puts in what is known of an origin.
     pub(crate) fn put_zone(&mut self, origin: Name, zone: Zone) {
         self.zone_count += usize::from(zone.version.is_some());
+        let role = zone.settings.as_ref().map(|settings| settings.catalog);
+        if role.is_some_and(|role| role != CatalogRole::None) {
+            self.catalogs.insert(origin.clone());
+        } else if !self.catalogs.is_empty() {
+            self.catalogs.remove(&origin);
+        }
         if let Some(before) = self.zones.insert(origin, zone) {
             self.zone_count -= usize::from(before.version.is_some());
         }
@@ -672,6 +687,7 @@ fn what_of(body: Body) -> What {
             Cause::Request(source) => What::Update { source, key },
             Cause::Import => What::Import,
             Cause::Rollback(serial) => What::Rollback(serial),
+            Cause::Catalog => What::Catalog,
         },
         Body::Import { rollback, .. } => rollback.map_or(What::Import, What::Rollback),
         Body::Remove { .. } => What::Remove,

@@ -434,6 +434,8 @@ pub enum HistoryWhat {
     Rollback,
     /// Leases of records had ended.
     Expire,
+    /// Zones came or went: the zone is a catalog.
+    Catalog,
     /// Several entries that came together when other peers came back into reach.
     Several,
 }

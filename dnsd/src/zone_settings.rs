@@ -1,8 +1,10 @@
-//! What operators set for one zone: whom its changes are told to (RFC 1996).
+//! What operators set for one zone: whom its changes are told to (RFC 1996), and what it is to
+//! catalogs (RFC 9432).
 //!
 //! ```text
-//! settings = notify-ns u8 | count u8 | target …      target = address | port u16 | key? name
-//! change   = 1 count u8, target … | 2 u8
+//! settings = notify-ns u8 | count u8 | target … | role u8 | catalog? name
+//! target   = address | port u16 | key? name
+//! change   = 1 count u8, target … | 2 u8 | 3 role u8 | 4 catalog? name
 //! ```
 //! What may be missing has a byte 0 or 1 before it.
 
@@ -26,6 +28,22 @@ pub struct ZoneSettings {
     pub also_notify: Vec<NotifyTarget>,
     /// Whether the name servers of the zone are told too.
     pub notify_ns: NotifyNs,
+    /// Whether it is a catalog, and of what.
+    pub catalog: CatalogRole,
+    /// The one catalog that lists it; none: those that list all.
+    pub in_catalog: Option<Name>,
+}
+
+/// Whether a zone is a catalog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CatalogRole {
+    /// It is none.
+    #[default]
+    None,
+    /// It lists all zones but those that name another catalog.
+    All,
+    /// It lists the zones that name it.
+    Listed,
 }
 
 /// Whether the name servers of a zone are told of its changes.
@@ -55,6 +73,10 @@ pub enum SettingChange {
     AlsoNotify(Vec<NotifyTarget>),
     /// Whether the name servers are told too.
     NotifyNs(NotifyNs),
+    /// Whether it is a catalog.
+    Catalog(CatalogRole),
+    /// Which catalog lists it.
+    InCatalog(Option<Name>),
 }
 
 impl ZoneSettings {
@@ -63,6 +85,8 @@ impl ZoneSettings {
         match change {
             SettingChange::AlsoNotify(targets) => self.also_notify.clone_from(targets),
             SettingChange::NotifyNs(choice) => self.notify_ns = *choice,
+            SettingChange::Catalog(role) => self.catalog = *role,
+            SettingChange::InCatalog(catalog) => self.in_catalog.clone_from(catalog),
         }
     }
 
@@ -70,7 +94,12 @@ impl ZoneSettings {
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         let also_notify = SettingChange::AlsoNotify(self.also_notify.clone());
-        let changes = [also_notify, SettingChange::NotifyNs(self.notify_ns)];
+        let changes = [
+            also_notify,
+            SettingChange::NotifyNs(self.notify_ns),
+            SettingChange::Catalog(self.catalog),
+            SettingChange::InCatalog(self.in_catalog.clone()),
+        ];
         changes.iter().map(ToString::to_string).collect()
     }
 
@@ -84,6 +113,8 @@ impl ZoneSettings {
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_choice(out, self.notify_ns);
         put_targets(out, &self.also_notify);
+        put_role(out, self.catalog);
+        put_name(out, self.in_catalog.as_ref());
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -92,12 +123,16 @@ impl ZoneSettings {
         Some(Self {
             notify_ns: get_choice(rest)?,
             also_notify: get_targets(rest)?,
+            catalog: get_role(rest)?,
+            in_catalog: get_name(rest)?,
         })
     }
 }
 
 const ALSO_NOTIFY: u8 = 1;
 const NOTIFY_NS: u8 = 2;
+const CATALOG: u8 = 3;
+const IN_CATALOG: u8 = 4;
 
 impl SettingChange {
     /// Appends the encoding.
@@ -111,6 +146,14 @@ impl SettingChange {
                 out.put_u8(NOTIFY_NS);
                 put_choice(out, *choice);
             }
+            Self::Catalog(role) => {
+                out.put_u8(CATALOG);
+                put_role(out, *role);
+            }
+            Self::InCatalog(catalog) => {
+                out.put_u8(IN_CATALOG);
+                put_name(out, catalog.as_ref());
+            }
         }
     }
 
@@ -120,8 +163,45 @@ impl SettingChange {
         Some(match rest.try_get_u8().ok()? {
             ALSO_NOTIFY => Self::AlsoNotify(get_targets(rest)?),
             NOTIFY_NS => Self::NotifyNs(get_choice(rest)?),
+            CATALOG => Self::Catalog(get_role(rest)?),
+            IN_CATALOG => Self::InCatalog(get_name(rest)?),
             _ => return None,
         })
+    }
+}
+
+fn put_role(out: &mut Vec<u8>, role: CatalogRole) {
+    out.put_u8(match role {
+        CatalogRole::None => 0,
+        CatalogRole::All => 1,
+        CatalogRole::Listed => 2,
+    });
+}
+
+fn get_role(rest: &mut &[u8]) -> Option<CatalogRole> {
+    match rest.try_get_u8().ok()? {
+        0 => Some(CatalogRole::None),
+        1 => Some(CatalogRole::All),
+        2 => Some(CatalogRole::Listed),
+        _ => None,
+    }
+}
+
+fn put_name(out: &mut Vec<u8>, name: Option<&Name>) {
+    match name {
+        None => out.put_u8(0),
+        Some(name) => {
+            out.put_u8(1);
+            out.put_slice(name.as_wire());
+        }
+    }
+}
+
+fn get_name(rest: &mut &[u8]) -> Option<Option<Name>> {
+    match rest.try_get_u8().ok()? {
+        0 => Some(None),
+        1 => Name::take_wire(rest).map(Some),
+        _ => None,
     }
 }
 
@@ -219,6 +299,11 @@ impl fmt::Display for SettingChange {
             }
             Self::NotifyNs(NotifyNs::Yes) => f.write_str("notify-ns=yes"),
             Self::NotifyNs(NotifyNs::No) => f.write_str("notify-ns=no"),
+            Self::Catalog(CatalogRole::None) => f.write_str("catalog=none"),
+            Self::Catalog(CatalogRole::All) => f.write_str("catalog=all"),
+            Self::Catalog(CatalogRole::Listed) => f.write_str("catalog=listed"),
+            Self::InCatalog(None) => f.write_str("in-catalog="),
+            Self::InCatalog(Some(catalog)) => write!(f, "in-catalog={catalog}"),
         }
     }
 }
@@ -247,8 +332,17 @@ impl FromStr for SettingChange {
             ("notify-ns", "yes") => Ok(Self::NotifyNs(NotifyNs::Yes)),
             ("notify-ns", "no") => Ok(Self::NotifyNs(NotifyNs::No)),
             ("notify-ns", _) => Err("notify-ns is yes or no".to_owned()),
+            ("catalog", "none") => Ok(Self::Catalog(CatalogRole::None)),
+            ("catalog", "all") => Ok(Self::Catalog(CatalogRole::All)),
+            ("catalog", "listed") => Ok(Self::Catalog(CatalogRole::Listed)),
+            ("catalog", _) => Err("catalog is none, all or listed".to_owned()),
+            ("in-catalog", "") => Ok(Self::InCatalog(None)),
+            ("in-catalog", name) => match name.parse() {
+                Ok(name) => Ok(Self::InCatalog(Some(name))),
+                Err(error) => Err(format!("in-catalog={name}: {error}")),
+            },
             (key, _) => Err(format!(
-                "there is no setting {key}; there are also-notify and notify-ns"
+                "there is no setting {key}; there are also-notify, notify-ns, catalog and in-catalog"
             )),
         }
     }
@@ -278,6 +372,11 @@ mod tests {
         };
         check("notify-ns=yes", "notify-ns=yes");
         check("also-notify=", "also-notify=");
+        check("catalog=all", "catalog=all");
+        check("catalog=listed", "catalog=listed");
+        check("catalog=none", "catalog=none");
+        check("in-catalog=", "in-catalog=");
+        check("in-catalog=catalog.test", "in-catalog=catalog.test.");
         check(
             "also-notify=[2001:db8::1]:54%k.test,192.0.2.1,192.0.2.1:53,2001:db8::2",
             "also-notify=192.0.2.1,[2001:db8::1]:54%k.test.,2001:db8::2",
@@ -289,6 +388,8 @@ mod tests {
             "also-notify=192.0.2.1:0",
             "also-notify=192.0.2.1%a..b",
             "notify-ns=maybe",
+            "catalog=yes",
+            "in-catalog=a..b",
             "owner=me",
         ] {
             assert!(wrong.parse::<SettingChange>().is_err(), "{wrong}");

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod catalog;
 mod cluster;
 mod cookies;
 mod demo;

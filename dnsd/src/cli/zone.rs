@@ -7,13 +7,14 @@ use super::{Failure, ask, setting, unknown, version};
 use crate::admin::{
     CHUNK_SIZE_MAX, Done, Manner, Meanwhile, Obstacles, Progress, Reply, Request, Run, Side, Step,
 };
+use crate::catalog;
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::clock;
 use crate::io::file::NewFile;
 use crate::status::{NotifyRow, Reload, Zone, ZoneDetail};
 use crate::time_text::utc;
 use crate::zone_data::encode_record;
-use crate::zone_settings::SettingChange;
+use crate::zone_settings::{CatalogRole, SettingChange};
 use clap::Subcommand;
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -85,6 +86,8 @@ Settings:
   also-notify=ADDR[:PORT][%KEY],...   servers that are told of every change; empty: none
   notify-ns=yes|no                    tell the zone's name servers too, where their addresses are in
                                       our zones; most often they are these very peers [default: no]
+  catalog=none|all|listed             it is a catalog (RFC 9432) of all zones, or of those that name it
+  in-catalog=NAME                     the one catalog that lists it; empty: those that list all
 
 Example:
   dnsd zone set example.test also-notify=192.0.2.1,192.0.2.2:5353%transfer.key")]
@@ -131,6 +134,23 @@ Examples:
         /// Change nothing; print what would be, a line with - or + for each record
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Make a catalog of all zones, by which secondaries take up new ones by themselves (RFC 9432)
+    #[command(after_help = "\
+Zones that come are listed, those that go are taken out. Secondaries need a rule that lets them transfer
+the catalog and its members, and are told of changes by also-notify.
+
+Example:
+  dnsd zone catalog catalog.example
+  dnsd policy grant '*' transfer key xfr
+  dnsd zone set catalog.example also-notify=192.0.2.1%xfr")]
+    Catalog {
+        /// The name of the catalog
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
+        /// List only zones that name it (zone set ZONE in-catalog=NAME)
+        #[arg(long)]
+        listed: bool,
     },
     /// Remove a zone from all peers
     Remove {
@@ -233,6 +253,14 @@ pub(super) fn run(
             let run = if *dry_run { Run::Dry } else { Run::Real };
             run_rollback(origin, *to, run, socket, out)
         }
+        ZoneCommand::Catalog { origin, listed } => {
+            let role = if *listed {
+                CatalogRole::Listed
+            } else {
+                CatalogRole::All
+            };
+            make_catalog(origin, role, socket, out)
+        }
         ZoneCommand::Remove { origin } => {
             let request = Request::ZoneRemove {
                 origin: origin.clone(),
@@ -245,6 +273,36 @@ pub(super) fn run(
                 other => Err(unknown(&other)),
             }
         }
+    }
+}
+
+fn make_catalog(
+    origin: &Name,
+    role: CatalogRole,
+    socket: &Path,
+    out: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let records = catalog::new_records(origin)
+        .ok_or_else(|| Failure::Message(format!("{origin} leaves no room for members")))?;
+    let mut client = Client::connect(socket)?;
+    let (done, _) = follow(out, |more| {
+        import(&mut client, origin, &records, Manner::PLAIN, more)
+    })?;
+    let Done::Imported(_) = done else {
+        return Err(Failure::Message(format!(
+            "{origin} is a zone already; `dnsd zone set {origin} catalog=all` makes it a catalog"
+        )));
+    };
+    let request = Request::ZoneSet {
+        origin: origin.clone(),
+        settings: vec![SettingChange::Catalog(role).to_string()],
+    };
+    match ask(socket, &request)? {
+        Done::Set { origin, settings } => {
+            let set = serde_json::json!({ "origin": origin.to_string(), "settings": settings });
+            out.data(&set, |_| format!("{origin} is a catalog\n"))
+        }
+        other => Err(unknown(&other)),
     }
 }
 

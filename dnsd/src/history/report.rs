@@ -59,6 +59,7 @@ fn row(step: &Step, name: Option<&Name>, names: &BTreeMap<PeerId, String>) -> Hi
         What::Remove => (HistoryWhat::Remove, None, None, None),
         What::Rollback(serial) => (HistoryWhat::Rollback, None, None, Some(serial.0)),
         What::Expire => (HistoryWhat::Expire, None, None, None),
+        What::Catalog => (HistoryWhat::Catalog, None, None, None),
         What::Several => (HistoryWhat::Several, None, None, None),
     };
     let author = step.stamp.author;

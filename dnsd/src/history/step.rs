@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! step = origin name | before u32 | after u32 | stamp | what | delta? (size u32 | removed record … | added record …)
-//! what = 1 address key? name | 2 | 3 | 4 serial u32 | 5 | 6
+//! what = 1 address key? name | 2 | 3 | 4 serial u32 | 5 | 6 | 7
 //! ```
 //! `size` is that of the records removed; what follows them up to the end was added. Records are
 //! those of `zone_data`; what may be missing has a byte 0 or 1 before it.
@@ -50,6 +50,8 @@ pub enum What {
     Rollback(Serial),
     /// Leases of records had ended: they went.
     Expire,
+    /// Zones came or went: the zone is a catalog.
+    Catalog,
     /// All that came together in the first publication of a settling view.
     Several,
 }
@@ -180,6 +182,7 @@ impl Step {
             }
             What::Several => out.put_u8(SEVERAL),
             What::Expire => out.put_u8(EXPIRE),
+            What::Catalog => out.put_u8(CATALOG),
         }
         match &self.delta {
             None => out.put_u8(0),
@@ -213,6 +216,7 @@ impl Step {
             ROLLBACK => What::Rollback(Serial(rest.try_get_u32().ok()?)),
             SEVERAL => What::Several,
             EXPIRE => What::Expire,
+            CATALOG => What::Catalog,
             _ => return None,
         };
         let delta = match rest.try_get_u8().ok()? {
@@ -247,6 +251,7 @@ const REMOVE: u8 = 3;
 const ROLLBACK: u8 = 4;
 const SEVERAL: u8 = 5;
 const EXPIRE: u8 = 6;
+const CATALOG: u8 = 7;
 
 fn is_updated(old: &Version, new: &Version) -> bool {
     Arc::ptr_eq(old.base(), new.base())

@@ -20,7 +20,7 @@ impl Peer {
         let Some(end) = self.fold.now().leases().next_end() else {
             return false;
         };
-        if self.is_stopping || !self.fold.is_current() || !self.sees_to_leases() {
+        if self.is_stopping || !self.fold.is_current() || !self.sees_to_duties() {
             return false;
         }
         let by = Hybrid::from_wall(wall);
@@ -52,11 +52,5 @@ impl Peer {
             self.lease_due = Some(now + Duration::from_millis(1));
         }
         has_settled
-    }
-
-    fn sees_to_leases(&self) -> bool {
-        let view = self.replica.view().map(|(_, members)| members);
-        let least = view.as_ref().and_then(|members| members.first());
-        self.replica.is_settling() && least == Some(&self.replica.me())
     }
 }

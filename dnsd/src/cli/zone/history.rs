@@ -42,6 +42,7 @@ fn what(step: &HistoryStep) -> String {
         HistoryWhat::Remove => "removal".to_owned(),
         HistoryWhat::Rollback => "rollback".to_owned(),
         HistoryWhat::Expire => "end of leases".to_owned(),
+        HistoryWhat::Catalog => "zones that came or went".to_owned(),
         HistoryWhat::Several => "several changes, by peers that were out of reach".to_owned(),
     };
     let mut add = |word: &str, value: Option<String>| {

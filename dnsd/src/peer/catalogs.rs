@@ -1,0 +1,65 @@
+//! Catalogs: one of the peers lists in them what zones there are.
+
+use super::Peer;
+use crate::body::{Body, Cause};
+use overlay::Pressure;
+use std::time::{Duration, Instant};
+
+/// How long a change waits that could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// Lists zones that came, and takes out those that went, if that is for this peer: of those that
+    /// settle together, the least does it. Where two sides do, the second update changes nothing. True
+    /// if anything settled on the way.
+    pub(super) fn keep_catalogs(&mut self, wall: Duration, now: Instant) -> bool {
+        self.catalogs_due = None;
+        let is_called = !self.fold.now().catalogs().is_empty() && self.sees_to_duties();
+        if self.is_stopping || !is_called {
+            self.catalogs.rest();
+            return false;
+        }
+        if !self.fold.is_current() {
+            return false;
+        }
+        if self.pressure == Pressure::High {
+            self.catalogs_due = Some(now + AGAIN);
+            return false;
+        }
+        let mut has_settled = false;
+        for (origin, message) in self.catalogs.look(self.fold.now()) {
+            let body = Body::Update {
+                origin,
+                offset: None,
+                cause: Cause::Catalog,
+                key: None,
+                terms: Vec::new(),
+                message: message.into(),
+            };
+            match self
+                .replica
+                .submit(None, body.encode(), Vec::new(), wall, now)
+            {
+                Ok(submitted) => self.note_authored(submitted),
+                Err(_) => {
+                    // It is found again.
+                    self.catalogs.rest();
+                    self.catalogs_due = Some(now + AGAIN);
+                    return has_settled;
+                }
+            }
+            has_settled |= self.fold_on();
+        }
+        if !self.catalogs.is_idle() {
+            self.catalogs_due = Some(now + Duration::from_millis(1));
+        }
+        has_settled
+    }
+
+    /// Whether it is for this peer to do what one of those that settle together does for all.
+    pub(super) fn sees_to_duties(&self) -> bool {
+        let view = self.replica.view().map(|(_, members)| members);
+        let least = view.as_ref().and_then(|members| members.first());
+        self.replica.is_settling() && least == Some(&self.replica.me())
+    }
+}
