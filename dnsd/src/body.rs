@@ -10,9 +10,9 @@ use crate::tsig::KeyChange;
 use crate::vip::map::MapChange;
 use crate::zone_settings::SettingChange;
 use bytes::{Buf, BufMut, Bytes};
-use replication::{BlobHash, Hybrid, Stamp};
+use replication::{BlobHash, Hybrid};
 use std::net::IpAddr;
-use zones::{Name, Rtype, Serial, Terms};
+use zones::{Name, Rtype, Serial, Terms, Version};
 
 /// The body of an entry that is not about membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,19 +100,20 @@ const ZONE_SETTINGS: u8 = 20;
 /// Of what an import takes the place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Replaces {
-    /// Of the zone that had changed last by this entry when the command arrived, or of none: whoever
-    /// changed it since wins.
-    Unchanged(Option<Stamp>),
+    /// Of a zone with just this content ([`Version::digest`]), which it was compared with, or of none:
+    /// whoever has changed it wins. When it last changed would not tell: what the other side of a
+    /// partition did before that is not known to who imports.
+    Unchanged(Option<u128>),
     /// Of whatever stands there.
     Whatever,
 }
 
 impl Replaces {
-    /// True if it may take the place of a zone that has changed last by this entry.
+    /// True if it may take the place of this zone, or of none.
     #[must_use]
-    pub fn admits(self, changed: Option<Stamp>) -> bool {
+    pub fn admits(self, held: Option<&Version>) -> bool {
         match self {
-            Self::Unchanged(since) => changed <= since,
+            Self::Unchanged(compared) => held.map(Version::digest) == compared,
             Self::Whatever => true,
         }
     }
@@ -175,9 +176,9 @@ impl Body {
                 put_offset(&mut out, *offset);
                 match replaces {
                     Replaces::Unchanged(None) => out.put_u8(0),
-                    Replaces::Unchanged(Some(stamp)) => {
+                    Replaces::Unchanged(Some(digest)) => {
                         out.put_u8(1);
-                        stamp.encode(&mut out);
+                        out.put_u128(*digest);
                     }
                     Replaces::Whatever => out.put_u8(2),
                 }
@@ -256,7 +257,7 @@ impl Body {
                 let offset = get_offset(&mut rest)?;
                 let replaces = match rest.try_get_u8().ok()? {
                     0 => Replaces::Unchanged(None),
-                    1 => Replaces::Unchanged(Some(Stamp::decode(&mut rest)?)),
+                    1 => Replaces::Unchanged(Some(rest.try_get_u128().ok()?)),
                     2 => Replaces::Whatever,
                     _ => return None,
                 };
@@ -452,10 +453,7 @@ mod tests {
             Body::Import {
                 origin: origin.clone(),
                 offset: None,
-                replaces: Replaces::Unchanged(Some(Stamp {
-                    hybrid: Hybrid(9),
-                    author: overlay::PeerId([3; 8]),
-                })),
+                replaces: Replaces::Unchanged(Some(9)),
                 blob: BlobHash([5; 32]),
                 rollback: None,
             },

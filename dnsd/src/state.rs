@@ -458,7 +458,7 @@ impl State {
                 blob,
                 ..
             } => {
-                if !replaces.admits(self.changed(origin)) {
+                if !replaces.admits(self.version(origin)) {
                     return match (self.version(origin), replaces) {
                         (Some(_), Replaces::Unchanged(None)) => Outcome::ZoneExists,
                         _ => Outcome::ZoneChanged,

@@ -89,7 +89,7 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if !replaces.admits(self.fold.now().changed(&origin)) {
+        if !replaces.admits(self.fold.now().version(&origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         if self.spreading.len() == IMPORTS_MAX {
@@ -183,7 +183,7 @@ impl Peer {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        if !import.replaces.admits(state.changed(&import.origin)) {
+        if !import.replaces.admits(state.version(&import.origin)) {
             return Err(CommandRefused::ZoneChanged);
         }
         let signed = self.imports.get(&blob).signed_serial();

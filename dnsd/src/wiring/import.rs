@@ -347,7 +347,7 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
     let blob = Bytes::from(encode_version(&version));
     let zone = BuiltZone {
         replaces: match meanwhile {
-            Meanwhile::Stays => Replaces::Unchanged(now.changed(&origin)),
+            Meanwhile::Stays => Replaces::Unchanged(held.map(Version::digest)),
             Meanwhile::Goes => Replaces::Whatever,
         },
         majority: match obstacles {
