@@ -38,8 +38,8 @@ pub enum PolicyCommand {
         /// Who asks
         #[command(flatten)]
         sender: Sender,
-        /// transfer, notify, or one change as nsupdate reads it: add NAME TTL TYPE RDATA, delete NAME
-        /// [TYPE [RDATA]]
+        /// transfer, notify, or one change as nsupdate reads it: add NAME TTL TYPE RDATA, delete NAME,
+        /// delete NAME TYPE, delete NAME TYPE RDATA
         #[arg(required = true, value_name = "WORD")]
         words: Vec<String>,
     },
