@@ -2,17 +2,10 @@
 //! with a folder and a port of its own, ended by its handle.
 
 use crate::daemon::free_port;
-use crate::deadline::until;
+use crate::program::{Program, named, program};
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-/// How long a server may take to end before it is killed.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where Debian keeps servers; not all have it in their PATH.
-const SYSTEM_PATHS: [&str; 2] = ["/usr/sbin", "/sbin"];
+use std::path::Path;
 
 /// The key by which Knot wants to be told of changes.
 pub const NOTIFY_KEY: &str = "notify.test";
@@ -34,8 +27,7 @@ pub const KINDS: [Kind; 3] = [Kind::Bind, Kind::Knot, Kind::Nsd];
 pub struct Secondary {
     pub kind: Kind,
     pub address: SocketAddr,
-    child: Child,
-    log: PathBuf,
+    program: Program,
 }
 
 impl Secondary {
@@ -50,51 +42,23 @@ impl Secondary {
             folder: &folder,
             address,
         };
-        let (text, mut command) = match kind {
-            Kind::Bind => (setup.bind(), bind_command(&folder)),
+        let (config, command) = match kind {
+            Kind::Bind => (setup.bind(), named(&folder)),
             Kind::Knot => (setup.knot(), program("knotd", &[])),
             Kind::Nsd => (setup.nsd(), program("nsd", &["-d"])),
         };
-        let config = folder.join("config");
-        fs::write(&config, text).unwrap();
-        let log = folder.join("log");
-        let output = fs::File::create(&log).unwrap();
-        command.arg("-c").arg(&config).current_dir(&folder);
-        command.stdin(Stdio::null());
-        command.stdout(output.try_clone().unwrap()).stderr(output);
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!("{kind:?} does not start ({error}); tests/run installs it")
-        });
+        let name = format!("{kind:?}");
         Self {
             kind,
             address,
-            child,
-            log,
+            program: Program::start(&name, command, &config, &folder),
         }
     }
 
     /// What it has said.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Secondary {
-    fn drop(&mut self) {
-        // SIGTERM, so that a server ends the processes that it has started.
-        let process = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &process]).status();
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until(END_TIMEOUT, "it ends", || self.child.try_wait().unwrap());
-        }));
-        if ended.is_err() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("--- {:?}\n{}", self.kind, self.log());
-        }
+        self.program.log()
     }
 }
 
@@ -228,28 +192,4 @@ impl Setup<'_> {
              \x20 max-retry-time: 1\n"
         )
     }
-}
-
-/// A copy in the folder: where AppArmor is on, Debian's profile holds `/usr/sbin/named` to the
-/// folders of the package.
-fn bind_command(folder: &Path) -> Command {
-    let copy = folder.join("named");
-    let mut installed = SYSTEM_PATHS
-        .iter()
-        .map(|path| Path::new(path).join("named"));
-    let installed = installed.find(|path| path.is_file());
-    let installed =
-        installed.expect("named (Debian package bind9) is there; tests/run installs it");
-    fs::copy(installed, &copy).unwrap();
-    let mut command = Command::new(copy);
-    command.args(["-f", "-g", "-n", "1"]);
-    command
-}
-
-fn program(name: &str, args: &[&str]) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(name);
-    command.args(args);
-    command.env("PATH", format!("{path}:{}", SYSTEM_PATHS.join(":")));
-    command
 }
