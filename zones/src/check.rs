@@ -77,21 +77,47 @@ pub fn build_records(
     records: &[Record],
     workers: &impl Workers,
 ) -> Result<Built, Rejected> {
-    let place = Place {
-        file: 0,
-        column: 0,
-        line: 0,
-    };
     let mut placed = Records::with_capacity(records.len());
-    for record in records {
-        placed.push(record.borrowed(), place);
-    }
-    let parsed = Parsed {
-        records: placed,
+    records
+        .iter()
+        .for_each(|record| placed.append(record.borrowed()));
+    build_unplaced(origin, placed, workers)
+}
+
+/// The same of many records, which it takes.
+pub fn build_unplaced(
+    origin: &Name,
+    records: Records,
+    workers: &impl Workers,
+) -> Result<Built, Rejected> {
+    build(origin, unplaced(records), workers)
+}
+
+fn unplaced(records: Records) -> Parsed {
+    Parsed {
+        records,
         files: vec![String::new()],
         warnings: Vec::new(),
+    }
+}
+
+/// Checks what a difference made of a zone that has passed its checks: all that is wrong is wrong
+/// at one name, so those that differ are looked at, and the apex. What is odd is not told.
+pub fn check_difference(before: &Version, after: &Version) -> Result<(), Rejected> {
+    let mut records = Records::default();
+    let mut append = |node: crate::node::Node<'_>| {
+        let owned: Vec<Record> = node.records().collect();
+        owned
+            .iter()
+            .for_each(|record| records.append(record.borrowed()));
     };
-    build(origin, parsed, workers)
+    append(after.apex());
+    Version::changed(before, after, |_, _, node| {
+        if let Some(node) = node.filter(|node| !node.is_apex()) {
+            append(node);
+        }
+    });
+    check(after.origin(), unplaced(records)).map(|_| ())
 }
 
 /// What is made of the names of a zone on the way.

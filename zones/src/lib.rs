@@ -8,6 +8,7 @@ mod base;
 mod changes;
 pub mod check;
 pub mod denial;
+pub mod difference;
 pub mod io;
 mod key;
 mod location;
@@ -37,6 +38,7 @@ pub mod zonefile;
 
 pub use base::{Base, Counts};
 pub use denial::{Collision, Proof, Says};
+pub use difference::DifferenceError;
 pub use lookup::Found;
 pub use memory_store::MemoryStore;
 pub use name::Name;

@@ -76,6 +76,11 @@ impl Records {
         self.bytes.extend_from_slice(record.rdata);
     }
 
+    /// Puts a record that stands in no file behind the others. Its RDATA has passed `rdata::check`.
+    pub fn append(&mut self, record: RecordRef<'_>) {
+        self.push(record, NO_PLACE);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -133,6 +138,13 @@ impl Records {
         first(&self.runs[run])..end
     }
 }
+
+/// That of records that stand in no file.
+const NO_PLACE: Place = Place {
+    file: 0,
+    column: 0,
+    line: 0,
+};
 
 /// An owner and the RDATA of a record of a large zone take about so many bytes.
 const BYTES_EXPECTED: usize = 32;

@@ -381,7 +381,7 @@ impl Version {
     }
 
     /// Takes the records of a name away, and the names above that exist only because of it.
-    fn clear(&mut self, key: &[u8]) {
+    pub(crate) fn clear(&mut self, key: &[u8]) {
         let mut key = key;
         loop {
             let above = key::parent(key).filter(|_| !self.has_names_below(key));
@@ -407,7 +407,7 @@ impl Version {
     }
 
     /// Sees to it that the names above this one exist.
-    fn put_missing_ancestors(&mut self, key: &Key, labels: &[u8]) {
+    pub(crate) fn put_missing_ancestors(&mut self, key: &Key, labels: &[u8]) {
         let mut rest = labels;
         for above in (1..key.label_count()).rev() {
             rest = &rest[usize::from(rest[0]) + 1..];
@@ -762,7 +762,7 @@ fn shown(rtype: Rtype, rdata: &[u8], current: Serial) -> Vec<u8> {
 }
 
 /// The form in which changes compare RDATA: canonical, an SOA without its serial.
-fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
     let mut comparable = canonical(rtype, rdata);
     if rtype == Rtype::SOA
         && let Some(at) = soa_serial_offset(&comparable)
