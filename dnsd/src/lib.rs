@@ -47,6 +47,7 @@ pub mod status;
 mod testing;
 mod text;
 pub mod time_text;
+pub mod transfer_in;
 pub mod trial;
 pub mod tsig;
 pub mod update_script;

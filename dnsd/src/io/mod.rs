@@ -35,6 +35,7 @@ mod memory;
 mod notify;
 mod open_files;
 mod policy_commands;
+pub mod primaries;
 mod quic;
 pub mod run;
 mod seeds;

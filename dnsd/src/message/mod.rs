@@ -1,6 +1,7 @@
 //! DNS messages: what a request says, and how a response is written.
 //!
-//! Requests are read in place; responses are written straight to wire format, with compression.
+//! Requests are read in place, and so are responses to our own; responses are written straight to wire
+//! format, with compression.
 
 pub mod build;
 pub mod compress;
@@ -9,6 +10,7 @@ pub mod extended_error;
 pub mod header;
 pub mod question;
 pub mod request;
+pub mod response;
 pub mod tsig;
 pub mod update;
 
@@ -18,6 +20,7 @@ pub use extended_error::ExtendedError;
 pub use header::{Header, Opcode};
 pub use question::Question;
 pub use request::Request;
+pub use response::Response;
 pub use tsig::Tsig;
 pub use update::{UPDATE_RECORD_SIZE_MIN, UpdateBuilder, UpdateRecord};
 

@@ -120,7 +120,7 @@ impl<'m> Request<'m> {
 
 impl<'m> RawRecord<'m> {
     /// Reads the record at `at`. Returns it with the offset of what follows it.
-    fn read(message: &'m [u8], at: usize) -> Result<(Self, usize), Malformed> {
+    pub(super) fn read(message: &'m [u8], at: usize) -> Result<(Self, usize), Malformed> {
         let fixed = skip_name(message, at)?;
         let size = usize::from(read_u16(message, fixed + 8)?);
         let rdata_at = fixed + 10;
