@@ -147,3 +147,8 @@ fn what_is_around_encrypted_requests() {
 fn store_rows() {
     smoke("rows");
 }
+
+#[test]
+fn answers_of_primaries() {
+    smoke("transfer_in");
+}

@@ -396,3 +396,93 @@ impl fmt::Display for TransferError {
 }
 
 impl std::error::Error for TransferError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Header, Request as Read};
+    use crate::tsig::{Keys, Secret, Verdict, verify};
+    use zones::Rdata;
+
+    const WALL: Duration = Duration::from_secs(1_700_000_000);
+
+    fn origin() -> Name {
+        "Test.".parse().unwrap()
+    }
+
+    fn soa(serial: u8) -> Record {
+        let rdata = [&b"\x02ns\x00\x00\0\0\0"[..], &[serial], &[0; 16]];
+        Record {
+            owner: origin(),
+            rtype: Rtype::SOA,
+            ttl: 60,
+            rdata: Rdata::from_checked(rdata.concat()),
+        }
+    }
+
+    #[test]
+    fn requests_ask_for_what_they_are_named_after() {
+        let key = Key {
+            name: "key.test".parse().unwrap(),
+            method: "hmac-sha256".parse().unwrap(),
+            secret: Secret::new(b"secret".to_vec()).unwrap(),
+        };
+        let keys: Keys = [key.clone()].into_iter().collect();
+        let held = Version::from_records(&origin(), &[soa(7)]).unwrap();
+        let ixfr = Request::ixfr(&held, Serial(9), 3).unwrap();
+        let all = [
+            (Request::soa(&origin(), 1), Rtype::SOA, None),
+            (Request::axfr(&origin(), 2), Rtype::AXFR, None),
+            (ixfr, Rtype::IXFR, Some(soa(9))),
+        ];
+        for ((request, qtype, expected), id) in all.into_iter().zip(1..) {
+            let request = request.signed(&key, WALL);
+            let message = &request.message;
+            let read = Read::read(message, Header::read(message).unwrap()).unwrap();
+            assert_eq!((read.header.id, read.header.flags), (id, 0));
+            assert_eq!(read.question.qname, origin().as_wire());
+            assert_eq!(read.question.qtype, qtype);
+            let soa = read.first_authority();
+            let soa = soa.map(|raw| read_record(message, &raw).unwrap());
+            assert_eq!(soa, expected);
+            let verdict = verify(message, &read.tsig().unwrap(), &keys, WALL);
+            assert!(matches!(verdict, Verdict::Good(_)), "{verdict:?}");
+        }
+        let empty = Version::from_records(&origin(), &[]).unwrap();
+        assert!(Request::ixfr(&empty, Serial(9), 3).is_none());
+    }
+
+    #[test]
+    fn a_serial_is_told_by_who_is_authoritative() {
+        let request = Request::soa(&origin(), 1);
+        // Flags, RCODE, the records of the answer section.
+        let check = |flags: u8, rcode: u8, records: &[&Record], expected: Result<u32, &str>| {
+            let mut message = request.message.clone();
+            (message[2], message[3]) = (flags, rcode);
+            message[7] = records.len() as u8;
+            for record in records {
+                crate::zone_data::encode_record(record, &mut message);
+            }
+            let found = request.read_soa(&message, WALL);
+            let found = found.map(|serial| serial.0).map_err(|it| it.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned));
+        };
+        let other = Record {
+            owner: "other.".parse().unwrap(),
+            ..soa(8)
+        };
+        check(0x84, 0, &[&soa(7)], Ok(7));
+        check(0x84, 0, &[&other, &soa(7)], Ok(7));
+        check(
+            0x84,
+            0,
+            &[&other],
+            Err("the primary knows no SOA of the zone"),
+        );
+        check(0x84, 0, &[], Err("the primary knows no SOA of the zone"));
+        let not = Err("the primary is not authoritative for the zone");
+        check(0x80, 0, &[&soa(7)], not);
+        check(0x86, 0, &[&soa(7)], Err("its answer is cut short"));
+        check(0x84, 2, &[], Err("the primary answers SERVFAIL"));
+    }
+}

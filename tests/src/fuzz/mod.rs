@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod replication;
 pub mod rows;
 pub mod text;
+pub mod transfer_in;
 pub mod vip;
 
 /// One door.
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// All doors.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "message",
         run: message::run,
@@ -83,6 +84,11 @@ pub const TARGETS: [Target; 12] = [
         name: "encrypted",
         run: encrypted::run,
         samples: encrypted::samples,
+    },
+    Target {
+        name: "transfer_in",
+        run: transfer_in::run,
+        samples: transfer_in::samples,
     },
 ];
 
