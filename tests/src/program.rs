@@ -54,6 +54,13 @@ impl Program {
         }
     }
 
+    /// Tells it to read its files again.
+    pub fn hang_up(&self) {
+        let process = self.child.id().to_string();
+        let status = Command::new("kill").args(["-HUP", &process]).status();
+        assert!(status.is_ok_and(|status| status.success()));
+    }
+
     /// What it has said.
     #[must_use]
     pub fn log(&self) -> String {
