@@ -11,8 +11,11 @@ use samples::{name, record, records, version};
 use zones::check::check_difference;
 use zones::{DifferenceError, Record, Version};
 
-/// RRsets by the beginning of their lines: TTL, and the rest of each line.
-type Content = BTreeMap<(&'static str, &'static str), (u32, BTreeSet<String>)>;
+/// The beginning of the lines of an RRset: owner and type.
+type Start = (&'static str, &'static str);
+/// TTL, and the rest of each line.
+type Rest = (u32, BTreeSet<String>);
+type Content = BTreeMap<Start, Rest>;
 
 const OWNERS: [&str; 12] = [
     "@", "a", "B", "*", "b.a", "*.a", "x.y.z", "y.z", "2p", "Q5", "c.Q5", "d.b.a",
@@ -34,7 +37,7 @@ const RDATA: [(&str, &[&str]); 12] = [
     ("RRSIG of NSEC3", &["003200", "003201"]),
 ];
 
-fn rrset() -> impl Strategy<Value = ((&'static str, &'static str), (u32, BTreeSet<String>))> {
+fn rrset() -> impl Strategy<Value = (Start, Rest)> {
     let owner = proptest::sample::select(&OWNERS[..]);
     let of_type = proptest::sample::select(&RDATA[..]);
     (owner, of_type, 1..3u32, any::<u8>()).prop_map(|(owner, (rtype, rdata), ttl, which)| {
@@ -60,10 +63,7 @@ fn soa() -> impl Strategy<Value = Content> {
     })
 }
 
-fn content(
-    rrsets: Vec<((&'static str, &'static str), (u32, BTreeSet<String>))>,
-    soa: Content,
-) -> Content {
+fn content(rrsets: Vec<(Start, Rest)>, soa: Content) -> Content {
     let mut content = soa;
     content.extend(rrsets);
     content

@@ -78,10 +78,8 @@ pub fn samples() -> Vec<Vec<u8>> {
     let (held, newest) = (soa(7), soa(9));
     let rest = HELD.split_once('\n').unwrap().1;
     let whole = format!("{newest}{rest}* 60 MX 1 a.b\n{newest}");
-    let signed = format!(
-        "@ 60 RRSIG SOA 13 1 60 20360101000000 20260101000000 1 @ AA==\n\
-         00000000000000000000000000000000 60 NSEC3 1 1 2 AB vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv A\n"
-    );
+    let signed = "@ 60 RRSIG SOA 13 1 60 20360101000000 20260101000000 1 @ AA==\n\
+         00000000000000000000000000000000 60 NSEC3 1 1 2 AB vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv A\n";
     let middle = soa(8);
     let step = format!("{held}a.b 60 TXT x\n{middle}a.b 60 TXT y\nc.b 60 NS ns\n");
     let second = format!("{middle}ns 60 A 192.0.2.1\n{newest}{signed}ns 5 A 192.0.2.1\n");
