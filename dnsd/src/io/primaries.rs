@@ -128,14 +128,7 @@ pub fn fetch(ask: &Ask, patience: &Patience) -> Result<Fetched, FetchError> {
     if let Some(nothing) = nothing_newer(theirs, *serial) {
         return Ok(nothing);
     }
-    match fetching.difference(version, *serial) {
-        Err(error) if error.is_worth_another_way() => {
-            let (zone, primary) = (&ask.origin, ask.primary);
-            info!(%zone, %primary, %error, "no difference can be used; the whole zone is asked for");
-            fetching.whole()
-        }
-        fetched => fetched,
-    }
+    fetching.newer(version, *serial)
 }
 
 /// What comes of a serial that is not newer than ours.
@@ -160,40 +153,60 @@ impl<'a> Fetching<'a> {
     fn whole(&self) -> Result<Fetched, FetchError> {
         let request = Request::axfr(&self.ask.origin, fastrand::u16(..));
         let (transferred, size) = self.transfer(request)?;
-        let made = transferred.make(&self.ask.origin, None)?;
-        let Made { version, serial } = made.expect("a whole zone is never up to date");
-        if let (Wants::Newer, Some((_, held))) = (self.ask.wants, &self.ask.held)
-            && let Some(nothing) = nothing_newer(serial, *held)
+        if let (Transferred::Whole { serial, .. }, Wants::Newer) = (&transferred, self.ask.wants)
+            && let Some((_, held)) = &self.ask.held
+            && let Some(nothing) = nothing_newer(*serial, *held)
         {
             return Ok(nothing);
         }
+        self.fetched(transferred, Means::Whole, size)
+    }
+
+    /// By a difference, or whole where none comes or none that fits.
+    fn newer(&self, held: &Version, serial: Serial) -> Result<Fetched, FetchError> {
+        let request = Request::ixfr(held, serial, fastrand::u16(..));
+        let transferred = match request {
+            Some(request) => self.transfer(request),
+            None => Err(TransferError::NoSoa.into()),
+        };
+        let error = match transferred {
+            Ok((Transferred::UpToDate(theirs), _)) => {
+                // It is another server than the one that said its serial, or went back meanwhile.
+                return Ok(nothing_newer(theirs, serial).expect("the reader has compared them"));
+            }
+            Ok((whole @ Transferred::Whole { .. }, size)) => {
+                return self.fetched(whole, Means::Whole, size);
+            }
+            Ok((steps @ Transferred::Steps(_), size)) => {
+                match self.fetched(steps, Means::Differences, size) {
+                    Err(error) => error,
+                    fetched => return fetched,
+                }
+            }
+            Err(error) if error.is_worth_another_way() => error,
+            Err(error) => return Err(error),
+        };
+        let (zone, primary) = (&self.ask.origin, self.ask.primary);
+        info!(%zone, %primary, %error, "no difference can be used; the whole zone is asked for");
+        self.whole()
+    }
+
+    /// What a transfer makes that brought something.
+    fn fetched(
+        &self,
+        transferred: Transferred,
+        means: Means,
+        size: u64,
+    ) -> Result<Fetched, FetchError> {
+        let held = self.ask.held.as_ref().map(|(version, _)| version);
+        let made = transferred.make(&self.ask.origin, held)?;
+        let Made { version, serial } = made.expect("something came");
         Ok(Fetched::Newer {
             version,
             serial,
-            means: Means::Whole,
+            means,
             size,
         })
-    }
-
-    fn difference(&self, held: &Version, serial: Serial) -> Result<Fetched, FetchError> {
-        let request = Request::ixfr(held, serial, fastrand::u16(..));
-        let request = request.ok_or(TransferError::NoSoa)?;
-        let (transferred, size) = self.transfer(request)?;
-        let (means, theirs) = match &transferred {
-            Transferred::UpToDate(serial) => (Means::Differences, *serial),
-            Transferred::Whole { serial, .. } => (Means::Whole, *serial),
-            Transferred::Steps(_) => (Means::Differences, serial),
-        };
-        match transferred.make(&self.ask.origin, Some(held))? {
-            // It is another server than the one that said its serial, or went back meanwhile.
-            None => Ok(nothing_newer(theirs, serial).unwrap_or(Fetched::UpToDate(theirs))),
-            Some(Made { version, serial }) => Ok(Fetched::Newer {
-                version,
-                serial,
-                means,
-                size,
-            }),
-        }
     }
 
     /// A transfer over a connection of its own, and how many bytes came.
