@@ -75,10 +75,13 @@ impl Blobs {
         }
     }
 
-    /// What to start fetching, from whom among `reach`.
+    /// What to start fetching, from whom among `reach`: those that are heard to hold it, then any
+    /// neighbor. One that has held it since before this peer, or it, started may never say so again; one
+    /// that lacks it says that at once.
     pub(crate) fn start_fetches(
         &mut self,
         reach: impl Fn(PeerId) -> bool,
+        neighbors: &BTreeSet<PeerId>,
         now: Instant,
     ) -> Vec<(BlobHash, PeerId)> {
         let mut started = Vec::new();
@@ -86,18 +89,19 @@ impl Blobs {
             if wanted.from.is_some_and(&reach) {
                 continue;
             }
-            let holders = self.holders.get(hash).into_iter().flatten();
-            let reachable: Vec<PeerId> = holders.copied().filter(|p| reach(*p)).collect();
+            let holders = self.holders.get(hash);
+            let is_heard = |peer: &PeerId| holders.is_some_and(|holders| holders.contains(peer));
+            let heard = holders.into_iter().flatten().filter(|peer| reach(**peer));
+            let others = neighbors.iter().filter(|peer| !is_heard(peer));
+            let asked: Vec<PeerId> = heard.chain(others).copied().collect();
             if wanted.again.is_some_and(|again| now >= again) {
                 wanted.again = None;
                 wanted.failed.clear();
             }
-            let has_holders = !reachable.is_empty();
-            wanted.from = reachable
-                .into_iter()
-                .find(|holder| !wanted.failed.contains(holder));
+            let has_somebody = !asked.is_empty();
+            wanted.from = asked.into_iter().find(|peer| !wanted.failed.contains(peer));
             // A holder that is no neighbor fails at once: asking it again at once would be a loop.
-            if wanted.from.is_none() && has_holders {
+            if wanted.from.is_none() && has_somebody {
                 wanted.again.get_or_insert(now + FETCH_REPEAT);
             }
             started.extend(wanted.from.map(|from| (*hash, from)));
@@ -149,30 +153,48 @@ mod tests {
     #[test]
     fn a_failed_fetch_goes_to_another_holder_and_then_round_again() {
         let (hash, a, b) = (BlobHash([1; 32]), PeerId([1; 8]), PeerId([2; 8]));
-        let mut blobs = Blobs::default();
+        let (mut blobs, none) = (Blobs::default(), BTreeSet::new());
         let start = crate::testing::start();
         let at = |millis| start + Duration::from_millis(millis);
         blobs.want(hash);
-        assert_eq!(blobs.start_fetches(|_| true, at(0)), []);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(0)), []);
         assert_eq!(blobs.due(), None);
         blobs.hear_holder(hash, a);
-        assert_eq!(blobs.start_fetches(|_| true, at(0)), [(hash, a)]);
-        assert_eq!(blobs.start_fetches(|_| true, at(0)), []);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(0)), [(hash, a)]);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(0)), []);
         // A new holder is asked at once, the one that failed after a while.
         blobs.fail(hash, a);
-        assert_eq!(blobs.start_fetches(|_| true, at(1)), []);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(1)), []);
         assert_eq!(blobs.due(), Some(at(201)));
         blobs.hear_holder(hash, b);
-        assert_eq!(blobs.start_fetches(|_| true, at(2)), [(hash, b)]);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(2)), [(hash, b)]);
         blobs.fail(hash, b);
-        assert_eq!(blobs.start_fetches(|_| true, at(200)), []);
-        assert_eq!(blobs.start_fetches(|_| true, at(201)), [(hash, a)]);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(200)), []);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(201)), [(hash, a)]);
         assert_eq!(blobs.due(), None);
         // Who cannot be reached any more is not waited for.
-        assert_eq!(blobs.start_fetches(|peer| peer == b, at(202)), [(hash, b)]);
+        assert_eq!(
+            blobs.start_fetches(|peer| peer == b, &none, at(202)),
+            [(hash, b)]
+        );
         blobs.hold(hash, at(300));
-        assert_eq!(blobs.start_fetches(|_| true, at(500)), []);
+        assert_eq!(blobs.start_fetches(|_| true, &none, at(500)), []);
         assert!(blobs.holds(hash));
+    }
+
+    #[test]
+    fn a_neighbor_is_asked_where_those_that_are_heard_fail() {
+        let (hash, a, b) = (BlobHash([1; 32]), PeerId([1; 8]), PeerId([2; 8]));
+        let (mut blobs, neighbors) = (Blobs::default(), BTreeSet::from([b]));
+        let now = crate::testing::start();
+        blobs.want(hash);
+        blobs.hear_holder(hash, a);
+        assert_eq!(blobs.start_fetches(|_| true, &neighbors, now), [(hash, a)]);
+        blobs.fail(hash, a);
+        assert_eq!(blobs.start_fetches(|_| true, &neighbors, now), [(hash, b)]);
+        blobs.fail(hash, b);
+        assert_eq!(blobs.start_fetches(|_| true, &neighbors, now), []);
+        assert_eq!(blobs.due(), Some(now + FETCH_REPEAT));
     }
 
     #[test]

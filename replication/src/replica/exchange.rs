@@ -115,10 +115,12 @@ impl Replica {
         self.forget_holders();
     }
 
-    /// Offers a blob to all: it is durable here, and an entry will name it.
-    pub fn offer_blob(&mut self, hash: BlobHash, size: u64, now: Instant) {
+    /// Offers a blob to all: it is durable here, and an entry will name it. Another peer's entry may name
+    /// it already, where both bring the same data.
+    pub fn offer_blob(&mut self, hash: BlobHash, size: u64, wall: Duration, now: Instant) {
         self.blobs.hold(hash, now);
         self.multicast(Class::Control, Message::BlobOffer { hash, size });
+        self.release_waiting(wall, now);
     }
 
     /// A blob is durable here: one that was fetched, or one found on disk at the start.
@@ -128,6 +130,11 @@ impl Replica {
             return;
         }
         self.multicast(Class::Control, Message::BlobHeld(hash));
+        self.release_waiting(wall, now);
+    }
+
+    /// Takes the entries that have waited for a blob that is here.
+    fn release_waiting(&mut self, wall: Duration, now: Instant) {
         for chain in self.log.waiting_chains() {
             let newly = self.log.release(chain, &self.blobs);
             self.take_held(&newly, now);
@@ -193,7 +200,7 @@ impl Replica {
         // held, and one of them may be the very join that keeps the overlay views apart.
         let (reach, neighbors) = (&self.reach, &self.neighbors);
         let is_reachable = |peer| reach.contains_key(&peer) || neighbors.contains(&peer);
-        let fetches = self.blobs.start_fetches(is_reachable, now);
+        let fetches = self.blobs.start_fetches(is_reachable, neighbors, now);
         for (hash, from) in fetches {
             self.outputs.push_back(Output::FetchBlob { hash, from });
         }
