@@ -100,6 +100,30 @@ pub enum Request {
         /// What is set: `KEY=VALUE` each.
         settings: Vec<String>,
     },
+    /// A zone is to come from primaries; answered by [`Done::Fetched`] when its content is here.
+    ZoneFeed {
+        /// Its apex.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// The servers, `ADDR[:PORT][%KEY]` each.
+        primaries: Vec<String>,
+        /// What becomes of a zone of ours with this name.
+        ours: Ours,
+    },
+    /// Ask the primaries of a zone now; answered by [`Done::Fetched`].
+    ZoneRefresh {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+        /// Whether all of it is fetched, whatever its serial.
+        content: Fetch,
+    },
+    /// Make a zone that comes from a primary ours; answered by [`Done::Adopted`].
+    ZoneAdopt {
+        /// Which zone.
+        #[serde(with = "as_text")]
+        origin: Name,
+    },
     /// Who changed what in a zone, newest first; answered by [`Done::History`].
     ZoneHistory {
         /// Which zone.
@@ -217,6 +241,26 @@ pub enum Request {
     },
     /// Stop the daemon cleanly; answered by [`Done::Stopping`].
     Stop,
+}
+
+/// What becomes of a zone of ours that is to come from a primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ours {
+    /// It stays, and nothing is done.
+    Stays,
+    /// What the primary has takes its place.
+    Goes,
+}
+
+/// What is fetched from a primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fetch {
+    /// What is newer.
+    Newer,
+    /// The whole zone, even if its serial is behind.
+    Whole,
 }
 
 /// Who would send a request.
@@ -464,6 +508,10 @@ pub enum Done {
         /// Its settings: `KEY=VALUE` each.
         settings: Vec<String>,
     },
+    /// A primary of the zone answered, and what it has is served, and settled.
+    Fetched(Zone),
+    /// The zone is ours, and that is settled.
+    Adopted(Zone),
     /// What was published, newest first.
     History(Vec<HistoryStep>),
     /// The export is complete; its version had this serial.
@@ -511,7 +559,7 @@ pub enum Done {
         origin: Name,
     },
     /// The zone in detail.
-    Zone(ZoneDetail),
+    Zone(Box<ZoneDetail>),
     /// The zone is gone, and that is settled.
     Removed {
         /// Which zone.

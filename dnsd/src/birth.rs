@@ -39,6 +39,7 @@ impl Seeds {
                 offset: Some(i64::from(serial.0) - 1),
                 changed,
                 settings: None,
+                fed: None,
             };
             (origin, zone)
         });

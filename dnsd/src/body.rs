@@ -4,6 +4,7 @@
 //! Membership entries are not here: replication reads those itself.
 
 use crate::cookie::Secrets;
+use crate::fed::Freshness;
 use crate::policy::PolicyChange;
 use crate::prefix::{get_address, put_address};
 use crate::tsig::KeyChange;
@@ -12,7 +13,7 @@ use crate::zone_settings::SettingChange;
 use bytes::{Buf, BufMut, Bytes};
 use replication::{BlobHash, Hybrid};
 use std::net::IpAddr;
-use zones::{Name, Rtype, Serial, Terms, Version};
+use zones::{Name, Rtype, Serial, Terms};
 
 /// The body of an entry that is not about membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +73,33 @@ pub enum Body {
         /// What is set.
         changes: Vec<SettingChange>,
     },
+    /// A fed zone follows its primary by a difference.
+    Difference {
+        /// The zone.
+        origin: Name,
+        /// The primary that it came from.
+        primary: IpAddr,
+        /// The primary's serial of the content that it is a difference to.
+        before: Serial,
+        /// The serial that it leads to.
+        after: Serial,
+        /// Records that go, in the form of `zone_data`.
+        removed: Bytes,
+        /// Records that come.
+        added: Bytes,
+    },
+    /// What a peer has found of the primaries of a fed zone.
+    Freshness {
+        /// The zone.
+        origin: Name,
+        /// What that is.
+        freshness: Freshness,
+    },
+    /// A fed zone becomes ours; its content stays.
+    Adopt {
+        /// The zone.
+        origin: Name,
+    },
 }
 
 /// Who asked for a change of records.
@@ -95,28 +123,38 @@ const VIP: u8 = 5;
 const COOKIES: u8 = 6;
 const KEY: u8 = 7;
 const EXPIRE: u8 = 8;
+const DIFFERENCE: u8 = 9;
+const FRESHNESS: u8 = 10;
+const ADOPT: u8 = 11;
 const ZONE_SETTINGS: u8 = 20;
 
 /// Of what an import takes the place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Replaces {
-    /// Of a zone with just this content ([`Version::digest`]), which it was compared with, or of none:
+    /// Of a zone with just this content ([`zones::Version::digest`]), which it was compared with, or of none:
     /// whoever has changed it wins. When it last changed would not tell: what the other side of a
     /// partition did before that is not known to who imports.
     Unchanged(Option<u128>),
     /// Of whatever stands there.
     Whatever,
+    /// Of the content of a fed zone: it came from this primary, with this serial.
+    Fed {
+        /// The primary.
+        primary: IpAddr,
+        /// Its serial.
+        serial: Serial,
+        /// Of which content.
+        order: Order,
+    },
 }
 
-impl Replaces {
-    /// True if it may take the place of this zone, or of none.
-    #[must_use]
-    pub fn admits(self, held: Option<&Version>) -> bool {
-        match self {
-            Self::Unchanged(compared) => held.map(Version::digest) == compared,
-            Self::Whatever => true,
-        }
-    }
+/// Whether serials decide what content of a fed zone is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// It is taken if its serial is ahead.
+    Ahead,
+    /// It is taken whatever its serial is: an operator says so.
+    Any,
 }
 
 impl Body {
@@ -127,12 +165,15 @@ impl Body {
             Self::Update { origin, .. }
             | Self::Import { origin, .. }
             | Self::Remove { origin }
-            | Self::Expire { origin, .. } => Some(origin),
+            | Self::Expire { origin, .. }
+            | Self::Difference { origin, .. }
+            | Self::Adopt { origin } => Some(origin),
             Self::Policy(_)
             | Self::Vip(_)
             | Self::Cookies(_)
             | Self::Key(_)
-            | Self::ZoneSettings { .. } => None,
+            | Self::ZoneSettings { .. }
+            | Self::Freshness { .. } => None,
         }
     }
 
@@ -181,6 +222,18 @@ impl Body {
                         out.put_u128(*digest);
                     }
                     Replaces::Whatever => out.put_u8(2),
+                    Replaces::Fed {
+                        primary,
+                        serial,
+                        order,
+                    } => {
+                        out.put_u8(match order {
+                            Order::Ahead => 3,
+                            Order::Any => 4,
+                        });
+                        put_address(&mut out, *primary);
+                        out.put_u32(serial.0);
+                    }
                 }
                 out.put_slice(&blob.0);
                 match rollback {
@@ -221,6 +274,36 @@ impl Body {
                 out.put_slice(origin.as_wire());
                 changes.iter().for_each(|change| change.encode(&mut out));
             }
+            Self::Difference {
+                origin,
+                primary,
+                before,
+                after,
+                removed,
+                added,
+            } => {
+                out.put_u8(DIFFERENCE);
+                out.put_slice(origin.as_wire());
+                put_address(&mut out, *primary);
+                out.put_u32(before.0);
+                out.put_u32(after.0);
+                for records in [removed, added] {
+                    out.put_u32(records.len() as u32);
+                    out.put_slice(records);
+                }
+            }
+            Self::Freshness { origin, freshness } => {
+                out.put_u8(FRESHNESS);
+                out.put_slice(origin.as_wire());
+                out.put_u8(match freshness {
+                    Freshness::Refreshed => 0,
+                    Freshness::Expired => 1,
+                });
+            }
+            Self::Adopt { origin } => {
+                out.put_u8(ADOPT);
+                out.put_slice(origin.as_wire());
+            }
         }
         out.into()
     }
@@ -259,6 +342,14 @@ impl Body {
                     0 => Replaces::Unchanged(None),
                     1 => Replaces::Unchanged(Some(rest.try_get_u128().ok()?)),
                     2 => Replaces::Whatever,
+                    order @ (3 | 4) => Replaces::Fed {
+                        primary: get_address(&mut rest)?,
+                        serial: Serial(rest.try_get_u32().ok()?),
+                        order: match order {
+                            3 => Order::Ahead,
+                            _ => Order::Any,
+                        },
+                    },
                     _ => return None,
                 };
                 let mut hash = [0; 32];
@@ -294,6 +385,38 @@ impl Body {
                 }
                 Self::ZoneSettings { origin, changes }
             }
+            DIFFERENCE => {
+                let origin = Name::take_wire(&mut rest)?;
+                let primary = get_address(&mut rest)?;
+                let before = Serial(rest.try_get_u32().ok()?);
+                let after = Serial(rest.try_get_u32().ok()?);
+                let mut records = || {
+                    let size = rest.try_get_u32().ok()? as usize;
+                    let (records, after) = rest.split_at_checked(size)?;
+                    rest = after;
+                    Some(body.slice_ref(records))
+                };
+                let (removed, added) = (records()?, records()?);
+                Self::Difference {
+                    origin,
+                    primary,
+                    before,
+                    after,
+                    removed,
+                    added,
+                }
+            }
+            FRESHNESS => Self::Freshness {
+                origin: Name::take_wire(&mut rest)?,
+                freshness: match rest.try_get_u8().ok()? {
+                    0 => Freshness::Refreshed,
+                    1 => Freshness::Expired,
+                    _ => return None,
+                },
+            },
+            ADOPT => Self::Adopt {
+                origin: Name::take_wire(&mut rest)?,
+            },
             _ => return None,
         };
         rest.is_empty().then_some(decoded)
@@ -449,6 +572,32 @@ mod tests {
                 key: Some("key.test".parse().unwrap()),
                 terms: vec![terms.clone(), terms, Terms::default()],
                 message: Bytes::from_static(b"message"),
+            },
+            Body::Difference {
+                origin: origin.clone(),
+                primary: "192.0.2.1".parse().unwrap(),
+                before: Serial(7),
+                after: Serial(9),
+                removed: Bytes::from_static(b"removed"),
+                added: Bytes::new(),
+            },
+            Body::Freshness {
+                origin: origin.clone(),
+                freshness: Freshness::Expired,
+            },
+            Body::Adopt {
+                origin: origin.clone(),
+            },
+            Body::Import {
+                origin: origin.clone(),
+                offset: None,
+                replaces: Replaces::Fed {
+                    primary: "2001:db8::1".parse().unwrap(),
+                    serial: Serial(7),
+                    order: Order::Any,
+                },
+                blob: BlobHash([5; 32]),
+                rollback: None,
             },
             Body::Import {
                 origin: origin.clone(),

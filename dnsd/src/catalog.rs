@@ -1,4 +1,5 @@
 //! Catalog zones (RFC 9432): zones that list zones, so that secondaries take up new ones by themselves.
+//! Those of a primary are read in `catalog/consumed.rs`; these are ours:
 //!
 //! ```text
 //! catalog.  SOA, NS invalid., version TXT "2"           made by an operator, an ordinary zone
@@ -7,6 +8,10 @@
 //! Which zones a catalog is to list follows from the settings. What differs from that is found here, a
 //! slice of the zones at a time, and made an UPDATE by `peer/catalogs.rs`. So catalogs have serials,
 //! differences and notifies as all other zones do.
+
+mod consumed;
+
+pub use consumed::Consumed;
 
 use crate::message::{UpdateBuilder, UpdateRecord};
 use crate::state::{State, Zone};
@@ -130,8 +135,10 @@ fn roles(state: &State) -> Vec<CatalogRole> {
     roles.map(|settings| settings.catalog).collect()
 }
 
+/// Those that are made here.
 fn catalogs(state: &State) -> impl Iterator<Item = (Name, &Version)> {
-    let catalogs = state.catalogs().iter();
+    let is_ours = |origin: &&Name| state.fed(origin).is_none();
+    let catalogs = state.catalogs().iter().filter(is_ours);
     catalogs.filter_map(|origin| Some((origin.clone(), state.version(origin)?)))
 }
 
@@ -147,7 +154,7 @@ fn is_member(state: &State, catalog: &Name, zone: &Name) -> bool {
     match role {
         Some(CatalogRole::All) => named.is_none_or(|named| named == catalog),
         Some(CatalogRole::Listed) => named == Some(catalog),
-        Some(CatalogRole::None) | None => false,
+        Some(CatalogRole::None | CatalogRole::Consumed) | None => false,
     }
 }
 

@@ -245,6 +245,7 @@ mod tests {
             offset: Some(7),
             changed: None,
             settings: None,
+            fed: None,
         }
     }
 

@@ -127,7 +127,9 @@ impl History {
             let before = before.content(origin);
             let at_gate = at_gate.remove(origin);
             let gate = at_gate.unwrap_or_else(|| after.content(origin));
-            if before.serial != gate.serial {
+            // What goes back leads nobody anywhere.
+            let is_behind = after.fed(origin).is_some() && gate.serial < before.serial;
+            if before.serial != gate.serial && !is_behind {
                 let stamp = above.min(after.at());
                 self.keep(origin.clone(), Step::between(&before, &gate, stamp));
             }
@@ -175,7 +177,10 @@ impl History {
     }
 
     fn push_published(&mut self, counted: &Counted) {
-        self.keep(counted.origin.clone(), Step::of(counted));
+        // One that was passed over leads nowhere.
+        if counted.before.serial != counted.after.serial {
+            self.keep(counted.origin.clone(), Step::of(counted));
+        }
     }
 
     /// Takes a new step, which is to be written too.

@@ -508,6 +508,7 @@ mod tests {
             settled: 8,
             now: 9,
             records: 10,
+            source: crate::status::ZoneSource::Ours,
         };
         let mut page = Page::new(&status(), &[]);
         page.put_all(Family::Responses, [("NOERROR", 3), ("REFUSED", 1)]);

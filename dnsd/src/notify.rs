@@ -13,9 +13,9 @@
 //!
 //! A machine: no socket, no clock. Messages are made and read by `peer/notification.rs`.
 
-use crate::zone_settings::NotifyTarget;
+use crate::duty::elect;
+use crate::remote::Remote;
 use overlay::PeerId;
-use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Bound;
@@ -45,7 +45,7 @@ pub struct Notifier {
     /// The members of the settling view that publishes; none: nobody tells anybody.
     members: Vec<PeerId>,
     zones: BTreeMap<Name, Told>,
-    due: BTreeSet<(Instant, Name, NotifyTarget)>,
+    due: BTreeSet<(Instant, Name, Remote)>,
     in_flight: BTreeMap<u16, InFlight>,
     /// Zones up to this one have been looked at since the view changed.
     walk: Option<Bound<Name>>,
@@ -57,7 +57,7 @@ pub struct Notifier {
 /// A message that waits for a response.
 struct InFlight {
     origin: Name,
-    target: NotifyTarget,
+    target: Remote,
     /// The MAC that it was signed with; empty if it was not.
     mac: Box<[u8]>,
 }
@@ -65,7 +65,7 @@ struct InFlight {
 /// What of one zone is told to whom.
 struct Told {
     serial: Serial,
-    targets: BTreeMap<NotifyTarget, Target>,
+    targets: BTreeMap<Remote, Target>,
 }
 
 /// What one server was told of one zone.
@@ -95,7 +95,7 @@ pub struct Notice {
     /// Its id.
     pub id: u16,
     /// To whom.
-    pub target: NotifyTarget,
+    pub target: Remote,
     /// The zone that has changed.
     pub origin: Name,
     /// The serial that it has.
@@ -119,7 +119,7 @@ pub struct Figures {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
     /// Which.
-    pub target: NotifyTarget,
+    pub target: Remote,
     /// Which peer tells it; none while nobody does.
     pub teller: Option<PeerId>,
     /// The last serial that it has acknowledged to this peer.
@@ -158,7 +158,7 @@ impl Notifier {
         &mut self,
         origin: &Name,
         serial: Serial,
-        targets: Vec<NotifyTarget>,
+        targets: Vec<Remote>,
         now: Instant,
     ) {
         if targets.is_empty() {
@@ -239,7 +239,7 @@ impl Notifier {
 
     /// To whom the message with this id was sent, and its MAC, while it waits for a response.
     #[must_use]
-    pub fn awaited(&self, id: u16) -> Option<(&NotifyTarget, &[u8])> {
+    pub fn awaited(&self, id: u16) -> Option<(&Remote, &[u8])> {
         let sent = self.in_flight.get(&id)?;
         Some((&sent.target, &sent.mac))
     }
@@ -315,7 +315,7 @@ impl Notifier {
         self.due.len()
     }
 
-    fn send(&mut self, origin: Name, target: NotifyTarget, now: Instant) -> Notice {
+    fn send(&mut self, origin: Name, target: Remote, now: Instant) -> Notice {
         let id = loop {
             let id = self.random.u16(..);
             if !self.in_flight.contains_key(&id) {
@@ -397,25 +397,23 @@ impl Notifier {
         }
     }
 
-    /// Which peer tells this server of this zone: the one whose hash with both is greatest
-    /// (rendezvous hashing), so that a peer that goes away changes nothing of what others do.
-    fn teller(&self, origin: &Name, target: &NotifyTarget) -> Option<PeerId> {
+    /// Which peer tells this server of this zone.
+    fn teller(&self, origin: &Name, target: &Remote) -> Option<PeerId> {
         if self.members.len() < 2 {
             return self.members.first().copied();
         }
         let address = target.address.to_string();
-        let weight = |peer: &PeerId| {
-            let bytes = [&peer.0[..], address.as_bytes(), &origin.canonical_key()].concat();
-            digest(&SHA256, &bytes).as_ref().to_vec()
-        };
-        self.members.iter().copied().max_by_key(weight)
+        elect(
+            &self.members,
+            &[address.as_bytes(), &origin.canonical_key()].concat(),
+        )
     }
 
-    fn target_mut(&mut self, origin: &Name, target: &NotifyTarget) -> Option<&mut Target> {
+    fn target_mut(&mut self, origin: &Name, target: &Remote) -> Option<&mut Target> {
         self.zones.get_mut(origin)?.targets.get_mut(target)
     }
 
-    fn set_due(&mut self, origin: &Name, target: &NotifyTarget, moment: Option<Instant>) {
+    fn set_due(&mut self, origin: &Name, target: &Remote, moment: Option<Instant>) {
         let Some(known) = self.target_mut(origin, target) else {
             return;
         };
@@ -428,7 +426,7 @@ impl Notifier {
         }
     }
 
-    fn forget(&mut self, origin: &Name, target: &NotifyTarget, known: &Target) {
+    fn forget(&mut self, origin: &Name, target: &Remote, known: &Target) {
         if let Some(due) = known.due {
             self.due.remove(&(due, origin.clone(), target.clone()));
         }
@@ -457,7 +455,7 @@ mod tests {
         format!("z{n}.test").parse().unwrap()
     }
 
-    fn target(n: u8) -> NotifyTarget {
+    fn target(n: u8) -> Remote {
         format!("192.0.2.{n}").parse().unwrap()
     }
 
@@ -478,7 +476,7 @@ mod tests {
             }
         }
 
-        fn shown(&mut self, origin: &Name, serial: u32, targets: &[NotifyTarget]) {
+        fn shown(&mut self, origin: &Name, serial: u32, targets: &[Remote]) {
             for notifier in &mut self.notifiers {
                 notifier.handle_shown(origin, Serial(serial), targets.to_vec(), self.now);
             }

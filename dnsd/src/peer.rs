@@ -13,6 +13,7 @@
 mod addresses;
 mod catalogs;
 mod checkpoints;
+mod feeding;
 mod imports;
 mod leases;
 mod notification;
@@ -20,17 +21,20 @@ mod publication;
 mod updates;
 
 pub use checkpoints::Checkpoint;
+pub use feeding::{Attempted, Forward};
 
 use crate::body::Body;
-use crate::catalog::Catalogs;
+use crate::catalog::{Catalogs, Consumed};
 use crate::cookie::Secrets;
 use crate::durable::LoadError;
+use crate::feed::Ask;
 use crate::fold::Fold;
 use crate::history::{Found, History};
 use crate::imports::Imports;
 use crate::notify::Notifier;
 use crate::policy::PolicyChange;
 use crate::publish::{Publisher, ZoneNews};
+use crate::refresh::{Attempt, Refresher};
 use crate::requests::{Answer, ClientId, CommandRefused, Request, Requests, Waits, command_digest};
 use crate::serve::served::Served;
 use crate::state::{Counted, Outcome, State, is_remembered};
@@ -53,7 +57,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zones::store::Row;
-use zones::{Name, Version};
+use zones::{Name, Serial, Version};
 
 /// Entries folded in one call: about a millisecond, far below the 5 ms after which neighbors
 /// would notice that the peer's tick stands still.
@@ -88,6 +92,12 @@ pub enum Effect {
     /// Send this datagram to a server outside; what comes back from there goes to
     /// `handle_notify_response`.
     Notify(SocketAddr, Bytes),
+    /// Ask primaries aside, then `end_attempt`, `handle_difference` or `handle_import`.
+    Fetch(Box<Ask>),
+    /// An attempt to fetch a zone has ended.
+    Attempted(Attempted),
+    /// Send an update to a primary, then `handle_forwarded`.
+    Forward(Box<Forward>),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
@@ -100,6 +110,8 @@ pub enum Effect {
     NotEvicted,
     /// Something for the operator's log.
     Log(Event),
+    /// This catalog of a primary cannot be followed, and why.
+    BadCatalog(Name, &'static str),
     /// What the machine of VIPs wants.
     Vip(Action),
 }
@@ -114,12 +126,19 @@ pub struct Peer {
     /// Settled states whose published mark is on its way to the disk.
     publishing: VecDeque<Publication>,
     is_published_in_view: bool,
+    /// Until when publishing waits at most, if it does.
+    held_until: Option<Instant>,
     /// What settled since the last of them, above the gate.
     counted: Vec<Counted>,
     /// Whether `counted` holds all that settled above the gate and is not published.
     is_counted_whole: bool,
     history: History,
     notifier: Notifier,
+    refresher: Refresher,
+    /// What primaries gave, on its way to all peers.
+    feeds: BTreeMap<ClientId, (Name, Serial)>,
+    /// Attempts to fetch zones that have ended, which the refresher is to be told of.
+    fed: Vec<(Name, Attempt)>,
     spreading: BTreeMap<BlobHash, Import>,
     /// Commands that are settled and not yet published: where, who gave them, what came of them.
     unpublished: Vec<(Stamp, ClientId, Outcome)>,
@@ -147,6 +166,7 @@ pub struct Peer {
     /// When the next lease ends, if it is for this peer to see to it.
     lease_due: Option<Instant>,
     catalogs: Catalogs,
+    consumed: Consumed,
     /// When they are looked at again.
     catalogs_due: Option<Instant>,
 }
@@ -178,6 +198,7 @@ impl Peer {
             .map(|entry| entry.encoded_size())
             .sum();
         let notifier = Notifier::new(vips.me, replica.incarnation().0);
+        let refresher = Refresher::new(vips.me, replica.incarnation().0);
         let mut peer = Self {
             fold: Fold::new(checkpoint),
             publisher: Publisher::new(is_published.then_some(published)),
@@ -186,10 +207,14 @@ impl Peer {
             requests: Requests::default(),
             publishing: VecDeque::new(),
             is_published_in_view: false,
+            held_until: None,
             counted: Vec::new(),
             is_counted_whole: true,
             history,
             notifier,
+            refresher,
+            feeds: BTreeMap::new(),
+            fed: Vec::new(),
             spreading: BTreeMap::new(),
             unpublished: Vec::new(),
             checkpointing: Checkpointing::Idle {
@@ -212,6 +237,7 @@ impl Peer {
             is_sick: false,
             lease_due: None,
             catalogs: Catalogs::default(),
+            consumed: Consumed::default(),
             catalogs_due: None,
         };
         peer.drain();
@@ -226,8 +252,14 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if self.fold.now().version(&origin).is_none() {
+        let state = self.fold.now();
+        if state.version(&origin).is_none() && state.fed(&origin).is_none() {
             return Err(CommandRefused::NoSuchZone);
+        }
+        let settings = state.settings(&origin);
+        let membership = settings.and_then(|settings| settings.member_of.as_ref());
+        if membership.is_some_and(|it| state.fed(&it.catalog).is_some()) {
+            return Err(CommandRefused::ZoneListed);
         }
         let body = Body::Remove {
             origin: origin.clone(),
@@ -267,7 +299,13 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if self.fold.now().version(&origin).is_none() {
+        let feeds = |change: &SettingChange| match change {
+            SettingChange::Primaries(primaries) => !primaries.is_empty(),
+            _ => false,
+        };
+        let state = self.fold.now();
+        let exists = state.version(&origin).is_some() || state.fed(&origin).is_some();
+        if !exists && !changes.iter().any(feeds) {
             return Err(CommandRefused::NoSuchZone);
         }
         let body = Body::ZoneSettings { origin, changes };
@@ -322,7 +360,9 @@ impl Peer {
 
     /// A payload of another peer.
     pub fn handle_message(&mut self, from: PeerId, payload: &[u8], wall: Duration, now: Instant) {
-        self.replica.handle_message(from, payload, wall, now);
+        if !self.take_hint(payload, now) {
+            self.replica.handle_message(from, payload, wall, now);
+        }
         self.called = Some((wall, now));
     }
 
@@ -392,7 +432,7 @@ impl Peer {
         if self.failover.poll_timeout().is_some_and(|due| due <= now) {
             self.failover.handle_timeout(now);
         }
-        self.offer_again(now);
+        self.offer_again(wall, now);
         for waiting in self.requests.take_impatient(now) {
             if let Waits::Read(read, _) = waiting.waits {
                 self.replica.release_read(read);
@@ -485,6 +525,8 @@ impl Peer {
             self.requests.poll_timeout(),
             self.failover.poll_timeout(),
             self.notifier.poll_timeout(now),
+            self.refresher.poll_timeout(now).filter(|_| self.asks()),
+            self.held_until,
             self.staleness_due,
             self.lease_due,
             self.catalogs_due,
@@ -575,7 +617,9 @@ impl Peer {
         }
         let (now_shown, steps) = (self.fold.now(), self.history.chains());
         let served = self.publisher.update(now_shown, steps);
-        self.look_for_notices(now);
+        let looked_at = self.publisher.take_looked_at();
+        self.look_for_notices(&looked_at, now);
+        self.look_for_feeds(&looked_at, now);
         if let Some(served) = served {
             // Before the answers: who is told of an update and asks for a transfer then finds that
             // there is something to wait for.
@@ -585,6 +629,7 @@ impl Peer {
         }
         self.answer_commands();
         self.send_notices(wall, now);
+        self.ask_primaries(wall, now);
         self.go_on_with_vips(now);
     }
 
@@ -711,6 +756,11 @@ impl Peer {
     }
 
     fn answer(&mut self, client: ClientId, answer: Answer) {
+        if let Some((origin, serial)) = self.feeds.remove(&client) {
+            let attempt = self.attempt_of(&origin, serial, &answer);
+            self.fed.push((origin, attempt));
+            return;
+        }
         self.effects.push_back(Effect::Answer(client, answer));
     }
 }

@@ -213,6 +213,7 @@ impl Publisher {
         self.is_due = false;
         Some(Served {
             zones: self.table.clone(),
+            origins: now.zones().clone(),
             policy: Arc::clone(now.policy()),
             keys: Arc::clone(now.keys()),
             cookies: now.cookies().map(|cookies| cookies.secrets),
@@ -318,9 +319,11 @@ fn state_of(origin: &Name, now: &State, published: Option<&State>) -> Option<Zon
     let shown = published.version(origin)?.clone();
     let serial = published.serial(origin);
     let is_signed = version.is_signed() || shown.is_signed();
+    // RFC 1035 section 3.3.13: what has expired is no authoritative data any more.
+    let is_expired = now.fed(origin).is_some_and(|fed| fed.is_expired);
     Some(ZoneState {
         now: if is_signed { shown.clone() } else { version },
-        shown: Some(Shown {
+        shown: (!is_expired).then_some(Shown {
             version: shown,
             serial,
         }),

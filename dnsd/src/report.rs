@@ -11,7 +11,7 @@ use crate::serve::counters::COUNTS;
 use crate::state::State;
 use crate::status::{
     Addresses, Link, LinkStage, LogStatus, Marks, Member, MemberState, Queue, RuleRow, Status,
-    ViewStatus, Zone, ZoneDetail, publishing_warning,
+    ViewStatus, Zone, ZoneDetail, ZoneSource, publishing_warning,
 };
 use overlay::status::{Counters, RouterStatus};
 use overlay::{ClusterId, PeerId};
@@ -314,15 +314,25 @@ impl Zones {
     /// One zone; none if there is no such zone.
     #[must_use]
     pub fn get(&self, origin: &Name) -> Option<Zone> {
-        let version = self.now.version(origin)?;
+        let version = self.now.version(origin);
+        let fed = self.now.fed(origin);
+        if version.is_none() && fed.is_none() {
+            return None;
+        }
         let published = self.published.as_ref();
         let published = published.filter(|state| state.version(origin).is_some());
         Some(Zone {
-            origin: version.origin().clone(),
+            origin: version.map_or(origin, Version::origin).clone(),
             published: published.map(|state| state.serial(origin).0),
             settled: self.settled.as_ref().unwrap_or(&self.now).serial(origin).0,
             now: self.now.serial(origin).0,
-            records: version.counts().records as u64,
+            records: version.map_or(0, |version| version.counts().records as u64),
+            source: match (version, fed) {
+                (_, None) => ZoneSource::Ours,
+                (None, Some(_)) => ZoneSource::Awaited,
+                (Some(_), Some(fed)) if fed.is_expired => ZoneSource::Expired,
+                (Some(_), Some(_)) => ZoneSource::Primary,
+            },
         })
     }
 }
@@ -364,6 +374,7 @@ pub fn zone_detail(
             .chain(rules_of(policy, &Realm::Zone(version.origin().clone())))
             .collect(),
         notified: Vec::new(),
+        feed: None,
     }
 }
 

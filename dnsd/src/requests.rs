@@ -113,6 +113,8 @@ pub enum Waits {
     Disk,
     /// Everything at or below the stamp to settle.
     Read(ReadId, Stamp),
+    /// The answer of the primary that its zone comes from.
+    Primary,
 }
 
 impl Request {
@@ -133,6 +135,8 @@ pub struct Waiting {
     pub clients: Vec<ClientId>,
     /// For what.
     pub waits: Waits,
+    /// When it was first looked at: what it says was done by then was done by itself.
+    asked: Option<Stamp>,
     since: Instant,
 }
 
@@ -189,6 +193,7 @@ impl Requests {
             request,
             clients: vec![client],
             waits: Waits::Turn,
+            asked: None,
             since: now,
         };
         self.waiting.insert(digest, waiting);
@@ -219,6 +224,13 @@ impl Requests {
         self.waiting.get(digest)
     }
 
+    /// The stamp at which a request was first looked at: `next`, if this is the first time. However long
+    /// it waits, the entry that it made then is its own.
+    pub fn asked(&mut self, digest: &Digest, next: Stamp) -> Stamp {
+        let waiting = self.waiting.get_mut(digest);
+        waiting.map_or(next, |waiting| *waiting.asked.get_or_insert(next))
+    }
+
     /// Holds an update that waits to terms: none, or as many as it has changes.
     ///
     /// # Panics
@@ -246,7 +258,7 @@ impl Requests {
         match waits {
             Waits::Turn => self.turn.push(digest),
             Waits::Disk => self.parked.push(digest),
-            Waits::Entry(_) => {}
+            Waits::Entry(_) | Waits::Primary => {}
             Waits::Read(_, stamp) => {
                 self.reads.insert((stamp, digest));
             }
@@ -401,6 +413,12 @@ pub enum CommandRefused {
     ZoneChanged,
     /// The zone is signed with a serial that is not ahead of what was shown.
     SerialBehind,
+    /// The zone comes from a primary.
+    ZoneFed,
+    /// The zone is ours.
+    ZoneNotFed,
+    /// A catalog of a primary brings the zone.
+    ZoneListed,
     /// The settling view holds no majority of the members.
     NoMajority,
     /// Members did not fetch the data in time.

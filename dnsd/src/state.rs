@@ -4,14 +4,16 @@
 //! The outcome of an entry depends on earlier entries of its origin, and on the evictions before
 //! it, only; counting never depends on outcomes (replication protocol section 9).
 
-use crate::body::{Body, Cause, Replaces};
+use crate::body::{Body, Cause, Order, Replaces};
 use crate::cookie::Secrets;
+use crate::fed::{Fed, Freshness};
 use crate::history::What;
 use crate::imports::Imports;
 use crate::leases::Leases;
 use crate::policy::{NoPolicyChange, Policy, PolicyChange, Realm};
 use crate::tsig::{Keys, NoKeyChange};
 use crate::vip::map::{NoChange, VipMap};
+use crate::zone_data::decode_records;
 use crate::zone_settings::{CatalogRole, ZoneSettings};
 use imbl::{OrdMap, OrdSet};
 use replication::{Digest, Entry, Hybrid, Stamp};
@@ -62,6 +64,8 @@ pub struct Zone {
     pub changed: Option<Stamp>,
     /// What operators set for it; most zones have none.
     pub settings: Option<Arc<ZoneSettings>>,
+    /// Where it stands, if it is fed: its settings name a primary then.
+    pub fed: Option<Fed>,
 }
 
 /// Equal zones need not be shown anew: same counters and settings, same content on the same base.
@@ -76,6 +80,7 @@ impl PartialEq for Zone {
             && self.counted == other.counted
             && self.offset == other.offset
             && self.settings == other.settings
+            && self.fed == other.fed
     }
 }
 
@@ -123,6 +128,10 @@ pub enum Outcome {
     ZoneChanged,
     /// Removal of a zone that does not exist.
     NoSuchZone,
+    /// A change of a zone that comes from a primary.
+    ZoneFed,
+    /// Adoption of a zone that is ours.
+    ZoneNotFed,
     /// A change of the VIPs that does nothing.
     Vip(NoChange),
     /// A change of the keys that does nothing.
@@ -327,11 +336,9 @@ impl State {
     /// The content of a zone and its serial.
     #[must_use]
     pub fn content(&self, origin: &Name) -> Content {
-        let version = self.version(origin).cloned();
-        let signed = version.as_ref().and_then(Version::signed_serial);
         Content {
-            serial: signed.unwrap_or_else(|| self.counted_serial(origin)),
-            version,
+            serial: self.serial(origin),
+            version: self.version(origin).cloned(),
         }
     }
 
@@ -339,6 +346,12 @@ impl State {
     #[must_use]
     pub fn settings(&self, origin: &Name) -> Option<&ZoneSettings> {
         self.zones.get(origin)?.settings.as_deref()
+    }
+
+    /// Where a fed zone stands; none if it is not fed.
+    #[must_use]
+    pub fn fed(&self, origin: &Name) -> Option<Fed> {
+        self.zones.get(origin)?.fed
     }
 
     /// Where the content of a zone last changed; none if there never was one.
@@ -366,11 +379,16 @@ impl State {
         is_remembered(digest, answered.stamp, stamp).then_some(answered.outcome)
     }
 
-    /// The serial of a zone: E + N + J·K modulo 2³², or the one that its SOA is signed with.
+    /// The serial of a zone: E + N + J·K modulo 2³², or the one that its SOA is signed with, or that
+    /// its primary has.
     #[must_use]
     pub fn serial(&self, origin: &Name) -> Serial {
-        let signed = self.version(origin).and_then(Version::signed_serial);
-        signed.unwrap_or_else(|| self.counted_serial(origin))
+        let zone = self.zones.get(origin);
+        let signed = zone.and_then(|zone| zone.version.as_ref()?.signed_serial());
+        let fed = || zone?.fed?.serial;
+        signed
+            .or_else(fed)
+            .unwrap_or_else(|| self.counted_serial(origin))
     }
 
     /// Whether a zone that is signed with this serial can come to be at `origin`: it is the only one
@@ -381,7 +399,27 @@ impl State {
     pub fn takes_signed(&self, origin: &Name, serial: Serial) -> bool {
         let ahead = serial.distance_from(self.serial(origin));
         let least = u32::from(self.version(origin).is_some());
-        !self.zones.contains_key(origin) || (least..(1 << 31) - SERIAL_ROOM).contains(&ahead)
+        let is_new = self.zones.get(origin).is_none_or(|zone| zone.counted == 0);
+        is_new || (least..(1 << 31) - SERIAL_ROOM).contains(&ahead)
+    }
+
+    /// Whether an import may take the place of what stands at `origin`.
+    pub fn admits(&self, origin: &Name, replaces: Replaces) -> Result<(), Outcome> {
+        let held = self.version(origin);
+        match (replaces, self.fed(origin)) {
+            (Replaces::Fed { .. }, None) => Err(Outcome::ZoneNotFed),
+            (Replaces::Fed { serial, order, .. }, Some(_)) => {
+                let is_taken = order == Order::Any || self.takes_signed(origin, serial);
+                is_taken.then_some(()).ok_or(Outcome::ZoneChanged)
+            }
+            (_, Some(_)) => Err(Outcome::ZoneFed),
+            (Replaces::Whatever, None) => Ok(()),
+            (Replaces::Unchanged(compared), None) if held.map(Version::digest) == compared => {
+                Ok(())
+            }
+            (Replaces::Unchanged(None), None) => Err(Outcome::ZoneExists),
+            (Replaces::Unchanged(Some(_)), None) => Err(Outcome::ZoneChanged),
+        }
     }
 
     /// What the update would do here.
@@ -458,22 +496,76 @@ impl State {
                 blob,
                 ..
             } => {
-                if !replaces.admits(self.version(origin)) {
-                    return match (self.version(origin), replaces) {
-                        (Some(_), Replaces::Unchanged(None)) => Outcome::ZoneExists,
-                        _ => Outcome::ZoneChanged,
-                    };
+                if let Err(outcome) = self.admits(origin, *replaces) {
+                    return outcome;
                 }
                 let version = imports.get(blob).clone();
                 if version.origin() != origin {
                     return Outcome::Rcode(Rcode::FORMERR);
                 }
                 self.leases.forget(origin);
-                self.set_version(origin, Some(version), stamp);
+                match replaces {
+                    Replaces::Fed { serial, .. } => self.feed(origin, version, *serial, stamp),
+                    _ => self.set_version(origin, Some(version), stamp),
+                }
+                Outcome::Rcode(Rcode::NOERROR)
+            }
+            Body::Difference {
+                origin,
+                before,
+                after,
+                removed,
+                added,
+                ..
+            } => {
+                let held = self.version(origin);
+                let serial = self.fed(origin).and_then(|fed| fed.serial);
+                // What another side of a partition has fetched meanwhile leads elsewhere: the zone
+                // is asked for again.
+                let Some(held) = held.filter(|_| serial == Some(*before)) else {
+                    return Outcome::ZoneChanged;
+                };
+                if !self.takes_signed(origin, *after) {
+                    return Outcome::ZoneChanged;
+                }
+                let records = decode_records(removed).zip(decode_records(added));
+                let version =
+                    records.and_then(|(gone, new)| held.with_difference(&gone, &new).ok());
+                match version {
+                    None => Outcome::ZoneChanged,
+                    Some(version) => {
+                        self.feed(origin, version, *after, stamp);
+                        Outcome::Rcode(Rcode::NOERROR)
+                    }
+                }
+            }
+            Body::Freshness { origin, freshness } => {
+                let mut zone = self.zone(origin);
+                let Some(fed) = &mut zone.fed else {
+                    return Outcome::ZoneNotFed;
+                };
+                match freshness {
+                    Freshness::Refreshed => fed.refreshed = fed.refreshed.max(stamp.hybrid),
+                    Freshness::Expired => {}
+                }
+                fed.is_expired = *freshness == Freshness::Expired;
+                self.put_zone(origin.clone(), zone);
+                Outcome::Rcode(Rcode::NOERROR)
+            }
+            Body::Adopt { origin } => {
+                let mut zone = self.zone(origin);
+                if zone.fed.take().is_none() {
+                    return Outcome::ZoneNotFed;
+                }
+                let mut settings = zone.settings.as_deref().cloned().unwrap_or_default();
+                settings.primaries.clear();
+                settings.member_of = None;
+                zone.settings = (!settings.is_default()).then(|| Arc::new(settings));
+                self.put_zone(origin.clone(), zone);
                 Outcome::Rcode(Rcode::NOERROR)
             }
             Body::Remove { origin } => {
-                if self.version(origin).is_none() {
+                if self.version(origin).is_none() && self.fed(origin).is_none() {
                     return Outcome::NoSuchZone;
                 }
                 self.leases.forget(origin);
@@ -503,12 +595,27 @@ impl State {
                 Err(no_change) => Outcome::Key(no_change),
             },
             Body::ZoneSettings { origin, changes } => {
-                if self.version(origin).is_none() {
-                    return Outcome::NoSuchZone;
-                }
                 let mut zone = self.zone(origin);
                 let mut settings = zone.settings.as_deref().cloned().unwrap_or_default();
                 changes.iter().for_each(|change| settings.apply(change));
+                let is_fed = !settings.primaries.is_empty();
+                // A zone that is to come from a primary has settings before it has content.
+                if zone.version.is_none() && !is_fed {
+                    return Outcome::NoSuchZone;
+                }
+                // Its serial must go on: that is an adoption.
+                if zone.fed.is_some() && !is_fed {
+                    return Outcome::ZoneFed;
+                }
+                if is_fed && zone.fed.is_none() {
+                    self.leases.forget(origin);
+                    zone.fed = Some(Fed {
+                        // What is in it came from nobody: no difference leads on from there.
+                        serial: None,
+                        refreshed: stamp.hybrid,
+                        is_expired: false,
+                    });
+                }
                 zone.settings = (!settings.is_default()).then(|| Arc::new(settings));
                 self.put_zone(origin.clone(), zone);
                 Outcome::Rcode(Rcode::NOERROR)
@@ -556,6 +663,10 @@ impl State {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
+        // It was the zone's when this was authored.
+        if self.fed(origin).is_some() {
+            return Outcome::Rcode(Rcode::REFUSED);
+        }
         // What a peer that breaks the rules authors must not stop all others.
         if update.zone() != origin || update.hold_to(terms.to_vec()).is_err() {
             return Outcome::Rcode(Rcode::FORMERR);
@@ -582,10 +693,23 @@ impl State {
         Outcome::Rcode(Rcode::NOERROR)
     }
 
+    /// A fed zone has this content, which its primary has with this serial.
+    fn feed(&mut self, origin: &Name, version: Version, serial: Serial, stamp: Stamp) {
+        self.set_version(origin, Some(version), stamp);
+        let mut zone = self.zone(origin);
+        zone.fed = Some(Fed {
+            serial: Some(serial),
+            refreshed: stamp.hybrid,
+            is_expired: false,
+        });
+        self.put_zone(origin.clone(), zone);
+    }
+
     fn set_version(&mut self, origin: &Name, version: Option<Version>, stamp: Stamp) {
         let mut zone = self.zone(origin);
         if version.is_none() {
             zone.settings = None;
+            zone.fed = None;
         }
         zone.version = version;
         zone.changed = Some(stamp);
@@ -625,21 +749,57 @@ impl State {
     /// Counting never depends on the outcome: two peers that order other zones' entries
     /// differently still agree on this one's serial.
     fn count(&mut self, body: &Body) {
-        let (origin, offset) = match body {
-            Body::Update { origin, offset, .. } | Body::Import { origin, offset, .. } => {
-                (origin, *offset)
+        let (origin, offset, shown) = match body {
+            Body::Import {
+                origin,
+                replaces: Replaces::Fed { serial, .. },
+                ..
             }
-            Body::Remove { origin } | Body::Expire { origin, .. } => (origin, None),
+            | Body::Difference {
+                origin,
+                after: serial,
+                ..
+            } => (origin, None, Some(*serial)),
+            Body::Update { origin, offset, .. } | Body::Import { origin, offset, .. } => {
+                (origin, *offset, None)
+            }
+            Body::Remove { origin } | Body::Expire { origin, .. } | Body::Adopt { origin } => {
+                (origin, None, None)
+            }
             Body::Policy(_)
             | Body::Vip(_)
             | Body::Cookies(_)
             | Body::Key(_)
-            | Body::ZoneSettings { .. } => return,
+            | Body::ZoneSettings { .. }
+            | Body::Freshness { .. } => return,
         };
         let mut zone = self.zone(origin);
         zone.counted += 1;
         zone.offset = zone.offset.max(offset);
         self.put_zone(origin.clone(), zone);
+        if let Some(serial) = shown {
+            self.count_from(origin, serial);
+        }
+    }
+
+    /// What is counted never falls behind what a primary has shown, so that a zone that is adopted
+    /// goes on from there. Each such entry is a floor at its place, whatever stands around it: with
+    /// more entries the count is greater, never less.
+    fn count_from(&mut self, origin: &Name, shown: Serial) {
+        let counted = self.unbounded_serial(origin);
+        let mut zone = self.zone(origin);
+        let ahead = match zone.offset {
+            None if zone.counted == 1 => i128::from(shown.0) - counted,
+            _ => match shown.distance_from(Serial(counted as u32)) {
+                ahead if ahead < 1 << 31 => i128::from(ahead),
+                _ => return,
+            },
+        };
+        let offset = i128::from(zone.offset.unwrap_or(0)) + ahead;
+        if let Ok(offset) = i64::try_from(offset) {
+            zone.offset = Some(offset);
+            self.put_zone(origin.clone(), zone);
+        }
     }
 
     fn zone(&self, origin: &Name) -> Zone {
@@ -649,6 +809,7 @@ impl State {
             offset: None,
             changed: None,
             settings: None,
+            fed: None,
         })
     }
 
@@ -689,14 +850,21 @@ fn what_of(body: Body) -> What {
             Cause::Rollback(serial) => What::Rollback(serial),
             Cause::Catalog => What::Catalog,
         },
+        Body::Import {
+            replaces: Replaces::Fed { primary, .. },
+            ..
+        }
+        | Body::Difference { primary, .. } => What::Transfer(primary),
         Body::Import { rollback, .. } => rollback.map_or(What::Import, What::Rollback),
+        Body::Adopt { .. } => What::Adopt,
         Body::Remove { .. } => What::Remove,
         Body::Expire { .. } => What::Expire,
         Body::Policy { .. }
         | Body::Vip(_)
         | Body::Cookies(_)
         | Body::Key(_)
-        | Body::ZoneSettings { .. } => {
+        | Body::ZoneSettings { .. }
+        | Body::Freshness { .. } => {
             unreachable!("no zone counts it")
         }
     }
@@ -751,6 +919,7 @@ mod tests {
             offset: Some(i64::from(serial) - 1),
             changed: None,
             settings: None,
+            fed: None,
         };
         let mut state = State::empty();
         state.put_zone(origin, zone);
@@ -781,5 +950,161 @@ mod tests {
         };
         check(b"", 1_007);
         check(b"x", 7);
+    }
+
+    /// A fed zone as its peers fold it.
+    struct Following {
+        state: State,
+        imports: Imports,
+        origin: Name,
+    }
+
+    impl Following {
+        fn new(mut state: State) -> Self {
+            let origin: Name = "example.".parse().unwrap();
+            let changes = vec!["primaries=192.0.2.1".parse().unwrap()];
+            let settings = Body::ZoneSettings {
+                origin: origin.clone(),
+                changes,
+            };
+            let outcome = state.apply_body(&settings, Stamp::ZERO, &Imports::default());
+            assert_eq!(outcome, Outcome::Rcode(Rcode::NOERROR));
+            Self {
+                state,
+                imports: Imports::default(),
+                origin,
+            }
+        }
+
+        fn apply(&mut self, body: &Body) -> Outcome {
+            let outcome = self.state.apply_body(body, Stamp::ZERO, &self.imports);
+            self.state.count(body);
+            outcome
+        }
+
+        /// Content whose TXT at the apex is the serial.
+        fn text(serial: u32) -> Record {
+            let text = serial.to_string();
+            Record {
+                owner: "example.".parse().unwrap(),
+                rtype: Rtype::TXT,
+                ttl: 60,
+                rdata: Rdata::from_checked([&[text.len() as u8], text.as_bytes()].concat()),
+            }
+        }
+
+        fn whole(&mut self, serial: u32, order: Order) -> Outcome {
+            let blob = replication::BlobHash([serial as u8; 32]);
+            let version = Version::from_records(&self.origin, &[Self::text(serial)]).unwrap();
+            self.imports.insert(blob, version);
+            self.apply(&Body::Import {
+                origin: self.origin.clone(),
+                offset: None,
+                replaces: Replaces::Fed {
+                    primary: "192.0.2.1".parse().unwrap(),
+                    serial: Serial(serial),
+                    order,
+                },
+                blob,
+                rollback: None,
+            })
+        }
+
+        fn difference(&mut self, before: u32, after: u32) -> Outcome {
+            let records = |serial| {
+                let mut bytes = Vec::new();
+                crate::zone_data::encode_record(&Self::text(serial), &mut bytes);
+                bytes.into()
+            };
+            self.apply(&Body::Difference {
+                origin: self.origin.clone(),
+                primary: "192.0.2.1".parse().unwrap(),
+                before: Serial(before),
+                after: Serial(after),
+                removed: records(before),
+                added: records(after),
+            })
+        }
+
+        fn adopt(&mut self) -> Outcome {
+            let origin = self.origin.clone();
+            self.apply(&Body::Adopt { origin })
+        }
+
+        fn serial(&self) -> u32 {
+            self.state.serial(&self.origin).0
+        }
+    }
+
+    const DONE: Outcome = Outcome::Rcode(Rcode::NOERROR);
+
+    #[test]
+    fn a_fed_zone_has_the_serial_of_its_primary_until_it_is_adopted() {
+        let mut zone = Following::new(State::empty());
+        assert_eq!(zone.whole(3_000_000_000, Order::Ahead), DONE);
+        assert_eq!(zone.serial(), 3_000_000_000);
+        assert_eq!(zone.difference(3_000_000_000, 3_000_000_007), DONE);
+        assert_eq!(zone.serial(), 3_000_000_007);
+        // An eviction raises what is counted, not what is shown.
+        zone.state.evictions += 1;
+        assert_eq!(zone.serial(), 3_000_000_007);
+        // What leads on from elsewhere, or back, does nothing.
+        assert_eq!(
+            zone.difference(3_000_000_000, 3_000_000_009),
+            Outcome::ZoneChanged
+        );
+        assert_eq!(
+            zone.whole(3_000_000_007, Order::Ahead),
+            Outcome::ZoneChanged
+        );
+        assert_eq!(
+            zone.whole(2_999_999_999, Order::Ahead),
+            Outcome::ZoneChanged
+        );
+        assert_eq!(zone.serial(), 3_000_000_007);
+        // An operator may say that it goes back.
+        assert_eq!(zone.whole(2_999_999_000, Order::Any), DONE);
+        assert_eq!(zone.serial(), 2_999_999_000);
+        assert_eq!(zone.adopt(), DONE);
+        let adopted = zone.serial();
+        let ahead = Serial(adopted).distance_from(Serial(3_000_000_009));
+        assert!(
+            (1..2_000).contains(&ahead),
+            "it goes on from all that was shown: {adopted}"
+        );
+        assert_eq!(zone.adopt(), Outcome::ZoneNotFed);
+        // What another side fetched before it heard of that still counts.
+        assert_eq!(
+            zone.difference(2_999_999_000, adopted + 50),
+            Outcome::ZoneChanged
+        );
+        let ahead = Serial(zone.serial()).distance_from(Serial(adopted + 50));
+        assert!(ahead < 10, "{}", zone.serial());
+    }
+
+    #[test]
+    fn a_zone_of_ours_that_is_fed_goes_on_from_its_serial() {
+        let mut zone = Following::new(state(7, b""));
+        assert_eq!(zone.serial(), 7);
+        // No difference leads on from content that no primary had.
+        assert_eq!(zone.difference(7, 9), Outcome::ZoneChanged);
+        assert_eq!(zone.whole(6, Order::Ahead), Outcome::ZoneChanged);
+        assert_eq!(zone.whole(20, Order::Ahead), DONE);
+        assert_eq!(zone.serial(), 20);
+        let origin = zone.origin.clone();
+        let settings = |text: &str| Body::ZoneSettings {
+            origin: origin.clone(),
+            changes: vec![text.parse().unwrap()],
+        };
+        assert_eq!(zone.apply(&settings("primaries=")), Outcome::ZoneFed);
+        assert_eq!(zone.apply(&settings("primaries=192.0.2.2")), DONE);
+        assert_eq!(zone.serial(), 20);
+        let removal = Body::Remove {
+            origin: origin.clone(),
+        };
+        assert_eq!(zone.apply(&removal), DONE);
+        assert_eq!(zone.state.fed(&origin), None);
+        assert_eq!(zone.apply(&removal), Outcome::NoSuchZone);
+        assert_eq!(zone.apply(&settings("notify-ns=yes")), Outcome::NoSuchZone);
     }
 }

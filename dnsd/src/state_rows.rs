@@ -6,14 +6,15 @@
 //! cookies? stamp + secrets | keys
 //! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
-//! counters: counted u64 | offset? i64 | changed? stamp | settings?
+//! counters: counted u64 | offset? i64 | changed? stamp | settings? | fed?
 //! ```
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 10 is that of the
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 12 is that of the
 //! store: of the zones it says only how many there are.
 
 use crate::cookie::Secrets;
+use crate::fed::Fed;
 use crate::leases::Leases;
 use crate::policy::{NoPolicyChange, Policy};
 use crate::state::{Answered, CookieSecrets, Outcome, State, Zone};
@@ -25,8 +26,8 @@ use replication::{Digest, Stamp};
 use std::sync::Arc;
 use zones::{Name, Rcode, Version};
 
-const VERSION_WITHOUT_ZONES: u8 = 10;
-const VERSION: u8 = 9;
+const VERSION_WITHOUT_ZONES: u8 = 12;
+const VERSION: u8 = 11;
 
 /// The bytes of a state, the counters of all its zones with it.
 #[must_use]
@@ -89,6 +90,8 @@ fn put_answered(state: &State, out: &mut Vec<u8>) {
             Outcome::ZoneExists => (1, 0),
             Outcome::ZoneChanged => (2, 0),
             Outcome::NoSuchZone => (3, 0),
+            Outcome::ZoneFed => (7, 0),
+            Outcome::ZoneNotFed => (7, 1),
             Outcome::Vip(NoChange::Overlaps) => (4, 0),
             Outcome::Vip(NoChange::NoSuchVip) => (4, 1),
             Outcome::Vip(NoChange::Full) => (4, 2),
@@ -174,6 +177,8 @@ fn take_answered(rest: &mut &[u8], state: &mut State) -> Option<()> {
             (1, 0) => Outcome::ZoneExists,
             (2, 0) => Outcome::ZoneChanged,
             (3, 0) => Outcome::NoSuchZone,
+            (7, 0) => Outcome::ZoneFed,
+            (7, 1) => Outcome::ZoneNotFed,
             (4, 0) => Outcome::Vip(NoChange::Overlaps),
             (4, 1) => Outcome::Vip(NoChange::NoSuchVip),
             (4, 2) => Outcome::Vip(NoChange::Full),
@@ -220,6 +225,13 @@ fn put_counters(zone: &Zone, out: &mut Vec<u8>) {
             settings.encode(out);
         }
     }
+    match &zone.fed {
+        None => out.put_u8(0),
+        Some(fed) => {
+            out.put_u8(1);
+            fed.encode(out);
+        }
+    }
 }
 
 fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
@@ -239,6 +251,11 @@ fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
         settings: match rest.try_get_u8().ok()? {
             0 => None,
             1 => Some(Arc::new(ZoneSettings::decode(rest)?)),
+            _ => return None,
+        },
+        fed: match rest.try_get_u8().ok()? {
+            0 => None,
+            1 => Some(Fed::decode(rest)?),
             _ => return None,
         },
     })

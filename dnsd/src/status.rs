@@ -303,6 +303,33 @@ pub struct Zone {
     pub now: u32,
     /// Records in the version that queries see.
     pub records: u64,
+    /// Where its content comes from.
+    pub source: ZoneSource,
+}
+
+/// Where the content of a zone comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneSource {
+    /// From updates and imports at the peers.
+    Ours,
+    /// From a primary.
+    Primary,
+    /// From a primary that has not answered for too long: queries get SERVFAIL.
+    Expired,
+    /// From a primary that has not given any yet.
+    Awaited,
+}
+
+impl fmt::Display for ZoneSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Primary => "primary",
+            Self::Expired => "expired",
+            Self::Awaited => "awaited",
+        })
+    }
 }
 
 /// What another import of a zone changes.
@@ -351,6 +378,30 @@ pub struct ZoneDetail {
     pub rules: Vec<RuleRow>,
     /// Who is told of its changes.
     pub notified: Vec<NotifyRow>,
+    /// Where it stands, if it comes from a primary.
+    pub feed: Option<FeedRow>,
+}
+
+/// Where a zone that comes from a primary stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FeedRow {
+    /// The servers that it comes from, with commas between.
+    pub primaries: String,
+    /// The peer that asks them; none while nobody does.
+    pub asker: Option<String>,
+    /// How long ago one of them answered, as far as the peer that is asked knows.
+    #[serde(with = "as_seconds", rename = "answered_ago_seconds")]
+    pub answered_ago: Duration,
+    /// For how long the content is good if none answers any more.
+    #[serde(with = "as_some_seconds", rename = "expires_in_seconds")]
+    pub expires_in: Option<Duration>,
+    /// When the peer that is asked asks them, if it does.
+    #[serde(with = "as_some_seconds", rename = "asked_in_seconds")]
+    pub asked_in: Option<Duration>,
+    /// Whether its content is not good any more.
+    pub is_expired: bool,
+    /// Why the last attempt of the peer that is asked came to nothing.
+    pub failure: Option<String>,
 }
 
 /// One rule of the policy.
@@ -436,6 +487,10 @@ pub enum HistoryWhat {
     Expire,
     /// Zones came or went: the zone is a catalog.
     Catalog,
+    /// The zone is fed: its primary had something newer.
+    Transfer,
+    /// A fed zone became ours.
+    Adopt,
     /// Several entries that came together when other peers came back into reach.
     Several,
 }

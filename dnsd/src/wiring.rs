@@ -10,6 +10,7 @@
 //! daemon carries acts out with threads, the simulation with a made-up network and disk. Threads, the
 //! queues between them, and operators' calls are not known here.
 
+mod feeding;
 mod import;
 mod invitations;
 mod links;
@@ -23,8 +24,9 @@ pub use work::{Work, Worked};
 
 use crate::blobs::{Blobs, Checked};
 use crate::disk::{Done, Job};
+use crate::feed::Ask;
 use crate::membership::overlay_members;
-use crate::peer::{Effect, Peer};
+use crate::peer::{Attempted, Effect, Forward, Peer};
 use crate::requests::{Answer, ClientId};
 use crate::serve::Served;
 use crate::sponsor::{Say, Signer, Sponsor};
@@ -62,6 +64,12 @@ pub enum Act {
     Address(Order),
     /// Send this datagram to a server outside; what comes back from there goes to the peer.
     Notify(SocketAddr, Bytes),
+    /// Ask these primaries aside; then [`Wiring::handle_fetched`].
+    Fetch(Box<Ask>),
+    /// An attempt to fetch a zone has ended.
+    Attempted(Attempted),
+    /// Send this update to a primary; then [`Peer::handle_forwarded`].
+    Forward(Box<Forward>),
     /// Tell a client.
     Answer(ClientId, Answer),
     /// How far an import is; its end comes as an answer, if it comes that far.
@@ -227,6 +235,9 @@ impl Wiring {
             Effect::Serve(served) => Act::Serve(served),
             Effect::Zone(news) => Act::News(News::Zone(news)),
             Effect::Notify(to, message) => Act::Notify(to, message),
+            Effect::Fetch(ask) => Act::Fetch(ask),
+            Effect::Attempted(attempted) => Act::Attempted(attempted),
+            Effect::Forward(forward) => Act::Forward(forward),
             Effect::Answer(client, answer) => {
                 self.importing.end(client);
                 Act::Answer(client, answer)
@@ -239,6 +250,7 @@ impl Wiring {
             Effect::Evicted => Act::News(News::Evicted),
             Effect::NotEvicted => Act::News(News::NotEvicted),
             Effect::Log(event) => Act::News(News::Replica(event)),
+            Effect::BadCatalog(catalog, why) => Act::News(News::BadCatalog(catalog, why)),
             Effect::Vip(action) => match action {
                 Action::Order(order) => Act::Address(order),
                 Action::Claim(claim) => Act::Say(Command::State(CLAIM, claim)),

@@ -1,37 +1,44 @@
-//! What operators set for one zone: whom its changes are told to (RFC 1996), and what it is to
-//! catalogs (RFC 9432).
+//! What operators set for one zone: whom its changes are told to (RFC 1996), what it is to catalogs
+//! (RFC 9432), and which primaries it comes from.
 //!
 //! ```text
-//! settings = notify-ns u8 | count u8 | target … | role u8 | catalog? name
-//! target   = address | port u16 | key? name
-//! change   = 1 count u8, target … | 2 u8 | 3 role u8 | 4 catalog? name
+//! settings = notify-ns u8 | remotes | role u8 | catalog? name | remotes | membership?
+//! change   = 1 remotes | 2 u8 | 3 role u8 | 4 catalog? name | 5 remotes | 6 membership?
+//! membership = catalog name | owner name
 //! ```
 //! What may be missing has a byte 0 or 1 before it.
 
-use crate::prefix::{get_address, put_address};
+use crate::remote::{List, Remote, get_remotes, put_remotes, read_list};
 use bytes::{Buf, BufMut};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use zones::Name;
-
-/// Most servers that the changes of one zone are told to.
-pub const TARGETS_MAX: usize = 32;
-/// Where a server listens if nothing else is said.
-const DNS_PORT: u16 = 53;
 
 /// The settings of one zone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ZoneSettings {
     /// Servers that are told of every change.
-    pub also_notify: Vec<NotifyTarget>,
+    pub also_notify: Vec<Remote>,
     /// Whether the name servers of the zone are told too.
     pub notify_ns: NotifyNs,
     /// Whether it is a catalog, and of what.
     pub catalog: CatalogRole,
     /// The one catalog that lists it; none: those that list all.
     pub in_catalog: Option<Name>,
+    /// The servers that it comes from; none: it is ours.
+    pub primaries: Vec<Remote>,
+    /// The catalog of a primary that brought it.
+    pub member_of: Option<Membership>,
+}
+
+/// A zone's place in a catalog.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The catalog.
+    pub catalog: Name,
+    /// The owner name by which it lists the zone.
+    pub owner: Name,
 }
 
 /// Whether a zone is a catalog.
@@ -44,6 +51,8 @@ pub enum CatalogRole {
     All,
     /// It lists the zones that name it.
     Listed,
+    /// It comes from a primary, and so do the zones that it lists.
+    Consumed,
 }
 
 /// Whether the name servers of a zone are told of its changes.
@@ -57,26 +66,21 @@ pub enum NotifyNs {
     No,
 }
 
-/// A server that is told of changes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct NotifyTarget {
-    /// Where.
-    pub address: SocketAddr,
-    /// The key that the message is signed with.
-    pub key: Option<Name>,
-}
-
 /// One setting with its new value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SettingChange {
     /// Exactly these servers are told.
-    AlsoNotify(Vec<NotifyTarget>),
+    AlsoNotify(Vec<Remote>),
     /// Whether the name servers are told too.
     NotifyNs(NotifyNs),
     /// Whether it is a catalog.
     Catalog(CatalogRole),
     /// Which catalog lists it.
     InCatalog(Option<Name>),
+    /// It comes from exactly these servers.
+    Primaries(Vec<Remote>),
+    /// Which catalog of a primary brought it.
+    MemberOf(Option<Membership>),
 }
 
 impl ZoneSettings {
@@ -87,6 +91,8 @@ impl ZoneSettings {
             SettingChange::NotifyNs(choice) => self.notify_ns = *choice,
             SettingChange::Catalog(role) => self.catalog = *role,
             SettingChange::InCatalog(catalog) => self.in_catalog.clone_from(catalog),
+            SettingChange::Primaries(primaries) => self.primaries.clone_from(primaries),
+            SettingChange::MemberOf(membership) => self.member_of.clone_from(membership),
         }
     }
 
@@ -99,6 +105,8 @@ impl ZoneSettings {
             SettingChange::NotifyNs(self.notify_ns),
             SettingChange::Catalog(self.catalog),
             SettingChange::InCatalog(self.in_catalog.clone()),
+            SettingChange::Primaries(self.primaries.clone()),
+            SettingChange::MemberOf(self.member_of.clone()),
         ];
         changes.iter().map(ToString::to_string).collect()
     }
@@ -112,9 +120,11 @@ impl ZoneSettings {
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_choice(out, self.notify_ns);
-        put_targets(out, &self.also_notify);
+        put_remotes(out, &self.also_notify);
         put_role(out, self.catalog);
         put_name(out, self.in_catalog.as_ref());
+        put_remotes(out, &self.primaries);
+        put_membership(out, self.member_of.as_ref());
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -122,9 +132,11 @@ impl ZoneSettings {
     pub fn decode(rest: &mut &[u8]) -> Option<Self> {
         Some(Self {
             notify_ns: get_choice(rest)?,
-            also_notify: get_targets(rest)?,
+            also_notify: get_remotes(rest)?,
             catalog: get_role(rest)?,
             in_catalog: get_name(rest)?,
+            primaries: get_remotes(rest)?,
+            member_of: get_membership(rest)?,
         })
     }
 }
@@ -133,6 +145,8 @@ const ALSO_NOTIFY: u8 = 1;
 const NOTIFY_NS: u8 = 2;
 const CATALOG: u8 = 3;
 const IN_CATALOG: u8 = 4;
+const PRIMARIES: u8 = 5;
+const MEMBER_OF: u8 = 6;
 
 impl SettingChange {
     /// Appends the encoding.
@@ -140,7 +154,7 @@ impl SettingChange {
         match self {
             Self::AlsoNotify(targets) => {
                 out.put_u8(ALSO_NOTIFY);
-                put_targets(out, targets);
+                put_remotes(out, targets);
             }
             Self::NotifyNs(choice) => {
                 out.put_u8(NOTIFY_NS);
@@ -154,6 +168,14 @@ impl SettingChange {
                 out.put_u8(IN_CATALOG);
                 put_name(out, catalog.as_ref());
             }
+            Self::Primaries(primaries) => {
+                out.put_u8(PRIMARIES);
+                put_remotes(out, primaries);
+            }
+            Self::MemberOf(membership) => {
+                out.put_u8(MEMBER_OF);
+                put_membership(out, membership.as_ref());
+            }
         }
     }
 
@@ -161,10 +183,12 @@ impl SettingChange {
     #[must_use]
     pub fn decode(rest: &mut &[u8]) -> Option<Self> {
         Some(match rest.try_get_u8().ok()? {
-            ALSO_NOTIFY => Self::AlsoNotify(get_targets(rest)?),
+            ALSO_NOTIFY => Self::AlsoNotify(get_remotes(rest)?),
             NOTIFY_NS => Self::NotifyNs(get_choice(rest)?),
             CATALOG => Self::Catalog(get_role(rest)?),
             IN_CATALOG => Self::InCatalog(get_name(rest)?),
+            PRIMARIES => Self::Primaries(get_remotes(rest)?),
+            MEMBER_OF => Self::MemberOf(get_membership(rest)?),
             _ => return None,
         })
     }
@@ -175,6 +199,7 @@ fn put_role(out: &mut Vec<u8>, role: CatalogRole) {
         CatalogRole::None => 0,
         CatalogRole::All => 1,
         CatalogRole::Listed => 2,
+        CatalogRole::Consumed => 3,
     });
 }
 
@@ -183,6 +208,7 @@ fn get_role(rest: &mut &[u8]) -> Option<CatalogRole> {
         0 => Some(CatalogRole::None),
         1 => Some(CatalogRole::All),
         2 => Some(CatalogRole::Listed),
+        3 => Some(CatalogRole::Consumed),
         _ => None,
     }
 }
@@ -205,6 +231,28 @@ fn get_name(rest: &mut &[u8]) -> Option<Option<Name>> {
     }
 }
 
+fn put_membership(out: &mut Vec<u8>, membership: Option<&Membership>) {
+    match membership {
+        None => out.put_u8(0),
+        Some(Membership { catalog, owner }) => {
+            out.put_u8(1);
+            out.put_slice(catalog.as_wire());
+            out.put_slice(owner.as_wire());
+        }
+    }
+}
+
+fn get_membership(rest: &mut &[u8]) -> Option<Option<Membership>> {
+    match rest.try_get_u8().ok()? {
+        0 => Some(None),
+        1 => Some(Some(Membership {
+            catalog: Name::take_wire(rest)?,
+            owner: Name::take_wire(rest)?,
+        })),
+        _ => None,
+    }
+}
+
 fn put_choice(out: &mut Vec<u8>, choice: NotifyNs) {
     out.put_u8(u8::from(choice == NotifyNs::Yes));
 }
@@ -217,91 +265,21 @@ fn get_choice(rest: &mut &[u8]) -> Option<NotifyNs> {
     }
 }
 
-fn put_targets(out: &mut Vec<u8>, targets: &[NotifyTarget]) {
-    assert!(
-        targets.len() <= TARGETS_MAX,
-        "lists are cut where they come in"
-    );
-    out.put_u8(targets.len() as u8);
-    for target in targets {
-        put_address(out, target.address.ip());
-        out.put_u16(target.address.port());
-        match &target.key {
-            None => out.put_u8(0),
-            Some(key) => {
-                out.put_u8(1);
-                out.put_slice(key.as_wire());
-            }
-        }
-    }
-}
-
-fn get_targets(rest: &mut &[u8]) -> Option<Vec<NotifyTarget>> {
-    let count = usize::from(rest.try_get_u8().ok()?);
-    if count > TARGETS_MAX {
-        return None;
-    }
-    let target = |_| {
-        let ip = get_address(rest)?;
-        let address = SocketAddr::new(ip, rest.try_get_u16().ok()?);
-        let key = match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(Name::take_wire(rest)?),
-            _ => return None,
-        };
-        Some(NotifyTarget { address, key })
-    };
-    (0..count).map(target).collect()
-}
-
-impl fmt::Display for NotifyTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address.port() {
-            DNS_PORT => write!(f, "{}", self.address.ip())?,
-            _ => write!(f, "{}", self.address)?,
-        }
-        match &self.key {
-            None => Ok(()),
-            Some(key) => write!(f, "%{key}"),
-        }
-    }
-}
-
-impl FromStr for NotifyTarget {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (address, key) = match text.split_once('%') {
-            None => (text, None),
-            Some((address, key)) => {
-                let key = Name::from_str(key).map_err(|error| format!("key {key}: {error}"))?;
-                (address, Some(key))
-            }
-        };
-        let with_port = || address.parse::<SocketAddr>().ok();
-        let bare = || Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, DNS_PORT));
-        let address = with_port()
-            .or_else(bare)
-            .ok_or_else(|| format!("{address} is no address; expected ADDR[:PORT][%KEY]"))?;
-        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
-            return Err(format!("{address} is no address of a server"));
-        }
-        Ok(Self { address, key })
-    }
-}
-
 impl fmt::Display for SettingChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AlsoNotify(targets) => {
-                let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
-                write!(f, "also-notify={}", targets.join(","))
-            }
+            Self::AlsoNotify(targets) => write!(f, "also-notify={}", List(targets)),
+            Self::Primaries(primaries) => write!(f, "primaries={}", List(primaries)),
             Self::NotifyNs(NotifyNs::Yes) => f.write_str("notify-ns=yes"),
             Self::NotifyNs(NotifyNs::No) => f.write_str("notify-ns=no"),
             Self::Catalog(CatalogRole::None) => f.write_str("catalog=none"),
             Self::Catalog(CatalogRole::All) => f.write_str("catalog=all"),
             Self::Catalog(CatalogRole::Listed) => f.write_str("catalog=listed"),
+            Self::Catalog(CatalogRole::Consumed) => f.write_str("catalog=consumed"),
+            Self::MemberOf(None) => f.write_str("member-of="),
+            Self::MemberOf(Some(Membership { catalog, owner })) => {
+                write!(f, "member-of={catalog}/{owner}")
+            }
             Self::InCatalog(None) => f.write_str("in-catalog="),
             Self::InCatalog(Some(catalog)) => write!(f, "in-catalog={catalog}"),
         }
@@ -316,36 +294,44 @@ impl FromStr for SettingChange {
             .split_once('=')
             .ok_or_else(|| format!("{text}: expected KEY=VALUE"))?;
         match (key, value) {
-            ("also-notify", value) => {
-                let targets = value.split(',').filter(|target| !target.is_empty());
-                let mut targets: Vec<NotifyTarget> =
-                    targets.map(str::parse).collect::<Result<_, _>>()?;
-                targets.sort();
-                targets.dedup();
-                if targets.len() > TARGETS_MAX {
-                    return Err(format!(
-                        "a zone may tell {TARGETS_MAX} servers of its changes"
-                    ));
-                }
-                Ok(Self::AlsoNotify(targets))
-            }
+            ("also-notify", value) => Ok(Self::AlsoNotify(read_list(value)?)),
+            ("primaries", value) => Ok(Self::Primaries(read_list(value)?)),
             ("notify-ns", "yes") => Ok(Self::NotifyNs(NotifyNs::Yes)),
             ("notify-ns", "no") => Ok(Self::NotifyNs(NotifyNs::No)),
             ("notify-ns", _) => Err("notify-ns is yes or no".to_owned()),
             ("catalog", "none") => Ok(Self::Catalog(CatalogRole::None)),
             ("catalog", "all") => Ok(Self::Catalog(CatalogRole::All)),
             ("catalog", "listed") => Ok(Self::Catalog(CatalogRole::Listed)),
-            ("catalog", _) => Err("catalog is none, all or listed".to_owned()),
+            ("catalog", "consumed") => Ok(Self::Catalog(CatalogRole::Consumed)),
+            ("catalog", _) => Err("catalog is none, all, listed or consumed".to_owned()),
+            ("member-of", "") => Ok(Self::MemberOf(None)),
+            ("member-of", value) => read_membership(value),
             ("in-catalog", "") => Ok(Self::InCatalog(None)),
             ("in-catalog", name) => match name.parse() {
                 Ok(name) => Ok(Self::InCatalog(Some(name))),
                 Err(error) => Err(format!("in-catalog={name}: {error}")),
             },
             (key, _) => Err(format!(
-                "there is no setting {key}; there are also-notify, notify-ns, catalog and in-catalog"
+                "there is no setting {key}; there are also-notify, notify-ns, catalog, in-catalog, \
+                 primaries and member-of"
             )),
         }
     }
+}
+
+/// A catalog and the owner name by which it lists the zone, with a slash between.
+fn read_membership(text: &str) -> Result<SettingChange, String> {
+    let name = |text: &str| {
+        let name = text.parse::<Name>();
+        name.map_err(|error| format!("member-of={text}: {error}"))
+    };
+    let (catalog, owner) = text
+        .split_once('/')
+        .ok_or_else(|| format!("member-of={text}: expected CATALOG/OWNER, or nothing"))?;
+    Ok(SettingChange::MemberOf(Some(Membership {
+        catalog: name(catalog)?,
+        owner: name(owner)?,
+    })))
 }
 
 #[cfg(test)]
@@ -375,11 +361,18 @@ mod tests {
         check("catalog=all", "catalog=all");
         check("catalog=listed", "catalog=listed");
         check("catalog=none", "catalog=none");
+        check("catalog=consumed", "catalog=consumed");
+        check("member-of=", "member-of=");
+        check(
+            "member-of=c.test/x.zones.c.test",
+            "member-of=c.test./x.zones.c.test.",
+        );
         check("in-catalog=", "in-catalog=");
+        check("primaries=192.0.2.1%k.test", "primaries=192.0.2.1%k.test.");
         check("in-catalog=catalog.test", "in-catalog=catalog.test.");
         check(
             "also-notify=[2001:db8::1]:54%k.test,192.0.2.1,192.0.2.1:53,2001:db8::2",
-            "also-notify=192.0.2.1,[2001:db8::1]:54%k.test.,2001:db8::2",
+            "also-notify=[2001:db8::1]:54%k.test.,192.0.2.1,2001:db8::2",
         );
         for wrong in [
             "also-notify",

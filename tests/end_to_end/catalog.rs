@@ -1,10 +1,10 @@
-//! Secondaries take up zones from a catalog (RFC 9432) by themselves, and give them up.
+//! Zones that catalogs list (RFC 9432) come and go by themselves: at secondaries, and at our peers.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tests::client::dig;
+use tests::client::{dig, nsupdate};
 use tests::cluster::three_peers;
 use tests::daemon::free_port;
 use tests::deadline::until;
@@ -92,4 +92,86 @@ fn secondaries_take_up_zones_that_come_and_give_up_those_that_go() {
     assert_eq!(again.status.code(), Some(1));
     let history = peers[0].ask(&["zone", "history", CATALOG]);
     assert!(history.contains("zones that came or went"), "{history}");
+}
+
+/// BIND with a catalog that lists the first of two zones, which it tells this server of.
+fn bind_with_catalog(folder: &Path, address: SocketAddr, peer: SocketAddr) -> Program {
+    fs::create_dir(folder).unwrap();
+    let soa = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 1209600 60\n@ NS ns\nns A 192.0.2.53\n";
+    for zone in ["one", "two"] {
+        fs::write(folder.join(zone), soa).unwrap();
+    }
+    fs::write(
+        folder.join("catalog"),
+        "$TTL 60\n@ SOA invalid. invalid. 1 3600 600 1209600 60\n@ NS invalid.\n\
+         version TXT \"2\"\nfirst.zones PTR one.test.\n",
+    )
+    .unwrap();
+    let (place, ip, port) = (folder.display(), address.ip(), address.port());
+    let tell = format!("{} port {}", peer.ip(), peer.port());
+    let zone = |name: &str, file: &str| {
+        format!("zone \"{name}\" {{ type primary; file \"{file}\"; allow-update {{ any; }}; }};\n")
+    };
+    let zones = [
+        zone(CATALOG, "catalog"),
+        zone("one.test", "one"),
+        zone("two.test", "two"),
+    ];
+    let config = format!(
+        "options {{ directory \"{place}\"; pid-file none; session-keyfile none;\n\
+         listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }};\n\
+         recursion no; notify explicit; also-notify {{ {tell}; }}; notify-delay 0;\n\
+         allow-transfer {{ any; }}; dnssec-validation no; }};\ncontrols {{ }};\n{}",
+        zones.concat()
+    );
+    Program::start("named", named(folder), &config, folder)
+}
+
+#[test]
+fn zones_come_and_go_as_the_catalog_of_a_primary_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let peers = three_peers(folder.path());
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut primary = bind_with_catalog(&folder.path().join("primary"), address, peers[1].dns);
+    until(SPREAD, "the primary serves", || {
+        primary.check_alive();
+        dig(address, &["two.test", "SOA"])
+            .contains("hostmaster")
+            .then_some(())
+    });
+    let from = address.to_string();
+    peers[0].ask(&["zone", "catalog", CATALOG, "--from", &from]);
+    let waits = |zone: &str, status: &str| {
+        for peer in &peers {
+            until(SPREAD, "the zones are as the catalog says", || {
+                dig(peer.dns, &[zone, "SOA"])
+                    .contains(&format!("status: {status},"))
+                    .then_some(())
+            });
+        }
+    };
+    waits("one.test", "NOERROR");
+    let refused = peers[2].command(&["zone", "remove", "one.test"]);
+    let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(reason.contains("a catalog"), "{reason}");
+    let change = |change: &str| {
+        nsupdate(address, &format!("zone {CATALOG}\n{change}")).unwrap();
+    };
+    change(&format!(
+        "update add second.zones.{CATALOG} 60 PTR two.test."
+    ));
+    waits("two.test", "NOERROR");
+    change(&format!("update delete first.zones.{CATALOG}"));
+    waits("one.test", "REFUSED");
+    // A member is followed as any other zone of a primary.
+    nsupdate(
+        address,
+        "zone two.test\nupdate add www.two.test 60 A 192.0.2.1",
+    )
+    .unwrap();
+    until(SPREAD, "a change of a member comes", || {
+        dig(peers[2].dns, &["www.two.test"])
+            .contains("192.0.2.1")
+            .then_some(())
+    });
 }

@@ -12,6 +12,7 @@ mod cluster;
 mod cookies;
 mod demo;
 mod encrypted;
+mod feed;
 mod metrics;
 mod one_peer;
 mod policy;

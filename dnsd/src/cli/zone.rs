@@ -5,14 +5,16 @@ mod history;
 use super::output::{Output, ProgressLine, table};
 use super::{Failure, ask, setting, unknown, version};
 use crate::admin::{
-    CHUNK_SIZE_MAX, Done, Manner, Meanwhile, Obstacles, Progress, Reply, Request, Run, Side, Step,
+    CHUNK_SIZE_MAX, Done, Fetch, Manner, Meanwhile, Obstacles, Ours, Progress, Reply, Request, Run,
+    Side, Step,
 };
 use crate::catalog;
 use crate::io::admin_client::{Client, ClientError};
 use crate::io::clock;
 use crate::io::file::NewFile;
-use crate::status::{NotifyRow, Reload, Zone, ZoneDetail};
-use crate::time_text::utc;
+use crate::remote::Remote;
+use crate::status::{FeedRow, NotifyRow, Reload, Zone, ZoneDetail};
+use crate::time_text::{span, utc};
 use crate::zone_data::encode_record;
 use crate::zone_settings::{CatalogRole, SettingChange};
 use clap::Subcommand;
@@ -28,8 +30,8 @@ use zones::{Name, Record, Serial};
 pub enum ZoneCommand {
     /// List the zones that the cluster serves
     List,
-    /// Make a zone of a zone file, or make a zone what its file says: all peers serve it, from one
-    /// moment on
+    /// Make a zone of a zone file or of what a primary has, or make a zone what its file says: all
+    /// peers serve it, from one moment on
     #[command(after_help = "\
 The file is checked first; nothing changes if it is refused. Updates of other zones are not delayed.
 Of a zone that is served only the difference is applied, and its serial goes on: it becomes that of
@@ -37,25 +39,62 @@ the file if that is ahead, else it rises by one. Records that came by updates an
 file go. What others change while the file is on its way stays; where that cannot be, the import is
 refused, and --replace does it all the same.
 
-Example:
+With --from the zone follows a primary, which need not know more than that it may transfer the zone and
+whom it tells of changes: one of the peers asks it, all serve what it has, with its serial, and updates
+are sent on to it. `dnsd zone adopt` then makes the zone ours, without a moment in which it is not served.
+
+Examples:
   dnsd zone import example.test example.zone
-  dnsd zone import example.test example.zone --dry-run")]
+  dnsd zone import example.test example.zone --dry-run
+  dnsd zone import example.test --from 192.0.2.1%transfer.key")]
     Import {
         /// The apex of the zone
         #[arg(value_parser = setting::<Name>)]
         origin: Name,
         /// The zone file
-        file: PathBuf,
+        #[arg(required_unless_present = "from", conflicts_with = "from")]
+        file: Option<PathBuf>,
+        /// Follow this primary; several may be named
+        #[arg(long, value_name = "ADDR[:PORT][%KEY]")]
+        from: Vec<Remote>,
         /// Change nothing; print what would be, a line with - or + for each record
-        #[arg(long)]
+        #[arg(long, conflicts_with = "from")]
         dry_run: bool,
-        /// Take the file whole: what others change in the zone before the import is done goes too
+        /// Take the file whole: what others change in the zone before the import is done goes too. With
+        /// --from: let the primary's zone take the place of one of ours
         #[arg(long)]
         replace: bool,
         /// Import while more than half of the members are out of reach, which vouches that nobody
         /// imports the zone there; or an unsigned file in the place of a signed zone
-        #[arg(long)]
+        #[arg(long, conflicts_with = "from")]
         force: bool,
+    },
+    /// Ask the primaries of a zone now whether they have something newer
+    #[command(after_help = "\
+The peers do so by themselves when they are told of a change, and as often as the SOA of the zone says.
+
+Example:
+  dnsd zone refresh example.test")]
+    Refresh {
+        /// The apex of the zone
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
+        /// Fetch all of it, even if the primary's serial is behind: its serial may go back, and who has
+        /// the zone from here is to be told to fetch it anew
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Make a zone that comes from a primary ours: it takes updates from now on, and its serial goes on
+    #[command(after_help = "\
+Take the zone away from the primary's updaters first, or let them send to the peers, which send their
+updates on to the primary until then; nothing that the primary changes afterwards comes any more.
+
+Example:
+  dnsd zone adopt example.test")]
+    Adopt {
+        /// The apex of the zone
+        #[arg(value_parser = setting::<Name>)]
+        origin: Name,
     },
     /// Print a zone as a zone file that any name server loads
     #[command(after_help = "\
@@ -86,8 +125,11 @@ Settings:
   also-notify=ADDR[:PORT][%KEY],...   servers that are told of every change; empty: none
   notify-ns=yes|no                    tell the zone's name servers too, where their addresses are in
                                       our zones; most often they are these very peers [default: no]
-  catalog=none|all|listed             it is a catalog (RFC 9432) of all zones, or of those that name it
+  catalog=none|all|listed|consumed    it is a catalog (RFC 9432) of all zones, of those that name it, or
+                                      one of a primary, whose zones come from there too
   in-catalog=NAME                     the one catalog that lists it; empty: those that list all
+  primaries=ADDR[:PORT][%KEY],...     the servers that it comes from; `dnsd zone adopt` makes it ours
+  member-of=                          no catalog of a primary has a say in it any more
 
 Example:
   dnsd zone set example.test also-notify=192.0.2.1,192.0.2.2:5353%transfer.key")]
@@ -135,7 +177,8 @@ Examples:
         #[arg(long)]
         dry_run: bool,
     },
-    /// Make a catalog of all zones, by which secondaries take up new ones by themselves (RFC 9432)
+    /// Make a catalog of all zones, by which secondaries take up new ones by themselves (RFC 9432), or
+    /// follow one of a primary
     #[command(after_help = "\
 Zones that come are listed, those that go are taken out. Secondaries need a rule that lets them transfer
 the catalog and its members, and are told of changes by also-notify.
@@ -143,11 +186,20 @@ the catalog and its members, and are told of changes by also-notify.
 Example:
   dnsd zone catalog catalog.example
   dnsd policy grant '*' transfer key xfr
-  dnsd zone set catalog.example also-notify=192.0.2.1%xfr")]
+  dnsd zone set catalog.example also-notify=192.0.2.1%xfr
+
+With --from the zones that a primary lists come from it too, and go when it takes them out; those that are
+here already stay what they are.
+
+Example:
+  dnsd zone catalog catalog.example --from 192.0.2.1%transfer.key")]
     Catalog {
         /// The name of the catalog
         #[arg(value_parser = setting::<Name>)]
         origin: Name,
+        /// Follow the catalog of this primary; several may be named
+        #[arg(long, value_name = "ADDR[:PORT][%KEY]", conflicts_with = "listed")]
+        from: Vec<Remote>,
         /// List only zones that name it (zone set ZONE in-catalog=NAME)
         #[arg(long)]
         listed: bool,
@@ -173,10 +225,20 @@ pub(super) fn run(
         ZoneCommand::Import {
             origin,
             file,
+            from,
             dry_run,
             replace,
             force,
         } => {
+            let Some(file) = file else {
+                let ours = if *replace { Ours::Goes } else { Ours::Stays };
+                let request = Request::ZoneFeed {
+                    origin: origin.clone(),
+                    primaries: from.iter().map(ToString::to_string).collect(),
+                    ours,
+                };
+                return fetch(&request, socket, out);
+            };
             let manner = Manner {
                 run: if *dry_run { Run::Dry } else { Run::Real },
                 meanwhile: match replace {
@@ -189,6 +251,25 @@ pub(super) fn run(
                 },
             };
             run_import(origin, file, manner, socket, out)
+        }
+        ZoneCommand::Refresh { origin, whole } => {
+            let content = if *whole { Fetch::Whole } else { Fetch::Newer };
+            let request = Request::ZoneRefresh {
+                origin: origin.clone(),
+                content,
+            };
+            fetch(&request, socket, out)
+        }
+        ZoneCommand::Adopt { origin } => {
+            let request = Request::ZoneAdopt {
+                origin: origin.clone(),
+            };
+            match ask(socket, &request)? {
+                Done::Adopted(zone) => out.data(&zone, |zone| {
+                    format!("{} is ours: serial {}\n", zone.origin, zone.settled)
+                }),
+                other => Err(unknown(&other)),
+            }
         }
         ZoneCommand::Export { origin, file, now } => {
             let request = Request::ZoneExport {
@@ -212,7 +293,7 @@ pub(super) fn run(
                 version: version(*now),
             };
             match ask(socket, &request)? {
-                Done::Zone(zone) => out.data(&zone, detail_text),
+                Done::Zone(zone) => out.data(&*zone, detail_text),
                 other => Err(unknown(&other)),
             }
         }
@@ -253,7 +334,25 @@ pub(super) fn run(
             let run = if *dry_run { Run::Dry } else { Run::Real };
             run_rollback(origin, *to, run, socket, out)
         }
-        ZoneCommand::Catalog { origin, listed } => {
+        ZoneCommand::Catalog { origin, from, .. } if !from.is_empty() => {
+            let changes = [
+                SettingChange::Primaries(from.clone()),
+                SettingChange::Catalog(CatalogRole::Consumed),
+            ];
+            ask(
+                socket,
+                &Request::ZoneSet {
+                    origin: origin.clone(),
+                    settings: changes.iter().map(ToString::to_string).collect(),
+                },
+            )?;
+            let request = Request::ZoneRefresh {
+                origin: origin.clone(),
+                content: Fetch::Newer,
+            };
+            fetch(&request, socket, out)
+        }
+        ZoneCommand::Catalog { origin, listed, .. } => {
             let role = if *listed {
                 CatalogRole::Listed
             } else {
@@ -273,6 +372,19 @@ pub(super) fn run(
                 other => Err(unknown(&other)),
             }
         }
+    }
+}
+
+/// Has a zone fetched from a primary, and waits until that is done.
+fn fetch(request: &Request, socket: &Path, out: &mut Output<'_>) -> Result<(), Failure> {
+    match ask(socket, request)? {
+        Done::Fetched(zone) => out.data(&zone, |zone| {
+            format!(
+                "{} is served as its primary has it: {} records, serial {}\n",
+                zone.origin, zone.records, zone.settled
+            )
+        }),
+        other => Err(unknown(&other)),
     }
 }
 
@@ -537,10 +649,14 @@ fn zones_text(zones: &[Zone]) -> String {
                     .map_or_else(|| "-".to_owned(), |serial| serial.to_string()),
                 zone.settled.to_string(),
                 zone.now.to_string(),
+                zone.source.to_string(),
             ]
         })
         .collect();
-    table(&["ZONE", "RECORDS", "PUBLISHED", "SETTLED", "NOW"], &rows)
+    table(
+        &["ZONE", "RECORDS", "PUBLISHED", "SETTLED", "NOW", "SOURCE"],
+        &rows,
+    )
 }
 
 fn detail_text(detail: &ZoneDetail) -> String {
@@ -578,6 +694,31 @@ fn detail_text(detail: &ZoneDetail) -> String {
     rules.for_each(|rule| line("", &rule));
     for row in &detail.notified {
         line("notify", &notify_text(row));
+    }
+    for (number, said) in detail.feed.iter().flat_map(feed_text).enumerate() {
+        line(if number == 0 { "primary" } else { "" }, &said);
+    }
+    text
+}
+
+fn feed_text(row: &FeedRow) -> Vec<String> {
+    let asker = row.asker.as_deref();
+    let asker = asker.map_or_else(
+        || "asked by nobody now".to_owned(),
+        |asker| format!("asked by {asker}"),
+    );
+    let mut text = vec![format!("{}, {asker}", row.primaries)];
+    let ago = format!("answered {} ago", span(row.answered_ago));
+    text.push(match (row.is_expired, row.expires_in) {
+        (true, _) => format!("{ago}: EXPIRED, queries get SERVFAIL"),
+        (false, Some(expires)) => format!("{ago}; good for {} more", span(expires)),
+        (false, None) => ago,
+    });
+    if let Some(due) = row.asked_in {
+        text.push(format!("asked next in {}", span(due)));
+    }
+    if let Some(failure) = &row.failure {
+        text.push(format!("the last attempt failed: {failure}"));
     }
     text
 }

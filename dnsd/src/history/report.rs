@@ -60,6 +60,8 @@ fn row(step: &Step, name: Option<&Name>, names: &BTreeMap<PeerId, String>) -> Hi
         What::Rollback(serial) => (HistoryWhat::Rollback, None, None, Some(serial.0)),
         What::Expire => (HistoryWhat::Expire, None, None, None),
         What::Catalog => (HistoryWhat::Catalog, None, None, None),
+        What::Transfer(primary) => (HistoryWhat::Transfer, Some(*primary), None, None),
+        What::Adopt => (HistoryWhat::Adopt, None, None, None),
         What::Several => (HistoryWhat::Several, None, None, None),
     };
     let author = step.stamp.author;

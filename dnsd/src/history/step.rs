@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! step = origin name | before u32 | after u32 | stamp | what | delta? (size u32 | removed record … | added record …)
-//! what = 1 address key? name | 2 | 3 | 4 serial u32 | 5 | 6 | 7
+//! what = 1 address key? name | 2 | 3 | 4 serial u32 | 5 | 6 | 7 | 8 address | 9
 //! ```
 //! `size` is that of the records removed; what follows them up to the end was added. Records are
 //! those of `zone_data`; what may be missing has a byte 0 or 1 before it.
@@ -52,6 +52,10 @@ pub enum What {
     Expire,
     /// Zones came or went: the zone is a catalog.
     Catalog,
+    /// The zone is fed: its primary at this address had something newer.
+    Transfer(IpAddr),
+    /// An operator made a fed zone ours.
+    Adopt,
     /// All that came together in the first publication of a settling view.
     Several,
 }
@@ -183,6 +187,11 @@ impl Step {
             What::Several => out.put_u8(SEVERAL),
             What::Expire => out.put_u8(EXPIRE),
             What::Catalog => out.put_u8(CATALOG),
+            What::Transfer(primary) => {
+                out.put_u8(TRANSFER);
+                put_address(out, *primary);
+            }
+            What::Adopt => out.put_u8(ADOPT),
         }
         match &self.delta {
             None => out.put_u8(0),
@@ -217,6 +226,8 @@ impl Step {
             SEVERAL => What::Several,
             EXPIRE => What::Expire,
             CATALOG => What::Catalog,
+            TRANSFER => What::Transfer(get_address(rest)?),
+            ADOPT => What::Adopt,
             _ => return None,
         };
         let delta = match rest.try_get_u8().ok()? {
@@ -252,6 +263,8 @@ const ROLLBACK: u8 = 4;
 const SEVERAL: u8 = 5;
 const EXPIRE: u8 = 6;
 const CATALOG: u8 = 7;
+const TRANSFER: u8 = 8;
+const ADOPT: u8 = 9;
 
 fn is_updated(old: &Version, new: &Version) -> bool {
     Arc::ptr_eq(old.base(), new.base())

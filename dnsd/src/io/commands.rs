@@ -4,6 +4,7 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::clock;
 use super::driver::{Client, Driver, Input};
 use crate::admin::{self, Done, Progress, Request, Run, Step};
+use crate::body::Order;
 use crate::metrics::Page;
 use crate::policy::{NoPolicyChange, RULES_MAX};
 use crate::reload::Comparison;
@@ -47,6 +48,8 @@ pub struct Commands {
     started: Instant,
     invitations: VecDeque<CallAnswer>,
     evictions: Vec<(Member, CallAnswer)>,
+    /// Attempts to fetch zones whose end somebody waits for.
+    pub(super) fetches: Vec<(Name, CallAnswer)>,
     /// When the progress of imports is to be told.
     due: Option<Instant>,
     snapshot: Snapshot,
@@ -65,6 +68,10 @@ pub(super) enum Waiter {
     Cookies(CallAnswer),
     /// Settings of a zone.
     Set(CallAnswer, Name),
+    /// A zone that is to come from a primary.
+    Feed(CallAnswer, Name),
+    /// A zone that comes from a primary and is to be ours.
+    Adopt(CallAnswer, Name),
     /// A change of the keys, and what is told when it is made.
     Key(CallAnswer, Box<Done>),
     /// A change of the policy, and what is told when it is made.
@@ -80,6 +87,7 @@ impl Commands {
             started: clock::now(),
             invitations: VecDeque::new(),
             evictions: Vec::new(),
+            fetches: Vec::new(),
             due: None,
             snapshot,
             tally,
@@ -104,6 +112,9 @@ impl Driver {
                 | Request::ZoneRemove { .. }
                 | Request::ZoneRollback { run: Run::Real, .. }
                 | Request::ZoneSet { .. }
+                | Request::ZoneFeed { .. }
+                | Request::ZoneRefresh { .. }
+                | Request::ZoneAdopt { .. }
                 | Request::VipAdd { .. }
                 | Request::VipRemove { .. }
                 | Request::VipDrain { .. }
@@ -142,18 +153,23 @@ impl Driver {
                     .version_of(&origin, version)
                     .zip(Zones::of(&self.wiring.peer).get(&origin));
                 let Some(((content, serial), zone)) = found else {
-                    call.answer.refuse(no_such_zone(&origin));
+                    call.answer.refuse(self.no_content(&origin));
                     return;
                 };
                 let policy = self.wiring.peer.now().policy().clone();
                 let notified = self.notified(&origin);
+                let feed = self.feed_row(&origin, wall, now);
                 self.do_aside(move || {
                     let mut detail = report::zone_detail(zone, &policy, &content, serial.0, wall);
                     detail.notified = notified;
-                    call.answer.done(Done::Zone(detail));
+                    detail.feed = feed;
+                    call.answer.done(Done::Zone(Box::new(detail)));
                 });
             }
             Request::ZoneSet { .. } => self.handle_setting_call(call, wall, now),
+            Request::ZoneFeed { .. } | Request::ZoneRefresh { .. } | Request::ZoneAdopt { .. } => {
+                self.handle_feed_call(call, wall, now);
+            }
             Request::ZoneHistory { .. } | Request::ZoneRollback { .. } => {
                 self.handle_history_call(call);
             }
@@ -251,6 +267,8 @@ impl Driver {
             ) => Some(refusal(CommandRefused::ZoneChanged)),
             Answer::Outcome(Outcome::Rcode(rcode)) => Some(format!("the peers answer {rcode}")),
             Answer::Outcome(Outcome::NoSuchZone) => Some(refusal(CommandRefused::NoSuchZone)),
+            Answer::Outcome(Outcome::ZoneFed) => Some(refusal(CommandRefused::ZoneFed)),
+            Answer::Outcome(Outcome::ZoneNotFed) => Some(refusal(CommandRefused::ZoneNotFed)),
             Answer::Outcome(Outcome::Vip(no)) => Some(refusal(CommandRefused::Vip(*no))),
             Answer::Outcome(Outcome::Key(no)) => Some(no_key_change(*no)),
             Answer::Outcome(Outcome::Policy(no)) => Some(no_policy_change(*no)),
@@ -293,6 +311,17 @@ impl Driver {
                 }
                 Some(reason) => call.refuse(reason),
             },
+            Waiter::Feed(call, origin) => match failure {
+                None => self.fetch(call, origin, Order::Ahead, clock::wall(), clock::now()),
+                Some(reason) => call.refuse(reason),
+            },
+            Waiter::Adopt(call, origin) => {
+                match (failure, Zones::of(&self.wiring.peer).get(&origin)) {
+                    (None, Some(zone)) => call.done(Done::Adopted(zone)),
+                    (None, None) => call.refuse(no_such_zone(&origin)),
+                    (Some(reason), _) => call.refuse(reason),
+                }
+            }
             Waiter::Key(call, done) | Waiter::Policy(call, done) => match failure {
                 None => call.done(*done),
                 Some(reason) => call.refuse(reason),
@@ -597,6 +626,16 @@ fn refusal(refused: CommandRefused) -> String {
             format!("all VIPs together may have {ADDRESSES_MAX} addresses")
         }
         CommandRefused::SerialBehind => SERIAL_BEHIND.to_owned(),
+        CommandRefused::ZoneFed => {
+            "the zone comes from a primary, where it is to be changed; `dnsd zone adopt` makes it ours"
+                .to_owned()
+        }
+        CommandRefused::ZoneListed => {
+            "a catalog of a primary brings the zone, where it is to be taken out; `dnsd zone set ZONE \
+             member-of=` makes it independent of that"
+                .to_owned()
+        }
+        CommandRefused::ZoneNotFed => "the zone is ours: it comes from no primary".to_owned(),
         CommandRefused::NoMajority => "an import needs more than half of the members, so that two \
              sides do not bring the same zone; if the others are off, --force imports without them, \
              and if they are off for good, evict them first"

@@ -12,10 +12,12 @@ use super::aside::Aside;
 use super::budget::Share;
 use super::clock;
 use super::commands::Commands;
+use super::feeding::Forwards;
 use super::notify::NotifySockets;
 use super::vip_log::VipLog;
 use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
+use crate::feed::Brought;
 use crate::peer::Peer;
 use crate::publish::ZoneNews;
 use crate::report::Zones;
@@ -31,7 +33,7 @@ use overlay::io::link::{LinkThread, SendError};
 use overlay::join::Refusal;
 use overlay::status::RouterStatus;
 use overlay::{Command, Incarnation, NodeEvent};
-use replication::Members;
+use replication::{Digest, Members};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
-use zones::Rcode;
+use zones::{Name, Rcode};
 
 /// The tick that heartbeats carry, and that the link thread goes on with, rises at least this often
 /// while the loop goes on.
@@ -80,6 +82,10 @@ pub enum Input {
     SelfCheck(bool),
     /// It has started, or cannot.
     AddressesStarted(std::io::Result<Running>),
+    /// What a primary has of this zone.
+    Fetched(Name, Result<Brought, String>),
+    /// What a primary answered to an update that was sent on.
+    Forwarded(Digest, Option<Rcode>),
     /// A datagram came from this server, which may have been told of a change.
     Notified(SocketAddr, Vec<u8>),
     /// Stop cleanly.
@@ -103,6 +109,8 @@ impl Input {
             Self::Address(_) => "address",
             Self::SelfCheck(_) => "self check",
             Self::AddressesStarted(_) => "addresses started",
+            Self::Fetched(..) => "fetched",
+            Self::Forwarded(..) => "forwarded",
             Self::Notified(..) => "notified",
             Self::Stop => "stop",
         }
@@ -147,6 +155,7 @@ pub struct Driver {
     served: Arc<ArcSwap<Served>>,
     addresses: AddressDriver,
     notify: NotifySockets,
+    pub(super) forwards: Forwards,
     vip_log: VipLog,
     /// Who is later than this lets go of its VIPs.
     lease: Duration,
@@ -184,6 +193,7 @@ impl Driver {
         }));
         Self {
             notify,
+            forwards: Forwards::default(),
             wiring: Wiring::new(peer, signer, blobs),
             clients: BTreeMap::new(),
             commands,
@@ -336,6 +346,12 @@ impl Driver {
                 self.addresses.handle_started(started);
                 self.start_links();
             }
+            Input::Fetched(origin, fetched) => {
+                self.wiring.handle_fetched(origin, fetched, wall, now);
+            }
+            Input::Forwarded(digest, rcode) => {
+                self.wiring.peer.handle_forwarded(digest, rcode, wall, now);
+            }
             Input::Notified(from, message) => {
                 let peer = &mut self.wiring.peer;
                 peer.handle_notify_response(from, &message, wall, now);
@@ -426,6 +442,9 @@ impl Driver {
             Act::Serve(served) => self.served.store(Arc::new(*served)),
             Act::Address(order) => self.addresses.order(order),
             Act::Notify(to, message) => self.notify.send(to, &message),
+            Act::Fetch(ask) => self.ask(*ask),
+            Act::Attempted(attempted) => self.end_attempt(attempted),
+            Act::Forward(forward) => self.forward(*forward),
             Act::Answer(client, answer) => self.answer(client, &answer),
             Act::Import(client, step) => self.import_goes_on(client, step),
             Act::Invited(token) => self.answer_invitation(&token, clock::wall()),
@@ -591,6 +610,7 @@ fn log(news: &News, members: &Members) {
             serial,
             records,
         }) => info!(zone = %origin, serial = serial.0, records, "a zone is served"),
+        News::BadCatalog(zone, why) => warn!(%zone, why, "the catalog cannot be followed"),
         News::Zone(ZoneNews::Removed(origin)) => info!(zone = %origin, "a zone was removed"),
         News::Zone(ZoneNews::More(more)) => info!(
             served = more.served,

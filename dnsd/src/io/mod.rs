@@ -22,6 +22,8 @@ pub mod disk;
 mod doq;
 pub mod driver;
 pub mod encrypted;
+mod feed_commands;
+mod feeding;
 pub mod file;
 mod history_commands;
 pub mod http;

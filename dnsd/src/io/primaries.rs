@@ -131,6 +131,17 @@ pub fn fetch(ask: &Ask, patience: &Patience) -> Result<Fetched, FetchError> {
     fetching.newer(version, *serial)
 }
 
+/// Sends one message over a connection of its own, and waits for one.
+pub(super) fn exchange(
+    primary: SocketAddr,
+    message: &[u8],
+    patience: &Patience,
+) -> Result<Vec<u8>, FetchError> {
+    let mut connection = Connection::open(primary, patience, clock::now() + patience.whole)?;
+    connection.send(message)?;
+    connection.receive().map(<[u8]>::to_vec)
+}
+
 /// What comes of a serial that is not newer than ours.
 fn nothing_newer(theirs: Serial, ours: Serial) -> Option<Fetched> {
     if theirs == ours {
@@ -274,15 +285,7 @@ impl<'a> Fetching<'a> {
     }
 
     fn connect(&self) -> Result<Connection, FetchError> {
-        let left = time_until(self.end).ok_or(FetchError::TooLong)?;
-        let stream = TcpStream::connect_timeout(&self.ask.primary, left.min(self.patience.connect));
-        Ok(Connection {
-            stream: stream.map_err(FetchError::Connect)?,
-            buffer: vec![0; MESSAGE_SIZE_MAX],
-            idle: self.patience.idle,
-            end: self.end,
-            size: 0,
-        })
+        Connection::open(self.ask.primary, self.patience, self.end)
     }
 }
 
@@ -299,6 +302,18 @@ struct Connection {
 }
 
 impl Connection {
+    fn open(primary: SocketAddr, patience: &Patience, end: Instant) -> Result<Self, FetchError> {
+        let left = time_until(end).ok_or(FetchError::TooLong)?;
+        let stream = TcpStream::connect_timeout(&primary, left.min(patience.connect));
+        Ok(Self {
+            stream: stream.map_err(FetchError::Connect)?,
+            buffer: vec![0; MESSAGE_SIZE_MAX],
+            idle: patience.idle,
+            end,
+            size: 0,
+        })
+    }
+
     fn send(&mut self, message: &[u8]) -> Result<(), FetchError> {
         let left = time_until(self.end).ok_or(FetchError::TooLong)?;
         let timeout = Some(left.min(self.idle));

@@ -1,6 +1,7 @@
-//! Catalogs: one of the peers lists in them what zones there are.
+//! Catalogs: one of the peers lists in ours what zones there are, and takes up the zones that those of a
+//! primary list.
 
-use super::Peer;
+use super::{Effect, Peer};
 use crate::body::{Body, Cause};
 use overlay::Pressure;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Peer {
-    /// Lists zones that came, and takes out those that went, if that is for this peer: of those that
+    /// Lists zones that came, and takes out those that went; has zones come and go as the catalogs of
+    /// primaries say; if that is for this peer: of those that
     /// settle together, the least does it. Where two sides do, the second update changes nothing. True
     /// if anything settled on the way.
     pub(super) fn keep_catalogs(&mut self, wall: Duration, now: Instant) -> bool {
@@ -17,6 +19,7 @@ impl Peer {
         let is_called = !self.fold.now().catalogs().is_empty() && self.sees_to_duties();
         if self.is_stopping || !is_called {
             self.catalogs.rest();
+            self.consumed.rest();
             return false;
         }
         if !self.fold.is_current() {
@@ -50,7 +53,25 @@ impl Peer {
             }
             has_settled |= self.fold_on();
         }
-        if !self.catalogs.is_idle() {
+        let found = self.consumed.look(self.fold.now());
+        for (catalog, why) in found.troubles {
+            self.effects.push_back(Effect::BadCatalog(catalog, why));
+        }
+        for body in found.bodies {
+            match self
+                .replica
+                .submit(None, body.encode(), Vec::new(), wall, now)
+            {
+                Ok(submitted) => self.note_authored(submitted),
+                Err(_) => {
+                    self.consumed.rest();
+                    self.catalogs_due = Some(now + AGAIN);
+                    return has_settled;
+                }
+            }
+            has_settled |= self.fold_on();
+        }
+        if !self.catalogs.is_idle() || !self.consumed.is_idle() {
             self.catalogs_due = Some(now + Duration::from_millis(1));
         }
         has_settled

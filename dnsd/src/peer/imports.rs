@@ -89,18 +89,17 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
-        if !replaces.admits(self.fold.now().version(&origin)) {
-            return Err(CommandRefused::ZoneChanged);
-        }
+        self.fold.now().admits(&origin, replaces).map_err(refused)?;
         if self.spreading.len() == IMPORTS_MAX {
             return Err(CommandRefused::Busy);
         }
-        let signed = version.signed_serial();
+        let is_fed = matches!(replaces, Replaces::Fed { .. });
+        let signed = version.signed_serial().filter(|_| !is_fed);
         if signed.is_some_and(|serial| !self.fold.now().takes_signed(&origin, serial)) {
             return Err(CommandRefused::SerialBehind);
         }
         self.imports.insert(blob, version);
-        self.replica.offer_blob(blob, size, now);
+        self.replica.offer_blob(blob, size, wall, now);
         let import = Import {
             client,
             origin,
@@ -124,14 +123,14 @@ impl Peer {
     }
 
     /// A peer that was starting, or out of reach, has not heard of an import.
-    pub(super) fn offer_again(&mut self, now: Instant) {
+    pub(super) fn offer_again(&mut self, wall: Duration, now: Instant) {
         for (blob, import) in &mut self.spreading {
             if import.offered + OFFER_AGAIN > now {
                 continue;
             }
             import.offered = now;
             if !self.replica.blob_lackers(*blob).is_empty() {
-                self.replica.offer_blob(*blob, import.size, now);
+                self.replica.offer_blob(*blob, import.size, wall, now);
             }
         }
     }
@@ -183,21 +182,33 @@ impl Peer {
             return Err(CommandRefused::NoMajority);
         }
         let state = self.fold.now();
-        if !import.replaces.admits(state.version(&import.origin)) {
-            return Err(CommandRefused::ZoneChanged);
-        }
+        let admitted = state.admits(&import.origin, import.replaces);
+        admitted.map_err(refused)?;
+        let is_fed = matches!(import.replaces, Replaces::Fed { .. });
         let signed = self.imports.get(&blob).signed_serial();
+        let signed = signed.filter(|_| !is_fed);
         if signed.is_some_and(|serial| !state.takes_signed(&import.origin, serial)) {
             return Err(CommandRefused::SerialBehind);
         }
         let body = Body::Import {
             origin: import.origin.clone(),
-            offset: state.offset(&import.origin, import.serial),
+            offset: match import.replaces {
+                Replaces::Fed { .. } => None,
+                _ => state.offset(&import.origin, import.serial),
+            },
             replaces: import.replaces,
             blob,
             rollback: import.rollback,
         };
         let origin = Some(import.origin.clone());
         self.command(import.client, origin, &body, vec![blob], wall, now)
+    }
+}
+
+fn refused(outcome: Outcome) -> CommandRefused {
+    match outcome {
+        Outcome::ZoneFed => CommandRefused::ZoneFed,
+        Outcome::ZoneNotFed => CommandRefused::ZoneNotFed,
+        _ => CommandRefused::ZoneChanged,
     }
 }

@@ -6,10 +6,11 @@ use crate::message::Header;
 use crate::message::Opcode;
 use crate::message::header::AA;
 use crate::notify::{Notice, Notifier, Standing};
+use crate::remote::Remote;
 use crate::state::State;
 use crate::tsig::outgoing::{is_signed, sign};
 use crate::vip::address::VipId;
-use crate::zone_settings::{NotifyNs, NotifyTarget};
+use crate::zone_settings::NotifyNs;
 use bytes::{BufMut, Bytes};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -66,8 +67,7 @@ impl Peer {
     }
 
     /// Looks at who publishes together, and which of the zones are shown with other serials.
-    pub(super) fn look_for_notices(&mut self, now: Instant) {
-        let looked_at = self.publisher.take_looked_at();
+    pub(super) fn look_for_notices(&mut self, looked_at: &[Name], now: Instant) {
         let has_any = |origin| self.fold.now().settings(origin).is_some();
         if !self.notifier.has_zones() && !looked_at.iter().any(has_any) {
             return;
@@ -76,14 +76,14 @@ impl Peer {
         let members = view.map(|(_, members)| members.into_iter().collect());
         self.notifier.handle_view(members.unwrap_or_default());
         for origin in looked_at {
-            let targets = targets(&origin, self.fold.now());
-            let zone = self.publisher.table().get(&origin);
+            let targets = targets(origin, self.fold.now());
+            let zone = self.publisher.table().get(origin);
             match zone.and_then(|zone| zone.shown.as_ref()) {
                 Some(shown) if !targets.is_empty() => {
                     let serial = shown.serial;
-                    self.notifier.handle_shown(&origin, serial, targets, now);
+                    self.notifier.handle_shown(origin, serial, targets, now);
                 }
-                _ => self.notifier.handle_gone(&origin),
+                _ => self.notifier.handle_gone(origin),
             }
         }
     }
@@ -151,7 +151,7 @@ fn message(notice: &Notice, published: Option<&State>) -> Vec<u8> {
 }
 
 /// Who is to know of a zone's changes.
-fn targets(origin: &Name, state: &State) -> Vec<NotifyTarget> {
+fn targets(origin: &Name, state: &State) -> Vec<Remote> {
     let Some(settings) = state.settings(origin) else {
         return Vec::new();
     };
@@ -160,7 +160,7 @@ fn targets(origin: &Name, state: &State) -> Vec<NotifyTarget> {
         for ip in name_servers(origin, state) {
             let address = SocketAddr::new(ip, DNS_PORT);
             if !targets.iter().any(|target| target.address == address) {
-                targets.push(NotifyTarget { address, key: None });
+                targets.push(Remote { address, key: None });
             }
         }
     }

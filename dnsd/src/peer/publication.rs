@@ -2,11 +2,14 @@
 //! protocol section 10).
 
 use super::{Effect, Peer};
+use crate::body::Order;
 use crate::history::History;
 use crate::imports::Imports;
 use crate::state::{Counted, State};
+use imbl::ordmap::DiffItem;
 use replication::{Publish, Replica, Stamp};
 use std::time::{Duration, Instant};
+use zones::Name;
 
 /// A settled state whose published mark is on its way to the disk.
 pub(super) struct Publication {
@@ -18,6 +21,8 @@ pub(super) struct Publication {
     counted: Vec<Counted>,
 }
 
+/// For how long at most: what is put in again settles within a round trip.
+const HELD_MAX: Duration = Duration::from_secs(2);
 /// Of so many entries that settled and cannot be published the single steps are given up: one takes
 /// the place of all.
 const COUNTED_MAX: usize = 50_000;
@@ -82,7 +87,13 @@ impl Peer {
                 .is_some_and(|entry| entry.stamp() <= settled.at()),
             _ => true,
         };
-        if !has_news || self.replica.publish(wall, now) != Publish::Begun {
+        if !has_news || self.is_held_back(wall, now) {
+            return;
+        }
+        let Some(settled) = self.fold.settled() else {
+            return;
+        };
+        if self.replica.publish(wall, now) != Publish::Begun {
             return;
         }
         assert_eq!(
@@ -102,6 +113,46 @@ impl Peer {
         });
         self.is_published_in_view = true;
         self.is_counted_whole = true;
+    }
+
+    /// Whether publishing waits a moment, as a serial would go back. Of a fed zone two sides of a
+    /// partition may have fetched other steps: the differences of the one that this peer was on then
+    /// lead on from content that is not there. What it has published is put in again.
+    fn is_held_back(&mut self, wall: Duration, now: Instant) -> bool {
+        let may_go_back = !self.is_published_in_view && self.refresher.has_zones();
+        let settled = self.fold.settled().filter(|_| may_go_back);
+        let behind = settled
+            .map(|settled| self.behind(settled))
+            .unwrap_or_default();
+        if behind.is_empty() {
+            self.held_until = None;
+            return false;
+        }
+        if self.held_until.is_none() {
+            for origin in &behind {
+                self.refresh(origin, Order::Ahead, wall, now);
+            }
+        }
+        now < *self.held_until.get_or_insert(now + HELD_MAX)
+    }
+
+    /// Fed zones of which this peer has published something newer.
+    fn behind(&self, settled: &State) -> Vec<Name> {
+        let Some(published) = self.publisher.published() else {
+            return Vec::new();
+        };
+        let changed = published.zones().diff(settled.zones());
+        let changed = changed.filter_map(|item| match item {
+            DiffItem::Update { new, .. } => Some(new.0),
+            DiffItem::Add(..) | DiffItem::Remove(..) => None,
+        });
+        let is_behind = |origin: &&Name| {
+            let serial = |state: &State| state.fed(origin)?.serial;
+            serial(published)
+                .zip(serial(settled))
+                .is_some_and(|(old, new)| old > new)
+        };
+        changed.filter(is_behind).cloned().collect()
     }
 
     /// This mark is durable: what was settled there is public.

@@ -2,6 +2,7 @@
 
 use super::Peer;
 use crate::body::{Body, Cause};
+use crate::message::{Header, Opcode};
 use crate::requests::{Answer, ClientId, Request, Sender, UpdateRequest, Waits};
 use crate::state::{Effect as Change, Outcome, State};
 use bytes::Bytes;
@@ -26,6 +27,10 @@ impl Peer {
     ) {
         if self.is_stopping || self.is_evicted || self.replica.stands_apart() {
             self.answer(client, Answer::Unavailable);
+            return;
+        }
+        if Header::read(&message).is_ok_and(|header| header.opcode() == Opcode::NOTIFY) {
+            self.handle_notify(client, &message, &sender, wall, now);
             return;
         }
         let update = match Update::from_message(&message) {
@@ -78,6 +83,7 @@ impl Peer {
     /// Decides what a request waits for, or answers it (replication protocol section 8). True if
     /// anything settled on the way.
     pub(super) fn consider(&mut self, digest: Digest, wall: Duration, now: Instant) -> bool {
+        let asked = self.requests.asked(&digest, self.replica.next_stamp(wall));
         let Some(waiting) = self.requests.get(&digest) else {
             return false;
         };
@@ -85,13 +91,12 @@ impl Peer {
             return false;
         };
         let is_old = waiting.is_older_than(SUBMIT_WITHIN, now);
-        let next = self.replica.next_stamp(wall);
-        if let Some(outcome) = self.fold.answered(digest, next) {
+        if let Some(outcome) = self.fold.answered(digest, asked) {
             self.finish(&digest, outcome);
             return false;
         }
-        if self.fold.now().answered(digest, next).is_some() {
-            self.requests.wait(digest, Waits::Entry(next));
+        if self.fold.now().answered(digest, asked).is_some() {
+            self.requests.wait(digest, Waits::Entry(asked));
             return false;
         }
         // Authorisation is decided here and never again; this and NOTAUTH are the only answers
@@ -109,6 +114,14 @@ impl Peer {
             return false;
         };
         let terms = judgement.terms();
+        if now_state.fed(&origin).is_some() {
+            // Nobody holds the primary to what is allowed here in part.
+            match terms.is_empty() {
+                true => self.forward(digest, &origin),
+                false => self.finish(&digest, Outcome::Rcode(Rcode::REFUSED)),
+            }
+            return false;
+        }
         let request = self.requests.hold_to(&digest, terms.clone());
         match now_state.consider(&origin, &request.update) {
             // Its first answer may be forgotten by now, and it must not be done twice.
@@ -124,7 +137,7 @@ impl Peer {
                 };
                 match self.submit(digest, &body, Vec::new(), wall, now) {
                     Ok(()) => {
-                        self.requests.wait(digest, Waits::Entry(next));
+                        self.requests.wait(digest, Waits::Entry(asked));
                         // The next request must see what this one does.
                         return self.fold_on();
                     }

@@ -4,7 +4,7 @@
 //! request ─→ header ─→ OPCODE ─ QUERY ──→ query.rs    ─→ response
 //!              │                    ├───→ transfer.rs ─→ messages, not by UDP
 //!              │                    └ CH → chaos.rs    ─→ response
-//!              │          ├ NOTIFY ─────→ notify.rs   ─→ response
+//!              │          ├ NOTIFY ─────→ notify.rs   ─→ response, or the peer
 //!              │          └ UPDATE ─────→ update.rs   ─→ the peer, which answers later
 //!              ├ malformed, not implemented ─→ unread.rs ─→ response
 //!              └ not a request ─→ dropped
@@ -163,7 +163,8 @@ pub enum Outcome {
     Respond(Rcode),
     /// It gets no response.
     Drop,
-    /// It is an update that its sender may ask for: the peer answers it later.
+    /// It is an update that its sender may ask for, or a NOTIFY of a zone that comes from a primary: the
+    /// peer answers it later.
     Update,
     /// It is a zone transfer that its sender may have, by TCP, TLS or QUIC: see [`transfer::messages`].
     Transfer,
@@ -254,7 +255,8 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
     }
     if request.header.opcode() == Opcode::NOTIFY {
         return match notify::answer(asked, response) {
-            Ok(()) => (Outcome::Respond(Rcode::NOERROR), of_answer),
+            Ok(notify::Taken::Answered) => (Outcome::Respond(Rcode::NOERROR), of_answer),
+            Ok(notify::Taken::ToPeer) => (Outcome::Update, of_answer),
             Err(refusal) => refuse(refusal, response),
         };
     }

@@ -3,10 +3,12 @@
 use crate::cookie::Secrets;
 use crate::history::Chains;
 use crate::policy::Policy;
-use crate::state::Remembered;
+use crate::remote::Remote;
+use crate::state::{Remembered, Zone};
 use crate::tsig::Keys;
+use imbl::OrdMap;
 use std::sync::Arc;
-use zones::ZoneTable;
+use zones::{Name, ZoneTable};
 
 /// One state of a peer towards its clients. It never changes; a newer one is put in its place by
 /// one atomic pointer, and each request is answered from one of them.
@@ -14,6 +16,8 @@ use zones::ZoneTable;
 pub struct Served {
     /// The zones.
     pub zones: ZoneTable,
+    /// What is known of every origin: where fed zones come from.
+    pub origins: OrdMap<Name, Zone>,
     /// Who may do more than ask.
     pub policy: Arc<Policy>,
     /// Who may sign requests.
@@ -29,4 +33,14 @@ pub struct Served {
     pub begun: u64,
     /// Up to which of them what is shown has come.
     pub shown: u64,
+}
+
+impl Served {
+    /// The servers that a zone comes from; none if it is ours.
+    #[must_use]
+    pub fn primaries(&self, origin: &Name) -> Option<&[Remote]> {
+        let zone = self.origins.get(origin)?;
+        let settings = zone.settings.as_deref().filter(|_| zone.fed.is_some())?;
+        Some(&settings.primaries)
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::asked::Asked;
 use super::{Client, Refusal, Served, Setup};
+use crate::message::{Header, Opcode};
 use crate::requests::Sender;
 use bytes::Bytes;
 use std::fmt;
@@ -10,7 +11,8 @@ use zones::rtype::{Class, Rtype};
 use zones::{Name, Rcode};
 
 /// An update on its way to the peer. Its zone is held and its sender may make some change of it;
-/// prerequisites and changes are not read yet.
+/// prerequisites and changes are not read yet. Or a NOTIFY of a zone that comes from a primary, from one
+/// whose word is taken.
 #[derive(Debug)]
 pub struct UpdateRequest {
     /// The whole message.
@@ -94,14 +96,15 @@ fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
     if !served.policy.allows_some_update(zone, &asked.asker()) || !asked.is_certified() {
         return Err(Refusal::PROHIBITED);
     }
-    if held.now.is_signed() {
+    // An update of a zone that comes from a primary goes to it, and it can sign.
+    if held.now.is_signed() && served.primaries(zone).is_none() {
         return Err(Refusal::SIGNED_ELSEWHERE);
     }
     Ok(())
 }
 
 /// Writes the response to an UPDATE: its header and zone section, and OPT if it has it (RFC 2136
-/// section 3.8 leaves the sections to the server).
+/// section 3.8 leaves the sections to the server). Or that to a NOTIFY.
 pub fn respond(
     message: &[u8],
     client: &Client,
@@ -110,6 +113,12 @@ pub fn respond(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
+    if is_notify(message) && rcode == Rcode::NOERROR {
+        let asked = Asked::again(message, client, served, setup);
+        super::notify::acknowledge(&asked, response);
+        asked.seal(response);
+        return;
+    }
     let refusal = match rcode {
         // Too many wait, or nobody is there to settle with.
         Rcode::SERVFAIL => Refusal::NOT_READY,
@@ -117,6 +126,10 @@ pub fn respond(
         _ => rcode.into(),
     };
     super::respond(message, client, refusal, served, setup, response);
+}
+
+fn is_notify(message: &[u8]) -> bool {
+    Header::read(message).is_ok_and(|header| header.opcode() == Opcode::NOTIFY)
 }
 
 impl fmt::Debug for ReplyTo {
@@ -134,7 +147,7 @@ impl fmt::Debug for UpdateQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Header, Opcode, Request};
+    use crate::message::Request;
     use crate::policy::{Policy, Realm};
     use crate::serve::Transport;
     use crate::state::Remembered;

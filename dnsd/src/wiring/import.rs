@@ -73,14 +73,14 @@ pub enum Built {
 
 /// A zone that is to be spread.
 pub struct BuiltZone {
-    origin: Name,
-    version: Version,
-    serial: Serial,
-    replaces: Replaces,
-    rollback: Option<Serial>,
-    majority: Majority,
-    hash: BlobHash,
-    blob: Bytes,
+    pub(super) origin: Name,
+    pub(super) version: Version,
+    pub(super) serial: Serial,
+    pub(super) replaces: Replaces,
+    pub(super) rollback: Option<Serial>,
+    pub(super) majority: Majority,
+    pub(super) hash: BlobHash,
+    pub(super) blob: Bytes,
 }
 
 /// Why a zone cannot go back to a serial.
@@ -116,7 +116,7 @@ struct Storing {
 }
 
 impl Importing {
-    fn is_under_way(&self, hash: &BlobHash) -> bool {
+    pub(super) fn is_under_way(&self, hash: &BlobHash) -> bool {
         self.storing.contains_key(hash) || self.spreading.contains_key(hash)
     }
 
@@ -205,7 +205,7 @@ impl Wiring {
                 let peer = &mut self.peer;
                 let begun = peer.handle_reload(client, &origin, message, cause, wall, now);
                 if let Err(refused) = begun {
-                    self.act(Act::Answer(client, Answer::Refused(refused)));
+                    self.answer(client, Answer::Refused(refused), wall, now);
                 }
             }
             Ok(Built::Zone(_, zone)) if self.importing.is_under_way(&zone.hash) => {
@@ -235,7 +235,7 @@ impl Wiring {
             majority,
             size,
         } = storing;
-        self.act(Act::Import(client, ImportStep::Stored(size)));
+        self.tell(client, ImportStep::Stored(size));
         let imported = self.peer.handle_import(
             client, origin, serial, hash, size, version, replaces, rollback, majority, wall, now,
         );
@@ -245,13 +245,13 @@ impl Wiring {
             }
             Err(refused) => {
                 self.peer.give_up_blob(hash);
-                self.act(Act::Answer(client, Answer::Refused(refused)));
+                self.answer(client, Answer::Refused(refused), wall, now);
             }
         }
         true
     }
 
-    fn store(&mut self, client: ClientId, zone: BuiltZone) {
+    pub(super) fn store(&mut self, client: ClientId, zone: BuiltZone) {
         let BuiltZone {
             origin,
             version,
@@ -263,7 +263,7 @@ impl Wiring {
             blob,
         } = zone;
         let size = blob.len() as u64;
-        self.act(Act::Import(client, ImportStep::Storing(size)));
+        self.tell(client, ImportStep::Storing(size));
         self.blobs.insert(hash, blob.clone());
         let storing = Storing {
             client,
@@ -277,6 +277,13 @@ impl Wiring {
         };
         self.importing.storing.insert(hash, storing);
         self.act(Act::Write(Job::PutBlob(hash, blob)));
+    }
+
+    /// How far an import is; nobody waits for what comes from a primary.
+    fn tell(&mut self, client: ClientId, step: ImportStep) {
+        if !self.peer.is_feed(client) {
+            self.act(Act::Import(client, step));
+        }
     }
 }
 

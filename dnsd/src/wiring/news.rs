@@ -7,6 +7,7 @@ use overlay::join::Refusal;
 use overlay::{PeerId, View, Why};
 use std::net::SocketAddr;
 use std::time::Duration;
+use zones::Name;
 
 /// One event.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub enum News {
     },
     /// A zone is served from now on, or no more.
     Zone(ZoneNews),
+    /// This catalog of a primary cannot be followed, and why.
+    BadCatalog(Name, &'static str),
     /// A VIP has come or gone, or cannot.
     Vip(Notice),
     /// What the replica says.

@@ -33,8 +33,8 @@ pub(crate) struct Checks {
     answers: BTreeMap<(View, Digest), Outcome>,
     /// Who was told NOERROR for a claimed name, and who was not, in one settling view.
     claims: BTreeMap<(View, u8, u64), BTreeMap<Digest, Rcode>>,
-    /// Requests that were told NOERROR and made an entry.
-    pub(crate) told: BTreeSet<Digest>,
+    /// Requests that were told NOERROR and made an entry, and who settled together then.
+    pub(crate) told: BTreeMap<Digest, BTreeSet<PeerId>>,
     pub(crate) summary: Summary,
 }
 
@@ -259,6 +259,7 @@ impl Checks {
     pub(crate) fn answered(
         &mut self,
         view: View,
+        members: &BTreeSet<PeerId>,
         request: &requests::Request,
         outcome: Outcome,
         made_entry: bool,
@@ -277,7 +278,8 @@ impl Checks {
         if made_entry {
             self.answers.insert(key, outcome);
             if rcode == Rcode::NOERROR {
-                self.told.insert(request.digest);
+                let told = self.told.entry(request.digest);
+                told.or_insert_with(|| members.clone());
             }
         }
         if let Kind::Claim { name } = request.kind {

@@ -1,12 +1,14 @@
 //! How every run ends: all that can come back does, all comes to rest, what must hold then holds,
 //! and the cluster still works.
 
+use super::feeding;
 use super::machine::{Machine, Process};
 use super::met::Met;
 use super::requests::{self, Kind};
 use super::schedule::{evict_a_destroyed, start, wait};
 use super::world::{Host, World};
 use dnsd::state::State;
+use overlay::PeerId;
 use replication::Majority;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,6 +19,7 @@ const REST_WITHIN: Duration = Duration::from_secs(120);
 /// The whole of it.
 pub(crate) fn end(world: &mut World) -> Result<(), String> {
     heal(world)?;
+    feeding::tell_all(world)?;
     come_to_rest(world)?;
     check_the_end(world)?;
     check_that_it_answers(world)
@@ -101,6 +104,10 @@ fn is_at_rest(world: &World) -> bool {
                 && status.published >= Some(status.tentative)
                 && peer.is_idle()
                 && peer.is_folded()
+                && world.primary.as_ref().is_none_or(|primary| {
+                    let settled = peer.settled();
+                    primary.has(settled.and_then(|state| state.version(&feeding::origin())))
+                })
         }
         _ => false,
     })
@@ -154,17 +161,21 @@ fn check_the_end(world: &mut World) -> Result<(), String> {
             return Err("policy, counters or remembered requests differ at the end".into());
         }
     }
-    // Promise 1: what somebody was told stands at everybody, unless all who held it are gone.
-    for digest in &world.checks.told {
+    // Promise 1: what somebody was told stands at everybody, unless all who settled it are gone. Others
+    // may hold it below a floor: by them it is never offered.
+    for (digest, members) in &world.checks.told {
         let holds = |host: &Host| host.disk.durable.contains(digest);
-        let survives = machines.iter().any(|(host, _)| holds(host));
-        if survives && !machines.iter().all(|(host, _)| holds(host)) {
+        if survives(world, members) && !machines.iter().all(|(host, _)| holds(host)) {
             let lacks: Vec<_> = machines
                 .iter()
                 .filter(|(host, _)| !holds(host))
                 .map(|(host, _)| host.id)
                 .collect();
-            return Err(format!("{lacks:?} lack an entry that was answered NOERROR"));
+            let mut requests = world.requests.iter();
+            let number = requests.position(|request| request.digest == *digest);
+            return Err(format!(
+                "{lacks:?} lack the entry of request {number:?}, which was answered NOERROR"
+            ));
         }
     }
     check_deletes(world)
@@ -176,11 +187,10 @@ fn check_deletes(world: &mut World) -> Result<(), String> {
     let deleted: Vec<u64> = world
         .requests
         .iter()
-        .filter(|request| world.checks.told.contains(&request.digest))
-        // Not what only machines held that burned.
+        // Not what only machines settled that burned.
         .filter(|request| {
-            let mut survivors = world.hosts.iter().filter(|host| !host.is_destroyed);
-            survivors.any(|host| host.disk.durable.contains(&request.digest))
+            let members = world.checks.told.get(&request.digest);
+            members.is_some_and(|members| survives(world, members))
         })
         .filter_map(|request| match request.kind {
             Kind::Delete { name } => Some((name, request.first_sent)),
@@ -210,6 +220,12 @@ fn check_deletes(world: &mut World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the disk of one of these is left.
+fn survives(world: &World, members: &BTreeSet<PeerId>) -> bool {
+    let mut hosts = world.hosts.iter();
+    hosts.any(|host| !host.is_destroyed && members.contains(&host.id))
 }
 
 /// An idle cluster takes requests at once, with an entry and without.

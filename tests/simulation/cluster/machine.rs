@@ -5,6 +5,7 @@ use dnsd::admin::Manner;
 use dnsd::blobs::Blobs;
 use dnsd::disk::{Done, Job};
 use dnsd::durable::{self, Member};
+use dnsd::feed::{Ask, Brought};
 use dnsd::peer::Peer;
 use dnsd::requests::{Answer, ClientId};
 use dnsd::serve::Served;
@@ -81,6 +82,8 @@ pub(crate) enum Act {
     Serve(Box<Served>),
     Invited(Token),
     Aside(Box<Work>),
+    /// Ask the primary.
+    Fetch(Box<Ask>),
     /// Some of a blob has come from this holder.
     TookPiece(PeerId),
     /// A newcomer is sent the stage again.
@@ -256,6 +259,18 @@ impl Machine {
         self.drain(clock);
     }
 
+    /// The primary has answered, or not.
+    pub(crate) fn handle_fetched(
+        &mut self,
+        origin: Name,
+        fetched: Result<Brought, String>,
+        clock: Clock,
+    ) {
+        self.wiring
+            .handle_fetched(origin, fetched, clock.wall, clock.now);
+        self.drain(clock);
+    }
+
     pub(crate) fn handle_worked(&mut self, worked: Worked, clock: Clock) {
         self.wiring.handle_worked(worked, clock.wall, clock.now);
         self.drain(clock);
@@ -292,6 +307,9 @@ impl Machine {
             wiring::Act::Address(_) => return,
             // No zone here has anybody to tell.
             wiring::Act::Notify(..) => return,
+            wiring::Act::Fetch(ask) => Act::Fetch(ask),
+            wiring::Act::Attempted(_) => return,
+            wiring::Act::Forward(_) => panic!("nobody updates a zone of a primary here"),
             wiring::Act::Answer(client, answer) => Act::Answer(client, answer),
             wiring::Act::Invited(token) => Act::Invited(token),
             wiring::Act::News(news) => Act::Said(news),

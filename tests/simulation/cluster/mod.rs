@@ -7,6 +7,7 @@
 mod checks;
 mod disk;
 mod ending;
+mod feeding;
 mod machine;
 mod met;
 mod passages;
@@ -34,6 +35,8 @@ enum Fault {
 const SEEDS: u64 = 200;
 /// The same of those that are led by design: each passage begins some of them.
 const PASSAGE_SEEDS: u64 = 30;
+/// The same of those that follow a primary.
+const FED_SEEDS: u64 = 40;
 /// A planted fault must show within so many.
 const FAULT_SEEDS_MAX: u64 = 200;
 
@@ -73,6 +76,14 @@ fn promises_hold_where_clusters_are_led_by_design() {
 }
 
 #[test]
+fn promises_hold_for_zones_of_a_primary() {
+    let runs = seeds::run_all("fed", FED_SEEDS, feeding::run);
+    let mut summary = checks::Summary::default();
+    runs.iter().for_each(|run| summary.add(run));
+    eprintln!("{summary:?}");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     for run in [schedule::run, passages::run] {
         for seed in [3, 4] {
@@ -80,6 +91,7 @@ fn the_same_seed_gives_the_same_trace() {
             assert_eq!(first, run(seed, Fault::None).unwrap());
         }
     }
+    assert_eq!(feeding::run(3).unwrap(), feeding::run(3).unwrap());
 }
 
 fn check_that_it_is_caught(fault: Fault) {

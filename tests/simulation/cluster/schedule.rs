@@ -59,7 +59,8 @@ pub(crate) fn grow(world: &mut World, size: usize) -> Result<(), String> {
     wait(world, 500)
 }
 
-fn act(world: &mut World) -> Result<(), String> {
+/// One thing happens.
+pub(crate) fn act(world: &mut World) -> Result<(), String> {
     let count = world.hosts.len();
     let at = world.random.usize(0..count);
     match world.random.u8(0..100) {

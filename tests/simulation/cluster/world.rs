@@ -7,10 +7,12 @@ mod people;
 use super::Fault;
 use super::checks::{Checks, Seen};
 use super::disk::{Disk, Speed};
+use super::feeding::Primary;
 use super::machine::{Clock, Process};
 use super::requests::Request;
 use crate::fabric::{Delivery, Fabric, Network};
 use dnsd::disk::Done;
+use dnsd::feed::{Ask, Brought};
 use dnsd::requests::ClientId;
 use dnsd::wiring::{Work, Worked};
 use effects::who_is_due;
@@ -19,6 +21,7 @@ use replication::BlobHash;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::time::{Duration, Instant};
+use zones::Name;
 
 /// The peer thread tells that it goes on.
 const TICK: Duration = Duration::from_millis(20);
@@ -44,6 +47,8 @@ pub(crate) struct World {
     /// The only neighbors of each host that may come to be; none: all link to all.
     pub(crate) links: Option<Vec<Vec<usize>>>,
     pub(crate) trap: Option<Trap>,
+    /// Who has a zone that the cluster follows.
+    pub(crate) primary: Option<Primary>,
     fault: Fault,
     is_told: bool,
     trace: std::hash::DefaultHasher,
@@ -102,6 +107,7 @@ enum Inbox {
     Delivery(Delivery),
     Disk(Done),
     Worked(Worked),
+    Fetched(Name, Result<Brought, String>),
 }
 
 enum Happening {
@@ -115,6 +121,8 @@ enum Happening {
     Early(usize, u64, replication::BatchId),
     /// Work has been done aside.
     Aside(usize, u64, Box<Work>),
+    /// The primary is asked.
+    Asked(usize, u64, Box<Ask>),
     /// A stalled process goes on.
     Resume(usize, u64),
     /// A process that has joined begins its life as a member.
@@ -156,6 +164,7 @@ impl World {
             profile,
             disks,
             trap: None,
+            primary: None,
             links: (random.u8(0..3) == 0).then(|| shape(&mut random)),
             random,
             fault,
@@ -226,6 +235,7 @@ impl World {
             | Happening::Disk(number, life)
             | Happening::Early(number, life, _)
             | Happening::Aside(number, life, _)
+            | Happening::Asked(number, life, _)
             | Happening::Resume(number, life)
             | Happening::Joined(number, life) => (*number, *life),
         };
@@ -286,6 +296,11 @@ impl World {
             }
             Happening::Aside(_, _, work) => {
                 self.deliver(number, Inbox::Worked(work.run()))?;
+            }
+            Happening::Asked(_, _, ask) => {
+                let primary = self.primary.as_ref().expect("somebody asked it");
+                let fetched = primary.give(&ask);
+                self.deliver(number, Inbox::Fetched(ask.origin, fetched))?;
             }
             Happening::Resume(..) => {
                 self.fabric.set_stalled(number, false);

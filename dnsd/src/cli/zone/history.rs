@@ -43,6 +43,8 @@ fn what(step: &HistoryStep) -> String {
         HistoryWhat::Rollback => "rollback".to_owned(),
         HistoryWhat::Expire => "end of leases".to_owned(),
         HistoryWhat::Catalog => "zones that came or went".to_owned(),
+        HistoryWhat::Transfer => "zone transfer".to_owned(),
+        HistoryWhat::Adopt => "adoption".to_owned(),
         HistoryWhat::Several => "several changes, by peers that were out of reach".to_owned(),
     };
     let mut add = |word: &str, value: Option<String>| {

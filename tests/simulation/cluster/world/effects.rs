@@ -98,6 +98,11 @@ impl World {
                     let after = Duration::from_millis(self.random.u64(1..50));
                     self.schedule(after, Happening::Aside(number, life, work));
                 }
+                Act::Fetch(ask) => {
+                    let life = self.hosts[number].life;
+                    let after = Duration::from_millis(self.random.u64(1..80));
+                    self.schedule(after, Happening::Asked(number, life, ask));
+                }
                 Act::TookPiece(holder) => {
                     let mut hosts = self.hosts.iter();
                     if self.trap == Some(Trap::HolderInFetch)
@@ -189,7 +194,9 @@ impl World {
             }
         }
         let request = &self.requests[request];
-        self.checks.answered(view, request, *outcome, made_entry)
+        let members = members.into_iter().collect();
+        self.checks
+            .answered(view, &members, request, *outcome, made_entry)
     }
 
     /// Looks at what a member shows.

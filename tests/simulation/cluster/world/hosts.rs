@@ -209,6 +209,9 @@ impl World {
                     self.spring(author, Met::AuthorDiedBeforeCommit);
                 }
             }
+            (Some(Process::Member(machine)), Inbox::Fetched(origin, fetched)) => {
+                machine.handle_fetched(origin, fetched, clock);
+            }
             (Some(Process::Member(machine)), Inbox::Worked(worked)) => {
                 machine.handle_worked(worked, clock);
             }
