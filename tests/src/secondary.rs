@@ -6,11 +6,15 @@ use crate::program::{Program, named, program};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 /// The key by which Knot wants to be told of changes.
 pub const NOTIFY_KEY: &str = "notify.test";
 /// Its secret.
 pub const NOTIFY_SECRET: &str = "c2VjcmV0c2VjcmV0c2VjcmV0";
+
+/// How a database of PowerDNS begins.
+const POWERDNS_SCHEMA: &str = "/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql";
 
 /// Which program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,10 +22,11 @@ pub enum Kind {
     Bind,
     Knot,
     Nsd,
+    PowerDns,
 }
 
 /// All of them.
-pub const KINDS: [Kind; 3] = [Kind::Bind, Kind::Knot, Kind::Nsd];
+pub const KINDS: [Kind; 4] = [Kind::Bind, Kind::Knot, Kind::Nsd, Kind::PowerDns];
 
 /// One that runs; it ends when this is dropped.
 pub struct Secondary {
@@ -42,12 +47,21 @@ impl Secondary {
             folder: &folder,
             address,
         };
+        let name = format!("{kind:?}");
         let (config, command) = match kind {
             Kind::Bind => (setup.bind(), named(&folder)),
             Kind::Knot => (setup.knot(), program("knotd", &[])),
             Kind::Nsd => (setup.nsd(), program("nsd", &["-d"])),
+            Kind::PowerDns => {
+                let mut command = setup.powerdns("pdns_server");
+                command.arg("--daemon=no");
+                return Self {
+                    kind,
+                    address,
+                    program: Program::run(&name, command, &folder),
+                };
+            }
         };
-        let name = format!("{kind:?}");
         Self {
             kind,
             address,
@@ -60,6 +74,10 @@ impl Secondary {
     pub fn log(&self) -> String {
         self.program.log()
     }
+}
+
+fn texts(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
 }
 
 /// What a configuration is made of.
@@ -155,6 +173,59 @@ impl Setup<'_> {
              \x20   refresh-max-interval: 2\n\
              \x20   retry-max-interval: 1\n"
         )
+    }
+
+    /// A program of PowerDNS with its configuration, and a database in which the zone is a secondary one.
+    fn powerdns(&self, server: &str) -> Command {
+        let (folder, ip, port) = (
+            self.folder.display(),
+            self.address.ip(),
+            self.address.port(),
+        );
+        let config = format!(
+            "launch=gsqlite3\n\
+             gsqlite3-database={folder}/zones.sqlite3\n\
+             local-address={ip}\n\
+             local-port={port}\n\
+             secondary=yes\n\
+             allow-axfr-ips=127.0.0.0/8\n\
+             allow-notify-from=127.0.0.0/8\n\
+             xfr-cycle-interval=1\n\
+             socket-dir={folder}\n\
+             guardian=no\n\
+             disable-syslog=yes\n\
+             loglevel=6\n\
+             cache-ttl=0\n\
+             query-cache-ttl=0\n\
+             negquery-cache-ttl=0\n\
+             zone-cache-refresh-interval=0\n\
+             security-poll-suffix=\n"
+        );
+        fs::write(self.folder.join("pdns.conf"), config).unwrap();
+        let schema = fs::File::open(POWERDNS_SCHEMA).unwrap();
+        let made = Command::new("sqlite3")
+            .arg(self.folder.join("zones.sqlite3"))
+            .stdin(schema)
+            .status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "the database is made"
+        );
+        let of_folder = |name: &str| program(name, &[&format!("--config-dir={folder}")]);
+        let primaries: Vec<String> = self.primaries.iter().map(ToString::to_string).collect();
+        let steps = [
+            [
+                &["create-secondary-zone", self.origin][..],
+                &texts(&primaries),
+            ]
+            .concat(),
+            vec!["set-meta", self.origin, "IXFR", "1"],
+        ];
+        for step in steps {
+            let output = of_folder("pdnsutil").args(&step).output().unwrap();
+            assert!(output.status.success(), "{step:?}: {output:?}");
+        }
+        of_folder(server)
     }
 
     fn nsd(&self) -> String {
