@@ -2,7 +2,7 @@
 //!
 //! The names are a promise to dashboards: they stand in one table, [`FAMILIES`].
 
-use crate::status::{Link, LinkStage, MemberState, Status, Zone};
+use crate::status::{Link, LinkStage, MemberState, Status, Zone, ZoneSource};
 use std::fmt::Write;
 
 /// Version of the text form, as its content type.
@@ -23,6 +23,8 @@ pub enum Family {
     ZoneRecords,
     /// Published serial.
     ZoneSerial,
+    /// Whether the primaries of a zone have been silent for too long.
+    ZoneExpired,
     /// Entries since the checkpoint.
     LogEntries,
     /// Bytes since the checkpoint.
@@ -138,6 +140,12 @@ pub const FAMILIES: &[Description] = &[
         "zonecast_zone_serial",
         &["zone"],
         "The published serial.",
+    ),
+    gauge(
+        Family::ZoneExpired,
+        "zonecast_zone_expired",
+        &["zone"],
+        "1 if no primary of the zone has answered for as long as its SOA allows; zones of primaries only.",
     ),
     gauge(
         Family::LogEntries,
@@ -450,6 +458,11 @@ impl Page {
             match description.family {
                 Family::ZoneRecords => put_zones(|zone| Some(zone.records as f64)),
                 Family::ZoneSerial => put_zones(|zone| zone.published.map(f64::from)),
+                Family::ZoneExpired => put_zones(|zone| match zone.source {
+                    ZoneSource::Ours | ZoneSource::Awaited => None,
+                    ZoneSource::Primary => Some(0.0),
+                    ZoneSource::Expired => Some(1.0),
+                }),
                 _ => {}
             }
             if text.len() == body {
@@ -508,7 +521,7 @@ mod tests {
             settled: 8,
             now: 9,
             records: 10,
-            source: crate::status::ZoneSource::Ours,
+            source: ZoneSource::Ours,
         };
         let mut page = Page::new(&status(), &[]);
         page.put_all(Family::Responses, [("NOERROR", 3), ("REFUSED", 1)]);

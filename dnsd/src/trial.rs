@@ -2,6 +2,7 @@
 
 use crate::delta_text;
 use crate::policy::{Asker, Denied};
+use crate::remote::List;
 use crate::state::{Effect, State};
 use crate::status::RuleRow;
 use crate::text::as_text;
@@ -16,6 +17,8 @@ pub struct Trial {
     pub zone: Name,
     /// The RCODE of the response.
     pub rcode: String,
+    /// The primaries that it is sent on to, as the zone comes from them: what they answer is not known.
+    pub sent_on_to: Option<String>,
     /// What policy says, if it was asked.
     pub policy: Option<Verdict>,
     /// The serial before and after.
@@ -65,6 +68,7 @@ pub fn run(state: &State, message: &[u8], asker: Option<&Asker<'_>>) -> Option<T
     let mut trial = Trial {
         zone: zone.clone(),
         rcode: Rcode::NOTAUTH.to_string(),
+        sent_on_to: None,
         policy: None,
         serials: None,
         lines: Vec::new(),
@@ -85,6 +89,10 @@ pub fn run(state: &State, message: &[u8], asker: Option<&Asker<'_>>) -> Option<T
                 });
                 trial.policy = Some(Verdict::Allowed(allowed.collect()));
                 let terms = judgement.terms();
+                if state.fed(&zone).is_some() && !terms.is_empty() {
+                    trial.rcode = Rcode::REFUSED.to_string();
+                    return Some(trial);
+                }
                 update.hold_to(terms).expect("each change is judged");
             }
             Err(denied) => {
@@ -93,6 +101,12 @@ pub fn run(state: &State, message: &[u8], asker: Option<&Asker<'_>>) -> Option<T
                 return Some(trial);
             }
         }
+    }
+    if state.fed(&zone).is_some() {
+        let settings = state.settings(&zone);
+        trial.sent_on_to = settings.map(|settings| List(&settings.primaries).to_string());
+        trial.rcode = Rcode::NOERROR.to_string();
+        return Some(trial);
     }
     let serial = state.serial(&zone);
     let (rcode, after) = match state.consider(&zone, &update) {

@@ -320,7 +320,13 @@ fn trial_text(trial: &Trial) -> String {
             text += &format!("policy: {why} {what}\n");
         }
     }
-    text += &format!("answer: {}\n", trial.rcode);
+    text += &match &trial.sent_on_to {
+        None => format!("answer: {}\n", trial.rcode),
+        Some(primaries) => format!(
+            "{} comes from {primaries}: the update is sent on, and the answer is the primary's\n",
+            trial.zone
+        ),
+    };
     match trial.serials {
         Some((before, after)) if before != after => {
             text += &format!("serial of {}: {before} to {after}\n", trial.zone);
@@ -365,6 +371,7 @@ mod tests {
             rule: "update key k TXT ttl-max 60 lease 1h".parse().unwrap(),
         };
         let trial = Trial {
+            sent_on_to: None,
             zone: "example.".parse().unwrap(),
             rcode: "NOERROR".to_owned(),
             policy: Some(Verdict::Allowed(vec![Allowed {

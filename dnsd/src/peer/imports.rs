@@ -45,6 +45,9 @@ impl Peer {
         wall: Duration,
         now: Instant,
     ) -> Result<(), CommandRefused> {
+        if self.fold.now().fed(origin).is_some() {
+            return Err(CommandRefused::ZoneFed);
+        }
         let update = Update::from_message(&message).expect("the message was made here");
         let offset = match self.fold.now().consider(origin, &update) {
             Change::Changes(offset) => offset,
