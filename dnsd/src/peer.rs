@@ -21,7 +21,7 @@ mod publication;
 mod updates;
 
 pub use checkpoints::Checkpoint;
-pub use feeding::{Attempted, Forward};
+pub use feeding::{Attempted, Forward, Forwarded};
 
 use crate::body::Body;
 use crate::catalog::{Catalogs, Consumed};
@@ -253,7 +253,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), CommandRefused> {
         let state = self.fold.now();
-        if state.version(&origin).is_none() && state.fed(&origin).is_none() {
+        if !state.has_zone(&origin) {
             return Err(CommandRefused::NoSuchZone);
         }
         let settings = state.settings(&origin);
@@ -303,9 +303,7 @@ impl Peer {
             SettingChange::Primaries(primaries) => !primaries.is_empty(),
             _ => false,
         };
-        let state = self.fold.now();
-        let exists = state.version(&origin).is_some() || state.fed(&origin).is_some();
-        if !exists && !changes.iter().any(feeds) {
+        if !self.fold.now().has_zone(&origin) && !changes.iter().any(feeds) {
             return Err(CommandRefused::NoSuchZone);
         }
         let body = Body::ZoneSettings { origin, changes };

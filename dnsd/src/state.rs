@@ -327,6 +327,12 @@ impl State {
         &self.catalogs
     }
 
+    /// Whether there is such a zone; one that is fed may have no content yet.
+    #[must_use]
+    pub fn has_zone(&self, origin: &Name) -> bool {
+        self.version(origin).is_some() || self.fed(origin).is_some()
+    }
+
     /// The content of a zone, if it exists.
     #[must_use]
     pub fn version(&self, origin: &Name) -> Option<&Version> {
@@ -565,7 +571,7 @@ impl State {
                 Outcome::Rcode(Rcode::NOERROR)
             }
             Body::Remove { origin } => {
-                if self.version(origin).is_none() && self.fed(origin).is_none() {
+                if !self.has_zone(origin) {
                     return Outcome::NoSuchZone;
                 }
                 self.leases.forget(origin);
@@ -642,7 +648,7 @@ impl State {
 
     fn apply_policy(&mut self, change: &PolicyChange) -> Result<(), NoPolicyChange> {
         if let PolicyChange::Grant(Realm::Zone(origin), _) = change
-            && self.version(origin).is_none()
+            && !self.has_zone(origin)
         {
             return Err(NoPolicyChange::NoSuchZone);
         }

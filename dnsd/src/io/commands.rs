@@ -496,7 +496,13 @@ impl Driver {
 
     fn remove(&mut self, answer: CallAnswer, origin: Name, wall: Duration, now: Instant) {
         let client = self.add_client(Client::Command(Waiter::Remove(answer, origin.clone())));
-        if let Err(refused) = self.wiring.peer.handle_remove(client, origin, wall, now)
+        let begun = self.wiring.peer.handle_remove(client, origin, wall, now);
+        self.begun(client, begun);
+    }
+
+    /// A command was taken, or its end is that it was not.
+    pub(super) fn begun(&mut self, client: ClientId, begun: Result<(), CommandRefused>) {
+        if let Err(refused) = begun
             && let Some(Client::Command(waiter)) = self.clients.remove(&client)
         {
             self.end_command(waiter, &Answer::Refused(refused));

@@ -5,7 +5,6 @@ use super::commands::Waiter;
 use super::driver::{Client, Driver};
 use crate::admin::{Done, Obstacles, Request};
 use crate::cookie::{Secret, Secrets};
-use crate::requests::Answer;
 use crate::rollover::{Rollover, Settled};
 use crate::status::Cookies;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -49,11 +48,8 @@ impl Driver {
     fn set_cookies(&mut self, answer: CallAnswer, secrets: Secrets, wall: Duration, now: Instant) {
         let client = self.add_client(Client::Command(Waiter::Cookies(answer)));
         let peer = &mut self.wiring.peer;
-        if let Err(refused) = peer.handle_cookies(client, secrets, wall, now)
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &Answer::Refused(refused));
-        }
+        let begun = peer.handle_cookies(client, secrets, wall, now);
+        self.begun(client, begun);
     }
 
     /// How far a rollover has come.

@@ -18,7 +18,7 @@ use super::vip_log::VipLog;
 use crate::blobs::Blobs;
 use crate::disk::{Done, Job};
 use crate::feed::Brought;
-use crate::peer::Peer;
+use crate::peer::{Forwarded, Peer};
 use crate::publish::ZoneNews;
 use crate::report::Zones;
 use crate::requests::{Answer, ClientId};
@@ -85,7 +85,7 @@ pub enum Input {
     /// What a primary has of this zone.
     Fetched(Name, Result<Brought, String>),
     /// What a primary answered to an update that was sent on.
-    Forwarded(Digest, Option<Rcode>),
+    Forwarded(Digest, Forwarded),
     /// A datagram came from this server, which may have been told of a change.
     Notified(SocketAddr, Vec<u8>),
     /// Stop cleanly.
@@ -349,8 +349,9 @@ impl Driver {
             Input::Fetched(origin, fetched) => {
                 self.wiring.handle_fetched(origin, fetched, wall, now);
             }
-            Input::Forwarded(digest, rcode) => {
-                self.wiring.peer.handle_forwarded(digest, rcode, wall, now);
+            Input::Forwarded(digest, forwarded) => {
+                let peer = &mut self.wiring.peer;
+                peer.handle_forwarded(digest, forwarded, wall, now);
             }
             Input::Notified(from, message) => {
                 let peer = &mut self.wiring.peer;

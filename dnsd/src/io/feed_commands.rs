@@ -9,7 +9,6 @@ use crate::peer::Attempted;
 use crate::refresh::Attempt;
 use crate::remote::{List, REMOTES_MAX, Remote};
 use crate::report::Zones;
-use crate::requests::{Answer, ClientId};
 use crate::status::FeedRow;
 use crate::zone_settings::SettingChange;
 use std::time::{Duration, Instant};
@@ -46,17 +45,15 @@ impl Driver {
                 self.fetch(call.answer, origin, order, wall, now);
             }
             Request::ZoneAdopt { origin } => {
+                let state = self.wiring.peer.now();
+                // Without content there is nothing to adopt.
+                if state.fed(&origin).is_none() || state.version(&origin).is_none() {
+                    call.answer.refuse(self.not_fed(&origin));
+                    return;
+                }
                 let waiter = Waiter::Adopt(call.answer, origin.clone());
                 let client = self.add_client(Client::Command(waiter));
-                let state = self.wiring.peer.now();
-                let begun = match state.fed(&origin).zip(state.version(&origin)) {
-                    Some(_) => self
-                        .wiring
-                        .peer
-                        .handle_adopt(client, origin, wall, now)
-                        .map_err(Answer::Refused),
-                    None => return self.refuse_command(client, &self.not_fed(&origin)),
-                };
+                let begun = self.wiring.peer.handle_adopt(client, origin, wall, now);
                 self.begun(client, begun);
             }
             _ => unreachable!("the caller looked"),
@@ -89,22 +86,7 @@ impl Driver {
         let changes = vec![SettingChange::Primaries(primaries)];
         let peer = &mut self.wiring.peer;
         let begun = peer.handle_zone_settings(client, origin, changes, wall, now);
-        self.begun(client, begun.map_err(Answer::Refused));
-    }
-
-    /// A command was taken, or not.
-    fn begun(&mut self, client: ClientId, begun: Result<(), Answer>) {
-        if let Err(answer) = begun
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &answer);
-        }
-    }
-
-    fn refuse_command(&mut self, client: ClientId, reason: &str) {
-        if let Some(Client::Command(Waiter::Adopt(call, _))) = self.clients.remove(&client) {
-            call.refuse(reason);
-        }
+        self.begun(client, begun);
     }
 
     /// Asks the primaries of a zone, and lets somebody wait for what comes of it.
@@ -116,6 +98,10 @@ impl Driver {
         wall: Duration,
         now: Instant,
     ) {
+        if self.wiring.peer.feed(&origin).is_none() {
+            answer.refuse("this peer is not that far yet; try again");
+            return;
+        }
         self.wiring.peer.refresh(&origin, order, wall, now);
         self.commands.fetches.push((origin, answer));
     }

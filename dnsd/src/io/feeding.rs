@@ -7,7 +7,7 @@ use super::primaries::{self, Fetched, Patience, Wants};
 use crate::body::Order;
 use crate::feed::{Ask, Brought, Primary};
 use crate::message::{Header, Opcode};
-use crate::peer::Forward;
+use crate::peer::{Forward, Forwarded};
 use crate::tsig::outgoing::is_signed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,12 +39,14 @@ impl Driver {
     }
 
     /// Sends an update on.
-    pub(super) fn forward(&self, forward: Forward) {
+    pub(super) fn forward(&mut self, forward: Forward) {
         let (inputs, forwards) = (self.inputs.clone(), Arc::clone(&self.forwards));
         if forwards.fetch_add(1, Ordering::Relaxed) >= FORWARDS_MAX {
             forwards.fetch_sub(1, Ordering::Relaxed);
             debug!("too many updates wait for primaries");
-            drop(inputs.try_send(Input::Forwarded(forward.digest, None)));
+            let (wall, now) = (clock::wall(), clock::now());
+            let peer = &mut self.wiring.peer;
+            peer.handle_forwarded(forward.digest, Forwarded::TooMany, wall, now);
             return;
         }
         clock::spawn("forward", move || {
@@ -56,7 +58,8 @@ impl Driver {
                 rcode.ok()
             });
             forwards.fetch_sub(1, Ordering::Relaxed);
-            drop(inputs.send(Input::Forwarded(forward.digest, rcode)));
+            let forwarded = rcode.map_or(Forwarded::Unanswered, Forwarded::Answered);
+            drop(inputs.send(Input::Forwarded(forward.digest, forwarded)));
         });
     }
 }

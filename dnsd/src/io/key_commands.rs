@@ -4,7 +4,6 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::commands::Waiter;
 use super::driver::{Client, Driver};
 use crate::admin::{Done, KeyInUse, KeySpec, Request};
-use crate::requests::Answer;
 use crate::status::{KeyDetail, KeyRow};
 use crate::tsig::clause::secret_of;
 use crate::tsig::key::SecretSize;
@@ -58,11 +57,8 @@ impl Driver {
     ) {
         let client = self.add_client(Client::Command(Waiter::Key(answer, Box::new(done))));
         let peer = &mut self.wiring.peer;
-        if let Err(refused) = peer.handle_key(client, change, wall, now)
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &Answer::Refused(refused));
-        }
+        let begun = peer.handle_key(client, change, wall, now);
+        self.begun(client, begun);
     }
 }
 

@@ -1,12 +1,11 @@
 //! What operators ask about policy, and of updates that are only tried.
 
 use super::admin::{Answer as CallAnswer, Call};
-use super::commands::Waiter;
+use super::commands::{Waiter, no_such_zone};
 use super::driver::{Client, Driver};
 use crate::admin::{Carrier, Done, Request, SenderSpec, TestedAction};
 use crate::policy::{Action, Asker, PolicyChange, Realm};
 use crate::report::rules_of;
-use crate::requests::Answer;
 use crate::status::RuleRow;
 use crate::trial;
 use std::time::{Duration, Instant};
@@ -59,7 +58,7 @@ impl Driver {
                 .map(|(zone, rule)| RuleRow::new(zone, rule))
                 .collect());
         };
-        if now.version(&zone).is_none() {
+        if !now.has_zone(&zone) {
             return Err(no_such_zone(&zone));
         }
         let zone = Realm::Zone(zone);
@@ -75,7 +74,7 @@ impl Driver {
         action: TestedAction,
     ) -> Result<Done, String> {
         let now = self.wiring.peer.now();
-        if now.version(zone).is_none() {
+        if !now.has_zone(zone) {
             return Err(no_such_zone(zone));
         }
         let (policy, asker) = (now.policy(), sender.asker());
@@ -121,11 +120,8 @@ impl Driver {
     ) {
         let client = self.add_client(Client::Command(Waiter::Policy(answer, Box::new(done))));
         let peer = &mut self.wiring.peer;
-        if let Err(refused) = peer.handle_policy(client, change, wall, now)
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &Answer::Refused(refused));
-        }
+        let begun = peer.handle_policy(client, change, wall, now);
+        self.begun(client, begun);
     }
 }
 
@@ -138,8 +134,4 @@ impl SenderSpec {
             is_address_proven: self.by == Carrier::Connection,
         }
     }
-}
-
-fn no_such_zone(origin: &Name) -> String {
-    format!("there is no zone {origin}; `dnsd zone list` shows all")
 }

@@ -4,7 +4,6 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::commands::Waiter;
 use super::driver::{Client, Driver};
 use crate::admin::Request;
-use crate::requests::Answer;
 use crate::status::NotifyRow;
 use crate::zone_settings::SettingChange;
 use std::collections::BTreeMap;
@@ -39,11 +38,8 @@ impl Driver {
         let waiter = Waiter::Set(answer, origin.clone());
         let client = self.add_client(Client::Command(waiter));
         let peer = &mut self.wiring.peer;
-        if let Err(refused) = peer.handle_zone_settings(client, origin, changes, wall, now)
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &Answer::Refused(refused));
-        }
+        let begun = peer.handle_zone_settings(client, origin, changes, wall, now);
+        self.begun(client, begun);
     }
 
     /// Who is told of a zone's changes.

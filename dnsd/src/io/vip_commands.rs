@@ -4,7 +4,6 @@ use super::admin::{Answer as CallAnswer, Call};
 use super::commands::Waiter;
 use super::driver::{Client, Driver};
 use crate::admin::{Done, Request, VipTarget};
-use crate::requests::Answer;
 use crate::setting::PeerRef;
 use crate::vip::address::{GROUP_MAX, VipAddress, VipId};
 use crate::vip::map::{Drained, MapChange, VipMap, WEIGHT_MAX};
@@ -53,11 +52,8 @@ impl Driver {
     fn change_vips(&mut self, answer: CallAnswer, change: MapChange, wall: Duration, now: Instant) {
         let client = self.add_client(Client::Command(Waiter::Vip(answer)));
         let peer = &mut self.wiring.peer;
-        if let Err(refused) = peer.handle_vip_change(client, change, wall, now)
-            && let Some(Client::Command(waiter)) = self.clients.remove(&client)
-        {
-            self.end_command(waiter, &Answer::Refused(refused));
-        }
+        let begun = peer.handle_vip_change(client, change, wall, now);
+        self.begun(client, begun);
     }
 
     fn simulate(&self, answer: CallAnswer, failed: &[PeerRef], now: Instant) {

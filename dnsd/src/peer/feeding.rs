@@ -33,6 +33,17 @@ pub struct Forward {
     pub signature: Option<(crate::tsig::Key, Box<[u8]>)>,
 }
 
+/// What became of an UPDATE that was to be sent on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forwarded {
+    /// A primary answered.
+    Answered(Rcode),
+    /// None did.
+    Unanswered,
+    /// So many wait that this one was not sent: its requestor sends it again.
+    TooMany,
+}
+
 /// How an attempt to fetch a zone ended, for the log and for operators.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attempted {
@@ -311,11 +322,11 @@ impl Peer {
         self.requests.wait(digest, Waits::Primary);
     }
 
-    /// A primary has answered an update that was sent on; none: none did.
+    /// What became of an update that was to be sent on.
     pub fn handle_forwarded(
         &mut self,
         digest: Digest,
-        rcode: Option<Rcode>,
+        forwarded: Forwarded,
         wall: Duration,
         now: Instant,
     ) {
@@ -323,14 +334,20 @@ impl Peer {
             return;
         };
         if let Request::Update(request) = &waiting.request
-            && rcode == Some(Rcode::NOERROR)
+            && forwarded == Forwarded::Answered(Rcode::NOERROR)
         {
             let origin = request.update.zone().clone();
             self.refresher.urge(&origin, None, Order::Ahead, now);
         }
-        match rcode {
-            Some(rcode) => self.finish(&digest, Outcome::Rcode(rcode)),
-            None => self.give_up(&digest),
+        match forwarded {
+            Forwarded::Answered(rcode) => self.finish(&digest, Outcome::Rcode(rcode)),
+            Forwarded::Unanswered => self.give_up(&digest),
+            Forwarded::TooMany => {
+                let waiting = self.requests.remove(&digest);
+                for client in waiting.into_iter().flat_map(|waiting| waiting.clients) {
+                    self.answer(client, Answer::Silence);
+                }
+            }
         }
         self.called = Some((wall, now));
     }
