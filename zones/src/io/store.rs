@@ -755,7 +755,7 @@ mod tests {
                 error,
                 StoreError::Format {
                     found: 1,
-                    expected: 4
+                    expected: FORMAT
                 }
             ),
             "{error}"
