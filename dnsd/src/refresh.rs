@@ -48,6 +48,8 @@ pub struct Refresher {
     zones: BTreeMap<Name, Watched>,
     due: BTreeSet<(Instant, Name)>,
     under_way: usize,
+    /// Zones whose last attempt by this peer came to nothing.
+    failing: BTreeSet<Name>,
     /// Zones up to this one have been looked at since the view changed.
     walk: Option<Bound<Name>>,
     random: fastrand::Rng,
@@ -148,6 +150,7 @@ impl Refresher {
             zones: BTreeMap::new(),
             due: BTreeSet::new(),
             under_way: 0,
+            failing: BTreeSet::new(),
             walk: None,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -184,17 +187,24 @@ impl Refresher {
             watched.failures = 0;
             watched.failure = None;
             watched.answered = None;
+            self.failing.remove(origin);
             self.look_at(origin, now);
-        } else if before.serial != known.serial && watched.stage == Stage::Idle {
-            // Another peer has fetched it.
-            let moment = self.after_answer(origin, now);
-            self.set_due(origin, moment);
+        } else if before.serial != known.serial || before.refreshed < known.refreshed {
+            // Some peer has had an answer.
+            watched.failures = 0;
+            watched.failure = None;
+            self.failing.remove(origin);
+            if watched.stage == Stage::Idle {
+                let moment = self.after_answer(origin, now);
+                self.set_due(origin, moment);
+            }
         }
     }
 
     /// A zone is gone, or ours.
     pub fn handle_gone(&mut self, origin: &Name) {
         self.set_due(origin, None);
+        self.failing.remove(origin);
         if let Some(watched) = self.zones.remove(origin)
             && watched.stage != Stage::Idle
         {
@@ -260,6 +270,7 @@ impl Refresher {
         let expire = watched.known.timing.expire;
         let freshness = match attempt {
             Attempt::Answered => {
+                self.failing.remove(origin);
                 watched.answered = Some(wall);
                 watched.failures = 0;
                 watched.failure = None;
@@ -270,6 +281,7 @@ impl Refresher {
             Attempt::Failed(reason) => {
                 watched.failures = watched.failures.saturating_add(1);
                 watched.failure = Some(reason);
+                self.failing.insert(origin.clone());
                 let is_over = wall > watched.last_answer() + expire;
                 let is_news = is_over && watched.known.serial.is_some();
                 (is_news && !watched.known.is_expired).then_some(Freshness::Expired)
@@ -307,6 +319,14 @@ impl Refresher {
     #[must_use]
     pub fn asker(&self, origin: &Name) -> Option<PeerId> {
         elect(&self.members, &origin.canonical_key())
+    }
+
+    /// How many zones this peer could not fetch when it last tried, and one of them with the reason.
+    #[must_use]
+    pub fn failing(&self) -> Option<(usize, &Name, &str)> {
+        let origin = self.failing.first()?;
+        let failure = self.zones.get(origin)?.failure.as_deref()?;
+        Some((self.failing.len(), origin, failure))
     }
 
     /// True if any zone is fed.
@@ -571,6 +591,10 @@ mod tests {
         assert_eq!(world.pass(Duration::ZERO), [other.as_str()]);
         world.end(other, failed());
         assert_eq!(world.pass(Duration::ZERO), [""; 0]);
+        // What another peer then brings makes that good.
+        assert!(world.refresher.failing().is_some());
+        world.know(other, Some(1), WALL);
+        assert!(world.refresher.failing().is_none());
         world.refresher.handle_view(vec![ME]);
         let asked = world.pass(Duration::ZERO);
         assert!(!asked.is_empty());

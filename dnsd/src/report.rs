@@ -120,6 +120,12 @@ pub fn status(
             "This machine's clock is {off} ms off the other members' median."
         ));
     }
+    if let Some((count, origin, failure)) = peer.failing_feeds() {
+        warnings.push(match count {
+            1 => format!("{origin} cannot be fetched: {failure}."),
+            _ => format!("{count} zones cannot be fetched; of one, {origin}: {failure}."),
+        });
+    }
     Status {
         name: life.name.clone(),
         peer: life.peer,

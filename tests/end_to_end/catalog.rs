@@ -135,7 +135,7 @@ fn zones_come_and_go_as_the_catalog_of_a_primary_says() {
     let mut primary = bind_with_catalog(&folder.path().join("primary"), address, peers[1].dns);
     until(SPREAD, "the primary serves", || {
         primary.check_alive();
-        dig(address, &["two.test", "SOA"])
+        dig(address, &["two.test", "SOA", "+tcp"])
             .contains("hostmaster")
             .then_some(())
     });

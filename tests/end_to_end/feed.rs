@@ -63,7 +63,8 @@ impl Primary {
         let program = self.program.insert(program);
         until(SPREAD, "the primary serves", || {
             program.check_alive();
-            (!dig_short(self.address, &[ZONE, "SOA"]).is_empty()).then_some(())
+            // Some take connections a little later than datagrams.
+            (!dig_short(self.address, &[ZONE, "SOA", "+tcp"]).is_empty()).then_some(())
         });
     }
 
@@ -219,6 +220,8 @@ fn what_cannot_be_fetched_is_said_and_tried_again() {
     );
     let listed = peers[1].ask(&["zone", "list"]);
     assert!(listed.contains("awaited"), "{listed}");
+    let status = peers[0].ask(&["status"]);
+    assert!(status.contains("cannot be fetched"), "{status}");
     // The key comes: nobody has to say anything.
     let key = ["key", "add", "feed.key", "--secret", SECRET];
     peers[2].ask(&key);

@@ -66,7 +66,7 @@ fn start(folder: &Path, name: &str, config: impl Fn(SocketAddr) -> String) -> Pr
     let mut process = Program::start(name, command, &config(address), folder);
     until(SPREAD, "the zone is served", || {
         process.check_alive();
-        let soa = dig(address, &[ZONE, "SOA", "+short"]);
+        let soa = dig(address, &[ZONE, "SOA", "+short", "+tcp"]);
         soa.contains("hostmaster").then_some(())
     });
     Primary {
@@ -429,7 +429,7 @@ fn a_zone_signed_elsewhere_and_loaded_again_is_followed() {
     fs::write(own.join("zone"), &second).unwrap();
     primary.program.hang_up();
     until(SPREAD, "it is loaded again", || {
-        let soa = dig(address, &[ZONE, "SOA", "+short"]);
+        let soa = dig(address, &[ZONE, "SOA", "+short", "+tcp"]);
         soa.contains(" 8 3600").then_some(())
     });
     let next = came(ask(address, ZONE, None, Some(&held), &Patience::DEFAULT).unwrap());

@@ -39,9 +39,9 @@ the file if that is ahead, else it rises by one. Records that came by updates an
 file go. What others change while the file is on its way stays; where that cannot be, the import is
 refused, and --replace does it all the same.
 
-With --from the zone follows a primary, which need not know more than that it may transfer the zone and
-whom it tells of changes: one of the peers asks it, all serve what it has, with its serial, and updates
-are sent on to it. `dnsd zone adopt` then makes the zone ours, without a moment in which it is not served.
+With --from in place of a file the zone follows a primary: one of the peers asks it, all serve what
+it has, with its serial, and updates are sent on to it. `dnsd zone adopt` then makes the zone ours,
+without a moment in which it is not served.
 
 Examples:
   dnsd zone import example.test example.zone
@@ -71,7 +71,8 @@ Examples:
     },
     /// Ask the primaries of a zone now whether they have something newer
     #[command(after_help = "\
-The peers do so by themselves when they are told of a change, and as often as the SOA of the zone says.
+The peers do so by themselves when they are told of a change, and as often as the SOA of the zone
+says.
 
 Example:
   dnsd zone refresh example.test")]
@@ -79,15 +80,15 @@ Example:
         /// The apex of the zone
         #[arg(value_parser = setting::<Name>)]
         origin: Name,
-        /// Fetch all of it, even if the primary's serial is behind: its serial may go back, and who has
-        /// the zone from here is to be told to fetch it anew
+        /// Fetch all of it, even if its serial goes back by that: secondaries are then to be told to
+        /// fetch it anew
         #[arg(long)]
         whole: bool,
     },
     /// Make a zone that comes from a primary ours: it takes updates from now on, and its serial goes on
     #[command(after_help = "\
-Take the zone away from the primary's updaters first, or let them send to the peers, which send their
-updates on to the primary until then; nothing that the primary changes afterwards comes any more.
+Let those who update it send to the peers first, which send their updates on to the primary until
+then: nothing that the primary changes afterwards comes any more.
 
 Example:
   dnsd zone adopt example.test")]
@@ -125,10 +126,10 @@ Settings:
   also-notify=ADDR[:PORT][%KEY],...   servers that are told of every change; empty: none
   notify-ns=yes|no                    tell the zone's name servers too, where their addresses are in
                                       our zones; most often they are these very peers [default: no]
-  catalog=none|all|listed|consumed    it is a catalog (RFC 9432) of all zones, of those that name it, or
-                                      one of a primary, whose zones come from there too
+  catalog=none|all|listed|consumed    it is a catalog (RFC 9432) of all zones, of those that name
+                                      it, or one of a primary, whose zones come from there too
   in-catalog=NAME                     the one catalog that lists it; empty: those that list all
-  primaries=ADDR[:PORT][%KEY],...     the servers that it comes from; `dnsd zone adopt` makes it ours
+  primaries=ADDR[:PORT][%KEY],...     the servers that it comes from, until `dnsd zone adopt`
   member-of=                          no catalog of a primary has a say in it any more
 
 Example:
@@ -180,16 +181,16 @@ Examples:
     /// Make a catalog of all zones, by which secondaries take up new ones by themselves (RFC 9432), or
     /// follow one of a primary
     #[command(after_help = "\
-Zones that come are listed, those that go are taken out. Secondaries need a rule that lets them transfer
-the catalog and its members, and are told of changes by also-notify.
+Zones that come are listed, those that go are taken out. Secondaries need a rule that lets them
+transfer the catalog and its members, and are told of changes by also-notify.
 
 Example:
   dnsd zone catalog catalog.example
   dnsd policy grant '*' transfer key xfr
   dnsd zone set catalog.example also-notify=192.0.2.1%xfr
 
-With --from the zones that a primary lists come from it too, and go when it takes them out; those that are
-here already stay what they are.
+With --from the zones that a primary lists come from it too, and go when it takes them out; those
+that are here already stay what they are.
 
 Example:
   dnsd zone catalog catalog.example --from 192.0.2.1%transfer.key")]

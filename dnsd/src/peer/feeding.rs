@@ -180,6 +180,12 @@ impl Peer {
         self.called = Some((wall, now));
     }
 
+    /// How many zones this peer could not fetch when it last tried, and one of them with the reason.
+    #[must_use]
+    pub fn failing_feeds(&self) -> Option<(usize, &Name, &str)> {
+        self.refresher.failing()
+    }
+
     /// Where a fed zone stands; none if it is not fed.
     #[must_use]
     pub fn feed(&self, origin: &Name) -> Option<Standing> {
