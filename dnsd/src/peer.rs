@@ -48,7 +48,7 @@ use bytes::Bytes;
 use checkpoints::{CHECKPOINT_PERIOD, Checkpointing};
 use imports::{IMPORT_PATIENCE, Import, OFFER_AGAIN};
 use overlay::{Admit, Incarnation, PeerId, Pressure, View};
-use publication::{Publication, Urgency};
+use publication::{Held, Publication, Urgency};
 use replication::{
     Batch, BatchId, BlobHash, Class, Event, Majority, MemberSet, NotNow, Output, Replica, Stamp,
 };
@@ -126,8 +126,8 @@ pub struct Peer {
     /// Settled states whose published mark is on its way to the disk.
     publishing: VecDeque<Publication>,
     is_published_in_view: bool,
-    /// Until when publishing waits at most, if it does.
-    held_until: Option<Instant>,
+    /// Whether the first publication in this view waits.
+    held: Held,
     /// What settled since the last of them, above the gate.
     counted: Vec<Counted>,
     /// Whether `counted` holds all that settled above the gate and is not published.
@@ -207,7 +207,7 @@ impl Peer {
             requests: Requests::default(),
             publishing: VecDeque::new(),
             is_published_in_view: false,
-            held_until: None,
+            held: Held::No,
             counted: Vec::new(),
             is_counted_whole: true,
             history,
@@ -524,7 +524,7 @@ impl Peer {
             self.failover.poll_timeout(),
             self.notifier.poll_timeout(now),
             self.refresher.poll_timeout(now).filter(|_| self.asks()),
-            self.held_until,
+            self.held.due(),
             self.staleness_due,
             self.lease_due,
             self.catalogs_due,
@@ -676,6 +676,7 @@ impl Peer {
                     self.counted.clear();
                     self.is_counted_whole = true;
                     self.is_published_in_view = false;
+                    self.held = Held::No;
                     self.requests.handle_log_changed();
                     continue;
                 }

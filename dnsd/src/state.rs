@@ -669,7 +669,7 @@ impl State {
             Ok(update) => update,
             Err(error) => return Outcome::Rcode(error.rcode()),
         };
-        // It was the zone's when this was authored.
+        // The zone was ours when this was authored.
         if self.fed(origin).is_some() {
             return Outcome::Rcode(Rcode::REFUSED);
         }

@@ -1,6 +1,7 @@
 //! Fed zones: their primaries are asked, and what they have goes to all peers; NOTIFY requests reach the
 //! peer that asks; updates go to the primary (RFC 2136 section 6).
 
+use super::publication::Held;
 use super::{Effect, Peer};
 use crate::body::{Body, Order};
 use crate::feed::{Ask, Difference, Primary, timing};
@@ -292,7 +293,9 @@ impl Peer {
         let published = self.publisher.published().and_then(|published| {
             let newer = published.fed(&due.origin)?.serial?;
             let version = published.version(&due.origin)?.clone();
-            let is_newer = due.order == Order::Ahead && Some(newer) > serial;
+            // At other times it may be an operator who had the zone go back.
+            let is_held = matches!(self.held, Held::Until(_));
+            let is_newer = is_held && due.order == Order::Ahead && Some(newer) > serial;
             is_newer.then_some((version, newer))
         });
         Some(Ask {

@@ -23,6 +23,27 @@ pub(super) struct Publication {
 
 /// For how long at most: what is put in again settles within a round trip.
 const HELD_MAX: Duration = Duration::from_secs(2);
+/// Whether the first publication of a view waits, as a serial would go back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Held {
+    /// None would.
+    No,
+    /// It waits, no longer than this.
+    Until(Instant),
+    /// It has waited for as long as it may.
+    Enough,
+}
+
+impl Held {
+    /// When it is to be looked at again.
+    pub(super) fn due(self) -> Option<Instant> {
+        match self {
+            Self::Until(until) => Some(until),
+            Self::No | Self::Enough => None,
+        }
+    }
+}
+
 /// Of so many entries that settled and cannot be published the single steps are given up: one takes
 /// the place of all.
 const COUNTED_MAX: usize = 50_000;
@@ -119,21 +140,28 @@ impl Peer {
     /// partition may have fetched other steps: the differences of the one that this peer was on then
     /// lead on from content that is not there. What it has published is put in again.
     fn is_held_back(&mut self, wall: Duration, now: Instant) -> bool {
-        let may_go_back = !self.is_published_in_view && self.refresher.has_zones();
+        // A side that may not publish has nothing to wait for.
+        let is_first = !self.is_published_in_view && self.replica.may_publish();
+        let may_go_back = is_first && self.refresher.has_zones();
         let settled = self.fold.settled().filter(|_| may_go_back);
         let behind = settled
             .map(|settled| self.behind(settled))
             .unwrap_or_default();
         if behind.is_empty() {
-            self.held_until = None;
+            self.held = Held::No;
             return false;
         }
-        if self.held_until.is_none() {
-            for origin in &behind {
-                self.refresh(origin, Order::Ahead, wall, now);
+        self.held = match self.held {
+            Held::No => {
+                for origin in &behind {
+                    self.refresh(origin, Order::Ahead, wall, now);
+                }
+                Held::Until(now + HELD_MAX)
             }
-        }
-        now < *self.held_until.get_or_insert(now + HELD_MAX)
+            Held::Until(until) if until <= now => Held::Enough,
+            held => held,
+        };
+        matches!(self.held, Held::Until(_))
     }
 
     /// Fed zones of which this peer has published something newer.
