@@ -251,8 +251,7 @@ impl<'k> Request<'k> {
         }
         match response.question {
             Some(question) => {
-                let qname = Name::from_wire(question.qname).ok();
-                if qname.as_ref() != Some(&self.origin)
+                if question.qname != self.origin.borrowed()
                     || question.qtype != self.asks.qtype()
                     || question.qclass != Class::IN
                 {
@@ -440,7 +439,7 @@ mod tests {
             let message = &request.message;
             let read = Read::read(message, Header::read(message).unwrap()).unwrap();
             assert_eq!((read.header.id, read.header.flags), (id, 0));
-            assert_eq!(read.question.qname, origin().as_wire());
+            assert_eq!(read.question.qname, origin().borrowed());
             assert_eq!(read.question.qtype, qtype);
             let soa = read.first_authority();
             let soa = soa.map(|raw| read_record(message, &raw).unwrap());

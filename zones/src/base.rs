@@ -8,9 +8,10 @@
 //! is found by binary search over the first keys of the chunks, then over the offsets of one. No
 //! chunk holds nodes of two regions of the key space, so that one look tells how its keys compare.
 
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
-use crate::key::{DENIAL, head};
+use crate::key::{DENIAL, Target, head};
 use crate::name::Name;
 use crate::node::{self, Node};
 
@@ -180,63 +181,73 @@ impl Base {
 
     /// The node of the apex, which is the first.
     pub(crate) fn apex(&self) -> Node<'_> {
-        Node::read(&self.origin, node_in(self.chunk(0), 0))
+        Node::read(&self.origin, self.chunk(0))
     }
 
     /// The node with this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Node<'_>> {
-        let at = self.seek(key);
-        let bytes = self.bytes(at)?;
-        node::compare_key(key, bytes)
-            .is_eq()
-            .then(|| Node::read(&self.origin, bytes))
+        let at = self.search(key).ok()?;
+        self.node(at)
     }
 
     /// The place of the first node whose key is `key` or greater.
     pub(crate) fn seek(&self, key: &[u8]) -> Position {
-        let Some(chunk) = self.seek_chunk(key) else {
-            return Position { chunk: 0, slot: 0 };
-        };
-        let bytes = self.chunk(chunk);
-        let (mut low, mut high) = (0, node_count(bytes));
-        let mut key = key;
-        if node::is_denial(bytes) {
+        match self.search(key) {
+            Ok(at) => at,
+            Err(at) => self.normal(at),
+        }
+    }
+
+    /// The place of the node with this key, or where it would be, which may be past the end of a
+    /// chunk.
+    fn search(&self, key: &[u8]) -> Result<Position, Position> {
+        // The first chunk begins with the apex, and no key is less than its.
+        let chunk = self.seek_chunk(key).unwrap_or(0);
+        let nodes = Nodes::of(self.chunk(chunk));
+        let mut rest = key;
+        if node::is_denial(nodes.bytes) {
             match key.strip_prefix(DENIAL) {
-                Some(rest) => key = rest,
+                Some(stripped) => rest = stripped,
                 // It is in the next region.
-                None => low = high,
+                None => {
+                    return Err(Position {
+                        chunk,
+                        slot: nodes.count(),
+                    });
+                }
             }
         }
+        let target = Target::new(rest);
+        let (mut low, mut high) = (0, nodes.count());
         while low < high {
-            let middle = low.midpoint(high);
-            if node::compare_name(key, node_in(bytes, middle)).is_gt() {
-                low = middle + 1;
-            } else {
-                high = middle;
+            let slot = low.midpoint(high);
+            match target.compare(&nodes.at(slot)[node::LABELS_AT..]) {
+                Ordering::Greater => low = slot + 1,
+                Ordering::Equal => return Ok(Position { chunk, slot }),
+                Ordering::Less => high = slot,
             }
         }
-        self.normal(Position { chunk, slot: low })
+        Err(Position { chunk, slot: low })
     }
 
     /// The last chunk whose first node is `key` or less.
     fn seek_chunk(&self, key: &[u8]) -> Option<usize> {
-        // The first chunk begins with the apex, and no key is less than its.
         let Some(table) = &self.table else {
             return Some(0);
         };
         let target = head(key);
-        let mut high = table.first.partition_point(|first| *first <= target);
-        let mut low = high;
-        if table.first[..high].last() == Some(&target) {
-            low = table.first[..high].partition_point(|first| *first < target);
-        }
-        // Between them the heads are equal: only the first nodes themselves tell.
-        while low < high {
-            let middle = low.midpoint(high);
-            if node::compare_key(key, node_in(self.chunk(middle), 0)).is_lt() {
-                high = middle;
-            } else {
-                low = middle + 1;
+        let mut low = table.first.partition_point(|first| *first < target);
+        if table.first.get(low) == Some(&target) {
+            // Of those that begin alike only the first nodes themselves tell.
+            let alike = table.first[low..].partition_point(|first| *first == target);
+            let mut high = low + alike;
+            while low < high {
+                let middle = low.midpoint(high);
+                if node::compare_key(key, self.chunk(middle)).is_lt() {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
             }
         }
         low.checked_sub(1)
@@ -263,16 +274,16 @@ impl Base {
         let chunk = at.chunk.checked_sub(1)?;
         Some(Position {
             chunk,
-            slot: node_count(self.chunk(chunk)) - 1,
+            slot: Nodes::of(self.chunk(chunk)).count() - 1,
         })
     }
 
     fn bytes(&self, at: Position) -> Option<&[u8]> {
-        (at.chunk < self.chunk_count()).then(|| node_in(self.chunk(at.chunk), at.slot))
+        (at.chunk < self.chunk_count()).then(|| Nodes::of(self.chunk(at.chunk)).at(at.slot))
     }
 
     fn normal(&self, at: Position) -> Position {
-        if at.slot < node_count(self.chunk(at.chunk)) {
+        if at.slot < Nodes::of(self.chunk(at.chunk)).count() {
             return at;
         }
         Position {
@@ -444,14 +455,31 @@ impl Builder {
     }
 }
 
-fn node_count(chunk: &[u8]) -> usize {
-    usize::from(u16_at(chunk, chunk.len() - 2))
+/// The nodes of a chunk.
+#[derive(Clone, Copy)]
+struct Nodes<'c> {
+    bytes: &'c [u8],
+    offsets: &'c [[u8; 2]],
 }
 
-/// The bytes of a chunk from the node in this slot on.
-fn node_in(chunk: &[u8], slot: usize) -> &[u8] {
-    let table = chunk.len() - 2 - 2 * node_count(chunk);
-    &chunk[usize::from(u16_at(chunk, table + 2 * slot))..table]
+impl<'c> Nodes<'c> {
+    fn of(chunk: &'c [u8]) -> Self {
+        let table = chunk.len() - 2 - 2 * usize::from(u16_at(chunk, chunk.len() - 2));
+        let (offsets, _) = chunk[table..chunk.len() - 2].as_chunks();
+        Self {
+            bytes: &chunk[..table],
+            offsets,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// The bytes from the node in this slot on.
+    fn at(&self, slot: usize) -> &'c [u8] {
+        &self.bytes[usize::from(u16::from_be_bytes(self.offsets[slot]))..]
+    }
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -11,11 +11,12 @@
 use data_encoding::BASE32HEX_NOPAD;
 use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY};
 
-use crate::key::{AFTER_DENIAL, DENIAL, Key};
+use crate::key::{AFTER_DENIAL, DENIAL};
 use crate::lookup::Found;
-use crate::name::{NAME_SIZE_MAX, Name};
+use crate::name::NAME_SIZE_MAX;
 use crate::node::{Node, RrsetRef};
 use crate::rtype::Rtype;
+use crate::sought::Sought;
 use crate::version::Version;
 
 /// Most additional iterations of the hash for which proofs are made. RFC 9276 section 3.2 lets
@@ -77,7 +78,7 @@ impl Version {
     /// the data is its DS.
     pub fn prove(
         &self,
-        qname: &Name,
+        qname: &Sought<'_>,
         found: &Found<'_>,
         says: Says,
     ) -> Result<Proof<'_>, Collision> {
@@ -99,12 +100,13 @@ impl Version {
 
     fn prove_by_nsec<'v>(
         &'v self,
-        qname: &Name,
+        qname: &Sought<'_>,
         found: &Found<'_>,
         says: Says,
         proof: &mut Proof<'v>,
     ) {
-        let key = Key::relative(qname, self.origin()).expect("the zone was found by the QNAME");
+        let key = qname.below(self.origin());
+        let key = key.expect("the zone was found by the QNAME");
         match (found, says) {
             (Found::Dname(_), _) => {}
             // RFC 4035 section 3.1.3.1: no such type; section 3.1.4: no DS.
@@ -189,7 +191,12 @@ impl<'v> HashChain<'v> {
         })
     }
 
-    fn prove(&self, qname: &Name, found: &Found<'_>, says: Says) -> Result<Proof<'v>, Collision> {
+    fn prove(
+        &self,
+        qname: &Sought<'_>,
+        found: &Found<'_>,
+        says: Says,
+    ) -> Result<Proof<'v>, Collision> {
         let mut proof = Proof::default();
         match (found, says) {
             (Found::Dname(_), _) => {}
@@ -228,7 +235,7 @@ impl<'v> HashChain<'v> {
     /// and that the name one label longer does not exist. Returns its depth.
     fn prove_encloser(
         &self,
-        qname: &Name,
+        qname: &Sought<'_>,
         depth: usize,
         proof: &mut Proof<'v>,
     ) -> Result<usize, Collision> {
@@ -287,8 +294,9 @@ impl<'v> HashChain<'v> {
     }
 
     /// The ancestor of a name that has so many labels below the origin, in wire format.
-    fn above<'n>(&self, name: &'n Name, depth: usize) -> &'n [u8] {
+    fn above<'n>(&self, name: &Sought<'n>, depth: usize) -> &'n [u8] {
         let labels = name.label_count() - self.version.origin().label_count() - depth;
+        let name = name.name();
         let sizes = name.labels().take(labels).map(|label| label.len() + 1);
         &name.as_wire()[sizes.sum::<usize>()..]
     }
@@ -355,6 +363,7 @@ const STEPS_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Name;
     use crate::record::{Rdata, Record};
 
     #[test]

@@ -10,10 +10,12 @@
 use std::cmp::Ordering;
 
 use crate::name::{Name, NameRef};
+use crate::word::{self, WORD_SIZE};
 
 /// A key on the stack, so that a lookup allocates nothing.
 pub(crate) struct Key {
-    bytes: [u8; KEY_SIZE_MAX],
+    /// Zeroes behind the key, a word at least.
+    bytes: [u8; KEY_SIZE_MAX + WORD_SIZE],
     /// Where each label of the key ends; the label nearest to the origin first.
     ends: [u16; LABELS_MAX],
     labels: usize,
@@ -29,22 +31,14 @@ impl Key {
     /// The key of labels that end with the zero byte or with the slice.
     pub(crate) fn of_labels(wire: &[u8]) -> Self {
         let mut key = Self {
-            bytes: [0; KEY_SIZE_MAX],
+            bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
             ends: [0; LABELS_MAX],
             labels: 0,
         };
         let (starts, count) = label_starts(wire);
         let mut size = 0;
         for start in starts[..count].iter().rev() {
-            for byte in label_at(wire, *start) {
-                let (first, second) = escape(*byte);
-                key.bytes[size] = first;
-                size += 1;
-                if let Some(second) = second {
-                    key.bytes[size] = second;
-                    size += 1;
-                }
-            }
+            size = put_label(&mut key.bytes, size, label_at(wire, *start));
             // The byte is zero already: it ends the label.
             size += 1;
             key.ends[key.labels] = size as u16;
@@ -75,24 +69,22 @@ impl Key {
         self.labels
     }
 
+    /// How many labels this key has in common with another, from the origin down.
+    pub(crate) fn shared_labels(&self, other: &[u8]) -> usize {
+        let mine = self.as_bytes();
+        let shared = match mine.starts_with(other) {
+            true => other.len(),
+            false => mine.iter().zip(other).take_while(|(a, b)| a == b).count(),
+        };
+        self.ends[..self.labels].partition_point(|end| usize::from(*end) <= shared)
+    }
+
     /// The key of the ancestor that has `labels` labels below the origin.
     pub(crate) fn ancestor(&self, labels: usize) -> &[u8] {
         match labels {
             0 => &[],
             n => &self.bytes[..usize::from(self.ends[n - 1])],
         }
-    }
-
-    /// The key of the wildcard right below the ancestor that has `labels` labels.
-    pub(crate) fn wildcard_below(&self, labels: usize) -> WildcardKey {
-        let encloser = self.ancestor(labels);
-        let mut key = WildcardKey {
-            bytes: [0; KEY_SIZE_MAX + 2],
-            size: encloser.len() + 2,
-        };
-        key.bytes[..encloser.len()].copy_from_slice(encloser);
-        key.bytes[encloser.len()] = b'*';
-        key
     }
 }
 
@@ -103,6 +95,17 @@ pub(crate) struct WildcardKey {
 }
 
 impl WildcardKey {
+    /// The key of the wildcard right below the name with this key.
+    pub(crate) fn below(encloser: &[u8]) -> Self {
+        let mut key = Self {
+            bytes: [0; KEY_SIZE_MAX + 2],
+            size: encloser.len() + 2,
+        };
+        key.bytes[..encloser.len()].copy_from_slice(encloser);
+        key.bytes[encloser.len()] = b'*';
+        key
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.size]
     }
@@ -136,20 +139,10 @@ pub(crate) fn parent(key: &[u8]) -> Option<&[u8]> {
     Some(&key[..size])
 }
 
-/// Compares a key with the key that `labels` would have. A lookup does it a dozen times, mostly with
-/// one label.
+/// Compares a key with the key that `labels` would have.
 pub(crate) fn compare(key: &[u8], labels: &[u8]) -> Ordering {
-    let first = labels.first().map_or(0, |length| usize::from(*length));
-    let is_one_label = labels.get(first + 1).is_none_or(|length| *length == 0);
-    let mut rest = key;
-    if first > 0 && is_one_label {
-        return match compare_label(&mut rest, &labels[1..=first]) {
-            Ordering::Equal if rest.is_empty() => Ordering::Equal,
-            Ordering::Equal => Ordering::Greater,
-            order => order,
-        };
-    }
     let (starts, count) = label_starts(labels);
+    let mut rest = key;
     for start in starts[..count].iter().rev() {
         match compare_label(&mut rest, label_at(labels, *start)) {
             Ordering::Equal => {}
@@ -163,21 +156,83 @@ pub(crate) fn compare(key: &[u8], labels: &[u8]) -> Ordering {
     }
 }
 
+/// A key that is compared with the names of many nodes.
+pub(crate) struct Target<'k> {
+    key: &'k [u8],
+    /// Its first label, the first byte of a word in the highest place, and zeroes. A label that
+    /// has more bytes than this in a key is one that no node has word for word.
+    words: [u64; LABEL_WORDS],
+}
+
+impl<'k> Target<'k> {
+    pub(crate) fn new(key: &'k [u8]) -> Self {
+        let mut words = [0; LABEL_WORDS];
+        for (piece, word) in key.chunks(WORD_SIZE).zip(&mut words) {
+            let loaded = word::load(piece);
+            let (label, is_end) = word::until_zero(loaded);
+            *word = label.swap_bytes();
+            if is_end {
+                break;
+            }
+        }
+        Self { key, words }
+    }
+
+    /// Compares the key with the key that `labels` would have, which end with the zero byte. A lookup
+    /// does it a dozen times, and mostly the first label tells.
+    #[inline]
+    pub(crate) fn compare(&self, labels: &[u8]) -> Ordering {
+        let (start, size) = top_label(labels);
+        let mut at = 0;
+        for mine in self.words {
+            let theirs = if at < size {
+                let from = start + at;
+                let loaded = match labels.get(from..from + WORD_SIZE) {
+                    Some(bytes) => word::load(bytes),
+                    None => word::load(&labels[from..start + size]),
+                };
+                match word::fold(loaded, size - at) {
+                    Some(folded) => folded.swap_bytes(),
+                    None => return compare(self.key, labels),
+                }
+            } else {
+                0
+            };
+            if mine != theirs {
+                return mine.cmp(&theirs);
+            }
+            at += WORD_SIZE;
+            if at > size {
+                break;
+            }
+        }
+        if start > 1 {
+            return compare(self.key, labels);
+        }
+        // There is no other label, and the key may go on.
+        let end = if size == 0 { 0 } else { size + 1 };
+        self.key.len().cmp(&end)
+    }
+}
+
+/// Where the last of some labels begins behind its length, and how long it is.
+#[inline]
+fn top_label(labels: &[u8]) -> (usize, usize) {
+    let mut at = 0;
+    loop {
+        let size = usize::from(labels[at]);
+        let next = at + 1 + size;
+        if size == 0 || labels[next] == 0 {
+            return (at + 1, size);
+        }
+        at = next;
+    }
+}
+
 /// Compares what comes next in a key with a label and the byte that ends it; takes it if it is equal.
 fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
-    let mut at = 0;
-    // Most that is compared begins alike.
-    while let (Some(mine), Some(theirs)) = (word(key, at), word(label, at))
-        && !has_escape(theirs)
-    {
-        let differing = (mine ^ theirs).trailing_zeros() as usize / 8;
-        at += differing;
-        if differing < WORD_SIZE {
-            break;
-        }
-    }
-    let mut rest = &key[at..];
-    for byte in &label[at..] {
+    let mut rest = *key;
+    for byte in label {
         let (first, second) = escape(*byte);
         let (mine, tail) = match rest.split_first() {
             Some((mine, tail)) => (*mine, tail),
@@ -205,17 +260,28 @@ fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u64> {
-    let bytes = bytes.get(at..)?.first_chunk()?;
-    Some(u64::from_le_bytes(*bytes))
+/// Writes a label into a key from `size` on, with zeroes behind it; how long the key is then.
+fn put_label(key: &mut [u8], mut size: usize, label: &[u8]) -> usize {
+    for piece in label.chunks(WORD_SIZE) {
+        let Some(folded) = word::fold(word::load(piece), piece.len()) else {
+            size = put_bytes(key, size, piece);
+            continue;
+        };
+        key[size..size + WORD_SIZE].copy_from_slice(&folded.to_le_bytes());
+        size += piece.len();
+    }
+    size
 }
 
-/// True if one of these bytes of a label takes two in a key.
-fn has_escape(word: u64) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; WORD_SIZE]);
-    // A byte 00 or 01 without its lowest bit is zero, and only what is zero borrows from above.
-    let zero_or_one = word & !ONES;
-    zero_or_one.wrapping_sub(ONES) & !zero_or_one & (ONES << 7) != 0
+fn put_bytes(key: &mut [u8], mut size: usize, bytes: &[u8]) -> usize {
+    for byte in bytes {
+        let (first, second) = escape(*byte);
+        for byte in std::iter::once(first).chain(second) {
+            key[size] = byte;
+            size += 1;
+        }
+    }
+    size
 }
 
 fn escape(byte: u8) -> (u8, Option<u8>) {
@@ -245,8 +311,8 @@ fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
 
 /// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).
 const LABELS_MAX: usize = 127;
-/// Bytes that are compared at once.
-const WORD_SIZE: usize = 8;
+/// Words that hold the longest label as it stands, which has 63 bytes.
+const LABEL_WORDS: usize = 8;
 /// What keys of NSEC3 records begin with.
 pub(crate) const DENIAL: &[u8] = &[0];
 /// Above all keys of NSEC3 records, and at or below those of all names but the apex.
@@ -326,6 +392,8 @@ mod tests {
                 assert_eq!(compare(key.as_bytes(), b), expected, "{a:?} {b:?}");
                 let ended = [&b[..], b"\0\x07rest"].concat();
                 assert_eq!(compare(key.as_bytes(), &ended), expected, "{a:?} {b:?}");
+                let target = Target::new(key.as_bytes());
+                assert_eq!(target.compare(&ended), expected, "{a:?} {b:?}");
             }
         }
     }
@@ -342,7 +410,7 @@ mod tests {
         assert_eq!(parent(key.as_bytes()), Some(key.ancestor(2)));
         assert_eq!(parent(b"c\0"), Some(&b""[..]));
         assert_eq!(parent(b""), None);
-        assert_eq!(key.wildcard_below(1).as_bytes(), b"c\0*\0");
+        assert_eq!(WildcardKey::below(key.ancestor(1)).as_bytes(), b"c\0*\0");
     }
 
     #[test]

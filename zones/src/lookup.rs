@@ -1,8 +1,7 @@
 //! What a QNAME meets in a version: the name itself, a zone cut, a DNAME, a wildcard or nothing.
 
-use crate::key::Key;
-use crate::name::Name;
 use crate::node::Node;
+use crate::sought::{Below, Sought};
 use crate::version::Version;
 
 /// What a QNAME meets.
@@ -32,8 +31,9 @@ pub enum Found<'v> {
 impl Version {
     /// What `qname` meets. It must be at or below the origin.
     #[must_use]
-    pub fn find(&self, qname: &Name) -> Found<'_> {
-        let key = Key::relative(qname, self.origin()).expect("the zone was found by the QNAME");
+    pub fn find(&self, qname: &Sought<'_>) -> Found<'_> {
+        let key = qname.below(self.origin());
+        let key = key.expect("the zone was found by the QNAME");
         let counts = self.counts();
         if counts.cuts == 0 && counts.dnames == 0 {
             // Nothing above can be in the way.
@@ -46,7 +46,7 @@ impl Version {
                 Some((depth, node))
             });
             let (depth, encloser) = enclosers.next().unwrap_or_else(|| (0, self.apex()));
-            return self.find_below(encloser, depth, &key);
+            return self.find_below(encloser, depth, key);
         }
         let mut encloser = self.apex();
         if key.label_count() == 0 {
@@ -71,11 +71,11 @@ impl Version {
             }
             encloser = node;
         }
-        self.find_below(encloser, depth, &key)
+        self.find_below(encloser, depth, key)
     }
 
     /// What a name meets that does not exist, below its closest encloser.
-    fn find_below<'v>(&'v self, encloser: Node<'v>, depth: usize, key: &Key) -> Found<'v> {
+    fn find_below<'v>(&'v self, encloser: Node<'v>, depth: usize, key: Below<'_>) -> Found<'v> {
         // RFC 4592 section 3.3.1: only the wildcard right below the closest encloser counts, and
         // empty non-terminals are enclosers like all names.
         if self.counts().wildcards > 0

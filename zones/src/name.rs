@@ -224,6 +224,11 @@ impl Name {
 }
 
 impl<'n> NameRef<'n> {
+    /// Reads an uncompressed name from the start of `bytes`; it may be followed by others.
+    pub fn from_wire(bytes: &'n [u8]) -> Result<Self, NameError> {
+        Ok(Self(&bytes[..wire_size(bytes)?]))
+    }
+
     /// Takes bytes that are known to be one whole name.
     pub(crate) fn from_checked(wire: &'n [u8]) -> Self {
         Self(wire)

@@ -554,6 +554,8 @@ fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
+/// Where the labels of a node begin.
+pub(crate) const LABELS_AT: usize = 1;
 const FLAG_CUT: u8 = 1;
 const FLAG_DNAME: u8 = 2;
 const FLAG_DENIAL: u8 = 4;

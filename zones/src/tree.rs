@@ -92,13 +92,19 @@ impl<T: Keyed> Tree<T> {
 
     /// The item with this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&T> {
-        self.last_below(|head, at| (head, at) <= (self::head(key), key))
-            .filter(|item| item.key() == key)
+        self.at_or_before(key).filter(|item| item.key() == key)
+    }
+
+    /// The greatest item at or below `key`.
+    pub(crate) fn at_or_before(&self, key: &[u8]) -> Option<&T> {
+        let target = (head(key), key);
+        self.last_below(|head, at| (head, at) <= target)
     }
 
     /// The greatest item strictly below `key`.
     pub(crate) fn before(&self, key: &[u8]) -> Option<&T> {
-        self.last_below(|head, at| (head, at) < (self::head(key), key))
+        let target = (head(key), key);
+        self.last_below(|head, at| (head, at) < target)
     }
 
     /// The items from `key` on, in order.

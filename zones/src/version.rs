@@ -23,6 +23,7 @@ use crate::rdata::{canonical, soa_serial, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
+use crate::sought::Sought;
 use crate::tree::{self, Keyed, Tree};
 
 /// One state of a zone. It never changes; a clone costs two reference counts. Of most zones nothing
@@ -136,11 +137,16 @@ impl Version {
         }
     }
 
-    /// The node of exactly this name, whatever stands above it: for glue.
+    /// The node of exactly this name, whatever stands above it.
     #[must_use]
     pub fn node(&self, name: &Name) -> Option<Node<'_>> {
-        let key = Key::relative(name, self.origin())?;
-        self.node_at(key.as_bytes())
+        self.node_of(&Sought::new(name.borrowed()))
+    }
+
+    /// The node of exactly this name, whatever stands above it: for glue.
+    #[must_use]
+    pub fn node_of(&self, name: &Sought<'_>) -> Option<Node<'_>> {
+        self.node_at(name.below(self.origin())?.as_bytes())
     }
 
     /// The last name at or before `name` in canonical order, none for one outside the zone.

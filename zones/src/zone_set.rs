@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::key::Key;
 use crate::name::Name;
 use crate::serial::Serial;
+use crate::sought::Sought;
 use crate::tree::{Keyed, Tree};
 use crate::version::Version;
 
@@ -118,20 +118,35 @@ impl ZoneTable {
         self.len == 0
     }
 
-    /// The zone that `name` belongs to: the one with the longest apex at or above it.
+    /// The zone that a name belongs to: the one with the longest apex at or above it.
     #[must_use]
-    pub fn find(&self, name: &Name) -> Option<&ZoneState> {
-        // The wire of a name is its labels below the root.
-        let key = Key::of_labels(name.as_wire());
-        (0..=key.label_count())
-            .rev()
-            .find_map(|labels| self.at(key.ancestor(labels)))
+    pub fn find(&self, name: &Sought<'_>) -> Option<&ZoneState> {
+        self.find_up_to(name, name.label_count())
     }
 
-    /// The zone above that of `name`, if `name` is an apex: where its DS stands.
+    /// The zone above that of a name, if the name is an apex: where its DS stands.
     #[must_use]
-    pub fn find_above(&self, name: &Name) -> Option<&ZoneState> {
-        self.find(&name.parent()?)
+    pub fn find_above(&self, name: &Sought<'_>) -> Option<&ZoneState> {
+        self.find_up_to(name, name.label_count().checked_sub(1)?)
+    }
+
+    /// The zone with the longest apex that is at most so many labels long, at or above a name.
+    fn find_up_to(&self, name: &Sought<'_>, mut labels: usize) -> Option<&ZoneState> {
+        loop {
+            let key = name.key().ancestor(labels);
+            // An apex above the name is above all that comes between the two, so it is at or above
+            // the last place that is not after the name.
+            let place = self.places.at_or_before(key)?;
+            let shared = name.key().shared_labels(&place.key).min(labels);
+            if place.key.len() == name.key().ancestor(shared).len() {
+                if place.state.is_some() {
+                    return place.state.as_ref();
+                }
+                labels = shared.checked_sub(1)?;
+            } else {
+                labels = shared;
+            }
+        }
     }
 
     /// The zone with exactly this apex.
@@ -200,9 +215,9 @@ mod tests {
                 table.with(state(origin))
             });
         let check = |table: &ZoneTable, name: &str, expected: Option<&str>| {
-            let name = name.parse().unwrap();
+            let name: Name = name.parse().unwrap();
             let found = table
-                .find(&name)
+                .find(&Sought::new(name.borrowed()))
                 .map(|zone| zone.origin().to_string().to_lowercase());
             assert_eq!(found.as_deref(), expected, "{name}");
         };
@@ -212,7 +227,8 @@ mod tests {
         check(&table, "x.0.a.sub.example.", Some("0.a.sub.example."));
         check(&table, "xexample.", None);
         check(&table, ".", None);
-        let above = table.find_above(&"sub.example.".parse().unwrap()).unwrap();
+        let sub: Name = "sub.example.".parse().unwrap();
+        let above = table.find_above(&Sought::new(sub.borrowed())).unwrap();
         assert_eq!(above.origin().to_string(), "example.");
 
         let mut without = table.clone();

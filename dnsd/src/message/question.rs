@@ -2,13 +2,14 @@
 
 use super::header::HEADER_SIZE;
 use super::{Malformed, read_u16};
+use zones::name::NameRef;
 use zones::rtype::{Class, Rtype};
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Question<'m> {
-    /// The name in wire format, in the case in which it was asked.
-    pub qname: &'m [u8],
+    /// The name, in the case in which it was asked.
+    pub qname: NameRef<'m>,
     /// The type, which may be a QTYPE such as ANY.
     pub qtype: Rtype,
     /// The class.
@@ -20,9 +21,10 @@ impl<'m> Question<'m> {
     /// so a compressed name is malformed here.
     pub fn read(message: &'m [u8]) -> Result<Self, Malformed> {
         let rest = message.get(HEADER_SIZE..).ok_or(Malformed)?;
-        let size = zones::name::wire_size(rest).map_err(|_| Malformed)?;
+        let qname = NameRef::from_wire(rest).map_err(|_| Malformed)?;
+        let size = qname.as_wire().len();
         Ok(Self {
-            qname: &rest[..size],
+            qname,
             qtype: Rtype(read_u16(rest, size)?),
             qclass: Class(read_u16(rest, size + 2)?),
         })
@@ -31,7 +33,7 @@ impl<'m> Question<'m> {
     /// Size in the message.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.qname.len() + 4
+        self.qname.as_wire().len() + 4
     }
 }
 
@@ -45,7 +47,7 @@ mod tests {
             let message = [&[0; HEADER_SIZE], tail].concat();
             let read = Question::read(&message);
             assert_eq!(
-                read.map(|q| (q.qname, q.qtype.0, q.qclass.0)),
+                read.map(|q| (q.qname.as_wire(), q.qtype.0, q.qclass.0)),
                 expected,
                 "{tail:?}"
             );

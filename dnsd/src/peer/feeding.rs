@@ -203,10 +203,7 @@ impl Peer {
         now: Instant,
     ) {
         let read = Header::read(message).and_then(|header| Message::read(message, header));
-        let origin = read
-            .ok()
-            .and_then(|read| Name::from_wire(read.question.qname).ok());
-        let Some(origin) = origin else {
+        let Ok(origin) = read.map(|read| read.question.qname.to_name()) else {
             self.answer(client, Answer::Outcome(Outcome::Rcode(Rcode::FORMERR)));
             return;
         };

@@ -23,7 +23,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> bool {
     let is_one_of = |names: [&[u8]; 2]| {
         names
             .iter()
-            .any(|name| question.qname.eq_ignore_ascii_case(name))
+            .any(|name| question.qname.as_wire().eq_ignore_ascii_case(name))
     };
     let text = if is_one_of([b"\x02id\x06server\x00", b"\x08hostname\x04bind\x00"]) {
         &setup.chaos.id

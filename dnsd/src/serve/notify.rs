@@ -9,7 +9,7 @@ use crate::message::header::AA;
 use crate::message::{Builder, ExtendedError};
 use crate::remote::Remote;
 use zones::rtype::{Class, Rtype};
-use zones::{Name, Rcode};
+use zones::Rcode;
 
 /// What becomes of a NOTIFY.
 pub(super) enum Taken {
@@ -26,7 +26,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Result<Taken,
     if request.question.qtype != Rtype::SOA {
         return Err(Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED));
     }
-    let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    let origin = request.question.qname.to_name();
     let served = asked.served;
     if request.question.qclass != Class::IN {
         return Err(Refusal::NOT_HELD);
@@ -83,7 +83,7 @@ mod tests {
 
     /// Peers that hold `ours.`, and `fed.` from 192.0.2.1 with a key.
     fn served() -> Served {
-        let name = |text: &str| text.parse::<Name>().unwrap();
+        let name = |text: &str| text.parse::<zones::Name>().unwrap();
         let mut zones = ZoneTable::default();
         zones.put(ZoneState {
             now: Version::from_records(&name("ours."), &[]).unwrap(),

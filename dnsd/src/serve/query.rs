@@ -12,11 +12,11 @@ use crate::message::compress::Case;
 use crate::message::header::{AA, HEADER_SIZE, TC};
 use crate::message::{Builder, ExtendedError, Full, Owner, Section};
 use zones::lookup::Found;
-use zones::name::NAME_SIZE_MAX;
+use zones::name::{NAME_SIZE_MAX, NameRef};
 use zones::rdata;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
-use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial};
+use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial, Sought};
 
 /// Aliases followed in one answer, as in other servers: longer chains are mistakes, and each
 /// costs a lookup.
@@ -28,7 +28,7 @@ const TARGETS_MAX: usize = 16;
 /// Answers a question of class IN, and says what kind of answer it is.
 pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subject) {
     let request = &asked.request;
-    let qname = Name::from_wire(request.question.qname).expect("the question was read");
+    let qname = Sought::new(request.question.qname);
     let (size_max, opt) = (asked.size_max(), asked.opt());
     let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
@@ -47,7 +47,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subje
             answer.builder.explain(ExtendedError::NOT_AUTHORITATIVE);
             Rcode::REFUSED
         }
-        Some(zone) => answer.fill(zone, qname).unwrap_or_else(|stop| match stop {
+        Some(zone) => answer.fill(zone, &qname).unwrap_or_else(|stop| match stop {
             Stop::Full => {
                 answer.flags |= TC;
                 Rcode::NOERROR
@@ -119,7 +119,7 @@ struct Answer<'a, 'b> {
 /// What a name of a chain of aliases, first the QNAME, meets in its zone.
 struct Met<'a, 'n> {
     zone: &'a ZoneState,
-    name: &'n Name,
+    name: &'n Sought<'n>,
     found: Found<'a>,
 }
 
@@ -152,17 +152,17 @@ enum Step {
 
 impl<'a> Answer<'a, '_> {
     /// The zone that answers for a name.
-    fn zone_of(&self, name: &Name) -> Option<&'a ZoneState> {
+    fn zone_of(&self, name: &Sought<'_>) -> Option<&'a ZoneState> {
         let zone = self.served.zones.find(name)?;
         // RFC 4035 section 3.1.4.1: a DS stands on the parent's side of the cut.
-        if self.qtype == Rtype::DS && zone.origin() == name {
+        if self.qtype == Rtype::DS && zone.origin().borrowed() == name.name() {
             return self.served.zones.find_above(name).or(Some(zone));
         }
         Some(zone)
     }
 
     /// Writes all sections. What was proven on the way stands in the authority section.
-    fn fill(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Stop> {
+    fn fill(&mut self, zone: &'a ZoneState, qname: &Sought<'_>) -> Result<Rcode, Stop> {
         if zone.shown.is_none() {
             self.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
@@ -173,18 +173,19 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Follows aliases from zone to zone, as far as the zones are ours.
-    fn follow(&mut self, zone: &'a ZoneState, qname: Name) -> Result<Rcode, Stop> {
-        let mut followed = match self.step(zone, &qname, Owner::Question)? {
+    fn follow(&mut self, zone: &'a ZoneState, qname: &Sought<'_>) -> Result<Rcode, Stop> {
+        let mut followed = match self.step(zone, qname, Owner::Question)? {
             Step::Done(rcode) => return Ok(rcode),
-            Step::Follow(target) => vec![qname, target],
+            Step::Follow(target) => vec![qname.name().to_name(), target],
         };
         while followed.len() <= ALIASES_MAX {
             let (name, before) = followed.split_last().expect("the QNAME is in it");
-            let zone = self.zone_of(name).filter(|zone| zone.shown.is_some());
+            let sought = Sought::new(name.borrowed());
+            let zone = self.zone_of(&sought).filter(|zone| zone.shown.is_some());
             let Some(zone) = zone.filter(|_| !before.contains(name)) else {
                 break;
             };
-            match self.step(zone, name, Owner::Name(name.as_wire()))? {
+            match self.step(zone, &sought, Owner::Name(name.as_wire()))? {
                 Step::Done(rcode) => return Ok(rcode),
                 Step::Follow(target) => followed.push(target),
             }
@@ -192,7 +193,12 @@ impl<'a> Answer<'a, '_> {
         Ok(Rcode::NOERROR)
     }
 
-    fn step(&mut self, zone: &'a ZoneState, name: &Name, owner: Owner<'_>) -> Result<Step, Stop> {
+    fn step(
+        &mut self,
+        zone: &'a ZoneState,
+        name: &Sought<'_>,
+        owner: Owner<'_>,
+    ) -> Result<Step, Stop> {
         let found = zone.now.find(name);
         if owner == Owner::Question {
             self.subject = subject_of(&found, zone, name);
@@ -246,14 +252,14 @@ impl<'a> Answer<'a, '_> {
                 self.prove(met, Says::Data)?;
             }
             let target = cname.rdata().next().expect("an RRset is never empty");
-            return Ok(Step::Follow(read_name(target)));
+            return Ok(Step::Follow(read_name(target).to_name()));
         }
         self.negative(met, Rcode::NOERROR)
     }
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
     fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>, owner: Owner<'_>) -> Result<Step, Stop> {
-        let name = met.name;
+        let name = met.name.name();
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
         self.put_dname(met.zone, node, Owner::Name(node.owner().as_wire()), dname)?;
@@ -353,14 +359,16 @@ impl<'a> Answer<'a, '_> {
         let hosts = || servers.rdata().map(read_name);
         // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
         // set. Section 3.2: sibling glue is sent as far as there is room.
-        for host in hosts().filter(|host| host.is_at_or_below(&name)) {
-            self.add_addresses(zone, &host)?;
+        for host in hosts().filter(|host| host.is_at_or_below(name.borrowed())) {
+            self.add_addresses(zone, &Sought::new(host))?;
         }
         for host in hosts()
-            .filter(|host| !host.is_at_or_below(&name))
+            .filter(|host| !host.is_at_or_below(name.borrowed()))
             .take(TARGETS_MAX)
         {
-            if host.is_at_or_below(zone.origin()) && self.add_addresses(zone, &host).is_err() {
+            if host.is_at_or_below(zone.origin().borrowed())
+                && self.add_addresses(zone, &Sought::new(host)).is_err()
+            {
                 break;
             }
         }
@@ -389,7 +397,7 @@ impl<'a> Answer<'a, '_> {
             if is_there || target == ROOT {
                 continue;
             }
-            let target = read_name(target);
+            let target = Sought::new(read_name(target));
             let full = match self.served.zones.find(&target) {
                 Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
                 _ => Ok(()),
@@ -401,18 +409,14 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// The addresses of a host: its own data, or glue.
-    fn add_addresses(&mut self, zone: &'a ZoneState, host: &Name) -> Result<(), Full> {
-        let Some(node) = zone.now.node(host) else {
+    fn add_addresses(&mut self, zone: &'a ZoneState, host: &Sought<'_>) -> Result<(), Full> {
+        let Some(node) = zone.now.node_of(host) else {
             return Ok(());
         };
+        let owner = Owner::Name(host.name().as_wire());
         for rtype in [Rtype::A, Rtype::AAAA] {
             if let Some(rrset) = node.rrset(rtype) {
-                self.put(
-                    zone,
-                    Section::Additional,
-                    Owner::Name(host.as_wire()),
-                    rrset,
-                )?;
+                self.put(zone, Section::Additional, owner, rrset)?;
             }
         }
         Ok(())
@@ -490,7 +494,7 @@ impl<'a> Answer<'a, '_> {
 
 /// What an answer is counted as, by what the QNAME meets. All names that anyone can make up below a
 /// cut, a DNAME, a wildcard, or where nothing is, count as one.
-fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Name) -> Subject {
+fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Sought<'_>) -> Subject {
     let (kind, labels) = match found {
         Found::Node(_) => return Subject::of_qname(Kind::Answer),
         Found::Cut(cut) => (Kind::Referral, cut.label_count()),
@@ -499,10 +503,10 @@ fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Name) -> Subject {
         Found::NxDomain { .. } => (Kind::NxDomain, zone.origin().label_count()),
     };
     let below = qname.label_count() - labels;
-    let sizes = qname.labels().take(below).map(|label| label.len() + 1);
+    let sizes = qname.name().labels().take(below);
     Subject {
         kind,
-        name_at: HEADER_SIZE + sizes.sum::<usize>(),
+        name_at: HEADER_SIZE + sizes.map(|label| label.len() + 1).sum::<usize>(),
     }
 }
 
@@ -511,6 +515,6 @@ const ROOT: &[u8] = &[0];
 const SOA_SIZE_MAX: usize = 2 * NAME_SIZE_MAX + 20;
 
 /// A name that RDATA consists of or ends with.
-fn read_name(wire: &[u8]) -> Name {
-    Name::from_wire(wire).expect("RDATA is checked before it enters a zone")
+fn read_name(wire: &[u8]) -> NameRef<'_> {
+    NameRef::from_wire(wire).expect("RDATA is checked before it enters a zone")
 }

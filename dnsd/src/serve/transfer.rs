@@ -33,7 +33,7 @@ const MESSAGE_SIZE_GOAL: usize = 16 * 1024;
 /// Which zone is asked for, and whether its sender may have it.
 pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
     let (request, served) = (&asked.request, asked.served);
-    let origin = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    let origin = request.question.qname.to_name();
     // RFC 5936 section 2.2.1.
     let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
     if !served.policy.allows_transfer(&origin, &asked.asker()) || !asked.is_certified() {
@@ -159,9 +159,8 @@ fn put_soa_as(builder: &mut Builder<'_>, shown: &Shown, owner: Owner<'_>) -> Res
 pub fn is_there(request: &[u8], served: &Served) -> bool {
     let origin = Header::read(request)
         .and_then(|header| Request::read(request, header))
-        .ok()
-        .and_then(|request| Name::from_wire(request.question.qname).ok());
-    let zone = origin.and_then(|origin| served.zones.get(&origin));
+        .map(|request| request.question.qname.to_name());
+    let zone = origin.ok().and_then(|origin| served.zones.get(&origin));
     zone.is_some_and(|zone| zone.shown.is_some())
 }
 
@@ -175,7 +174,7 @@ pub fn messages<'v>(
     setup: &'v Setup,
 ) -> Option<Messages<'v>> {
     let request = Request::read(request, Header::read(request).ok()?).ok()?;
-    let origin = Name::from_wire(request.question.qname).ok()?;
+    let origin = request.question.qname.to_name();
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     shown.version.apex().rrset(Rtype::SOA)?;
     let asked = Asked::new(request, client, served, setup);

@@ -74,7 +74,7 @@ pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
     if request.question.qtype != Rtype::SOA {
         return Err(Rcode::FORMERR.into());
     }
-    let zone = Name::from_wire(request.question.qname).map_err(|_| Rcode::FORMERR)?;
+    let zone = request.question.qname.to_name();
     authorise(asked, &zone).or_else(|refusal| {
         // Replication protocol section 8: the digest comes before the policy, so that a
         // retransmit gets the first answer though its zone or its permission has gone since. Only

@@ -1,0 +1,105 @@
+//! Labels eight bytes at a time: their case folded, and what of them takes more room in a key.
+
+/// Bytes that are looked at at once.
+pub(crate) const WORD_SIZE: usize = 8;
+
+/// Up to eight bytes, the first one in the lowest place; zeroes where there are fewer.
+#[inline]
+pub(crate) fn load(bytes: &[u8]) -> u64 {
+    if let Some(whole) = bytes.first_chunk() {
+        return u64::from_le_bytes(*whole);
+    }
+    let (first, last) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>());
+    if let (Some(first), Some(last)) = (first, last) {
+        // Where the two overlap they say the same.
+        let last = u64::from(u32::from_le_bytes(*last)) << (8 * (bytes.len() - 4));
+        return u64::from(u32::from_le_bytes(*first)) | last;
+    }
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// The lowest `size` bytes of a word, one at least; zeroes above them.
+#[inline]
+pub(crate) fn lowest(word: u64, size: usize) -> u64 {
+    word & (u64::MAX >> (8 * WORD_SIZE.saturating_sub(size)))
+}
+
+/// The lowest `size` bytes of a word, one at least, as a key has them; zeroes above them. None if
+/// one of them takes two bytes in a key.
+#[inline]
+pub(crate) fn fold(word: u64, size: usize) -> Option<u64> {
+    let word = lowest(word, size);
+    // Small letters, digits and the hyphen have this bit; capitals, 00 and 01 do not.
+    if word & SMALL == lowest(SMALL, size) {
+        return Some(word);
+    }
+    let filled = word | !lowest(u64::MAX, size);
+    (!has_zero_or_one(filled)).then(|| to_lowercase(word))
+}
+
+/// The bytes before the first zero; and whether there is one.
+#[inline]
+pub(crate) fn until_zero(word: u64) -> (u64, bool) {
+    // Below the first zero byte nothing borrows.
+    let zeroes = word.wrapping_sub(ONES) & !word & HIGH;
+    if zeroes == 0 {
+        return (word, false);
+    }
+    let first = zeroes & zeroes.wrapping_neg();
+    (word & ((first >> 7) - 1), true)
+}
+
+fn to_lowercase(word: u64) -> u64 {
+    let low = word & !HIGH;
+    // The high bit of each byte tells: it is `A` or above, it is above `Z`.
+    let from_a = low + ONES * u64::from(0x80 - b'A');
+    let above_z = low + ONES * u64::from(0x7f - b'Z');
+    let capitals = (from_a ^ above_z) & !word & HIGH;
+    word | capitals >> 2
+}
+
+fn has_zero_or_one(word: u64) -> bool {
+    // A byte 00 or 01 without its lowest bit is zero, and only what is zero borrows from above.
+    let even = word & !ONES;
+    even.wrapping_sub(ONES) & !even & HIGH != 0
+}
+
+const ONES: u64 = u64::from_le_bytes([1; WORD_SIZE]);
+const HIGH: u64 = ONES << 7;
+const SMALL: u64 = ONES << 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_folded_or_need_two() {
+        for byte in 0..=255u8 {
+            for at in 0..WORD_SIZE {
+                for size in at + 1..=WORD_SIZE {
+                    let mut bytes = *b"aZ-9\xff@[`";
+                    bytes[at] = byte;
+                    let mut expected = bytes;
+                    expected.make_ascii_lowercase();
+                    expected[size..].fill(0);
+                    let expected = (byte > 1).then(|| u64::from_le_bytes(expected));
+                    let word = load(&bytes);
+                    assert_eq!(fold(word, size), expected, "{bytes:?} {size}");
+                    assert_eq!(fold(load(&bytes[..size]), size), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fewer_bytes_leave_zeroes() {
+        let bytes = *b"abcdefghi";
+        for size in 0..=bytes.len() {
+            let mut expected = [0; WORD_SIZE];
+            let whole = size.min(WORD_SIZE);
+            expected[..whole].copy_from_slice(&bytes[..whole]);
+            assert_eq!(load(&bytes[..size]), u64::from_le_bytes(expected), "{size}");
+        }
+    }
+}
