@@ -18,6 +18,8 @@ pub(crate) struct Key {
     bytes: [u8; KEY_SIZE_MAX + WORD_SIZE],
     /// Where each label of the key ends; the label nearest to the origin first.
     ends: [u16; LABELS_MAX],
+    /// Where each label begins in the wire format; the first label first.
+    starts: [u8; LABELS_MAX],
     labels: usize,
 }
 
@@ -30,19 +32,19 @@ impl Key {
 
     /// The key of labels that end with the zero byte or with the slice.
     pub(crate) fn of_labels(wire: &[u8]) -> Self {
+        let (starts, labels) = label_starts(wire);
         let mut key = Self {
             bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
             ends: [0; LABELS_MAX],
-            labels: 0,
+            starts,
+            labels,
         };
-        let (starts, count) = label_starts(wire);
         let mut size = 0;
-        for start in starts[..count].iter().rev() {
+        for (start, end) in starts[..labels].iter().rev().zip(&mut key.ends) {
             size = put_label(&mut key.bytes, size, label_at(wire, *start));
             // The byte is zero already: it ends the label.
             size += 1;
-            key.ends[key.labels] = size as u16;
-            key.labels += 1;
+            *end = size as u16;
         }
         key
     }
@@ -67,6 +69,12 @@ impl Key {
     /// How many labels the name has below the origin.
     pub(crate) fn label_count(&self) -> usize {
         self.labels
+    }
+
+    /// Where the ancestor that has `labels` labels below the origin, one at least, begins in the wire
+    /// format.
+    pub(crate) fn start(&self, labels: usize) -> usize {
+        usize::from(self.starts[self.labels - labels])
     }
 
     /// How many labels this key has in common with another, from the origin down.

@@ -9,6 +9,7 @@ mod changes;
 pub mod check;
 pub mod denial;
 pub mod difference;
+mod index;
 pub mod io;
 mod key;
 mod location;

@@ -37,14 +37,12 @@ impl Version {
         let counts = self.counts();
         if counts.cuts == 0 && counts.dnames == 0 {
             // Nothing above can be in the way.
-            if let Some(node) = self.node_at(key.as_bytes()) {
+            if let Some(node) = self.node_below(key, key.label_count()) {
                 return Found::Node(node);
             }
             let above = (1..key.label_count()).rev();
-            let mut enclosers = above.filter_map(|depth| {
-                let node = self.node_at(key.ancestor(depth))?;
-                Some((depth, node))
-            });
+            let mut enclosers =
+                above.filter_map(|depth| Some((depth, self.node_below(key, depth)?)));
             let (depth, encloser) = enclosers.next().unwrap_or_else(|| (0, self.apex()));
             return self.find_below(encloser, depth, key);
         }
@@ -58,7 +56,7 @@ impl Version {
             if encloser.has_dname() {
                 return Found::Dname(encloser);
             }
-            let Some(node) = self.node_at(key.ancestor(depth + 1)) else {
+            let Some(node) = self.node_below(key, depth + 1) else {
                 break;
             };
             depth += 1;

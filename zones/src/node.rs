@@ -494,6 +494,15 @@ fn labels_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
+/// How many bytes the node at the start of `bytes` has, which passed [`check`] when they came in.
+pub(crate) fn size(bytes: &[u8]) -> usize {
+    let body = labels_end(bytes).and_then(|end| {
+        let (size, rest) = take_number(&bytes[end + 1..])?;
+        Some(bytes.len() - rest.len() + size)
+    });
+    body.expect("node bytes are checked when they come in")
+}
+
 fn take_rrset(bytes: &[u8]) -> Option<(RrsetRef<'_>, &[u8])> {
     let (code, rest) = bytes.split_first()?;
     let (rtype, rest) = match code {

@@ -13,6 +13,7 @@ pub struct Sought<'n> {
 /// The key of a sought name below an origin.
 #[derive(Clone, Copy)]
 pub(crate) struct Below<'s> {
+    name: NameRef<'s>,
     key: &'s Key,
     /// How many labels the origin has.
     above: usize,
@@ -48,6 +49,7 @@ impl<'n> Sought<'n> {
     /// What finds it in the zone of this origin; none if it lies elsewhere.
     pub(crate) fn below(&self, origin: &Name) -> Option<Below<'_>> {
         self.name.is_at_or_below(origin.borrowed()).then(|| Below {
+            name: self.name,
             key: &self.key,
             above: origin.label_count(),
         })
@@ -69,6 +71,18 @@ impl<'s> Below<'s> {
     pub(crate) fn ancestor(self, labels: usize) -> &'s [u8] {
         let start = self.key.ancestor(self.above).len();
         &self.key.ancestor(self.above + labels)[start..]
+    }
+
+    /// The labels below the origin of the ancestor that has so many of them, one at least.
+    pub(crate) fn labels(self, labels: usize) -> &'s [u8] {
+        let (start, end) = (
+            self.key.start(self.above + labels),
+            match self.above {
+                0 => self.name.as_wire().len() - 1,
+                above => self.key.start(above),
+            },
+        );
+        &self.name.as_wire()[start..end]
     }
 
     /// The key of the wildcard right below the ancestor that has `labels` labels.

@@ -23,7 +23,7 @@ use crate::rdata::{canonical, soa_serial, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
-use crate::sought::Sought;
+use crate::sought::{Below, Sought};
 use crate::tree::{self, Keyed, Tree};
 
 /// One state of a zone. It never changes; a clone costs two reference counts. Of most zones nothing
@@ -146,7 +146,20 @@ impl Version {
     /// The node of exactly this name, whatever stands above it: for glue.
     #[must_use]
     pub fn node_of(&self, name: &Sought<'_>) -> Option<Node<'_>> {
-        self.node_at(name.below(self.origin())?.as_bytes())
+        let name = name.below(self.origin())?;
+        self.node_below(name, name.label_count())
+    }
+
+    /// The node of the ancestor of a name that has so many labels below the origin.
+    pub(crate) fn node_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
+        let change = self
+            .changed
+            .as_ref()
+            .and_then(|changed| changed.names.get(name.ancestor(labels)));
+        match change {
+            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
+            None => self.base.find(name, labels),
+        }
     }
 
     /// The last name at or before `name` in canonical order, none for one outside the zone.

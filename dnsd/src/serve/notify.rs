@@ -8,8 +8,8 @@ use crate::message::compress::Case;
 use crate::message::header::AA;
 use crate::message::{Builder, ExtendedError};
 use crate::remote::Remote;
-use zones::rtype::{Class, Rtype};
 use zones::Rcode;
+use zones::rtype::{Class, Rtype};
 
 /// What becomes of a NOTIFY.
 pub(super) enum Taken {

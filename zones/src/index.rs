@@ -1,0 +1,150 @@
+//! Where the nodes of a large base are, by the hash of their names: a lookup touches one bucket and
+//! one node.
+//!
+//! ```text
+//! bucket = 8 × u32    place = offset among the bytes of the base | as many bits of the hash as fit
+//! ```
+//! A name goes to the bucket that its hash says, or to the next one that is not full. What the index
+//! leads to is compared before it is believed.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::word::{self, WORD_SIZE};
+
+/// The places of nodes.
+pub(crate) struct Index {
+    buckets: Box<[Bucket]>,
+    /// How many bits of a place are of the hash; the others are the offset.
+    hash_bits: u32,
+    /// Nobody who chooses names knows it: many of one bucket would make lookups slow.
+    seed: u64,
+}
+
+/// Eight places, the empty ones last.
+type Bucket = [u32; BUCKET_PLACES];
+
+/// No node but the apex stands at the beginning, and nobody needs to look for that.
+const EMPTY: u32 = 0;
+const BUCKET_PLACES: usize = 8;
+/// A fifth of all places stays empty: with fewer, names are found in later and later buckets.
+const FILLED_PART: (usize, usize) = (4, 5);
+
+impl Index {
+    /// An index for so many names below the apex of a base of `size` bytes; none if its places are
+    /// more than an index has.
+    pub(crate) fn new(names: usize, size: usize) -> Option<Self> {
+        let hash_bits = u32::try_from(size).ok()?.leading_zeros();
+        let places = names * FILLED_PART.1 / FILLED_PART.0;
+        let buckets = places / BUCKET_PLACES + 1;
+        u32::try_from(buckets).ok()?;
+        Some(Self {
+            buckets: vec![[EMPTY; BUCKET_PLACES]; buckets].into(),
+            hash_bits,
+            seed: RandomState::new().hash_one(size),
+        })
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        key.chunks(WORD_SIZE).fold(self.seed, |hash, piece| {
+            // Both halves of the product: each bit of it tells of all bits before.
+            let product = u128::from(hash ^ word::load(piece)) * MULTIPLIER;
+            product as u64 ^ (product >> 64) as u64
+        })
+    }
+
+    /// Says that a node with this hash is at this offset, which is not that of the apex.
+    pub(crate) fn put(&mut self, hash: u64, offset: usize) {
+        let place = (offset as u32) << self.hash_bits | self.bits_of(hash);
+        let mut at = self.bucket_of(hash);
+        loop {
+            let mut places = self.buckets[at].iter_mut();
+            if let Some(empty) = places.find(|place| **place == EMPTY) {
+                *empty = place;
+                return;
+            }
+            at = self.next(at);
+        }
+    }
+
+    /// What `look` makes of the first offset, among those where a node with this hash may be, of which
+    /// it makes anything.
+    #[inline]
+    pub(crate) fn find<T>(&self, hash: u64, mut look: impl FnMut(usize) -> Option<T>) -> Option<T> {
+        let (bits, mask) = (self.bits_of(hash), self.mask());
+        let mut at = self.bucket_of(hash);
+        loop {
+            let bucket = &self.buckets[at];
+            for place in bucket {
+                if (place ^ bits) & mask == 0
+                    && *place != EMPTY
+                    && let Some(found) = look((place >> self.hash_bits) as usize)
+                {
+                    return Some(found);
+                }
+            }
+            if bucket[BUCKET_PLACES - 1] == EMPTY {
+                return None;
+            }
+            at = self.next(at);
+        }
+    }
+
+    fn bucket_of(&self, hash: u64) -> usize {
+        // As far among the buckets as the hash is among all numbers.
+        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
+    }
+
+    fn bits_of(&self, hash: u64) -> u32 {
+        hash as u32 & self.mask()
+    }
+
+    fn mask(&self) -> u32 {
+        (1 << self.hash_bits) - 1
+    }
+
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() {
+            0
+        } else {
+            bucket + 1
+        }
+    }
+}
+
+/// Odd, its bits without a pattern: the first 64 after the point of the golden ratio.
+const MULTIPLIER: u128 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_is_found_however_alike_the_hashes() {
+        // All in one bucket, all different, the last bucket, and offsets that leave no bits.
+        let one = |size: usize, hash_of: fn(u64) -> u64| {
+            let mut index = Index::new(1_000, size).unwrap();
+            let offset_of = |n: u64| size - 1 - n as usize;
+            for n in 0..1_000 {
+                index.put(hash_of(n), offset_of(n));
+            }
+            for n in 0..1_000 {
+                let mut looks = 0;
+                let found = index.find(hash_of(n), |offset| {
+                    looks += 1;
+                    (offset == offset_of(n)).then_some(offset)
+                });
+                assert_eq!(found, Some(offset_of(n)));
+            }
+            assert_eq!(index.find(hash_of(1_000), |_| None::<()>), None);
+        };
+        for size in [100_000, 1 << 31, (1 << 32) - 1] {
+            one(size, |_| 0);
+            one(size, |n| n << 54 | n);
+            one(size, |_| u64::MAX);
+            one(size, |n| n.wrapping_mul(MULTIPLIER as u64));
+        }
+        assert!(Index::new(1_000, 1 << 32).is_none());
+    }
+}
