@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use crate::index::Index;
-use crate::key::{DENIAL, Target, head};
+use crate::key::{DENIAL, Target, WildcardKey, head};
 use crate::name::Name;
 use crate::node::{self, Node};
 use crate::sought::Below;
@@ -207,16 +207,38 @@ impl Base {
         if labels == 0 {
             return Some(self.apex());
         }
-        let key = name.ancestor(labels);
-        let Some(index) = self.table.as_ref().and_then(|table| table.index.as_ref()) else {
-            return self.get(key);
-        };
         let wanted = name.labels(labels);
-        index.find(index.hash(key), |offset| {
-            let node = Node::read(&self.origin, &self.bytes[offset..]);
-            let labels = node.labels();
-            (labels == wanted || labels.eq_ignore_ascii_case(wanted)).then_some(node)
+        self.find_key(name.ancestor(labels), |found| {
+            found == wanted || found.eq_ignore_ascii_case(wanted)
         })
+    }
+
+    /// The node of the wildcard with this key, which is right below the ancestor of a name that has so
+    /// many labels below the origin.
+    pub(crate) fn find_wildcard(
+        &self,
+        key: &WildcardKey,
+        name: Below<'_>,
+        labels: usize,
+    ) -> Option<Node<'_>> {
+        let wanted = name.labels(labels);
+        self.find_key(key.as_bytes(), |found| {
+            found
+                .strip_prefix(b"\x01*")
+                .is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+        })
+    }
+
+    /// The node with this key, whose labels below the origin `has_labels` knows.
+    #[inline]
+    fn find_key(&self, key: &[u8], has_labels: impl Fn(&[u8]) -> bool) -> Option<Node<'_>> {
+        match self.table.as_ref().and_then(|table| table.index.as_ref()) {
+            Some(index) => index.find(index.hash(key), |offset| {
+                let node = Node::read(&self.origin, &self.bytes[offset..]);
+                has_labels(node.labels()).then_some(node)
+            }),
+            None => self.get(key),
+        }
     }
 
     /// The place of the first node whose key is `key` or greater.

@@ -47,11 +47,8 @@ impl Index {
     /// The hash of a key.
     #[inline]
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        key.chunks(WORD_SIZE).fold(self.seed, |hash, piece| {
-            // Both halves of the product: each bit of it tells of all bits before.
-            let product = u128::from(hash ^ word::load(piece)) * MULTIPLIER;
-            product as u64 ^ (product >> 64) as u64
-        })
+        key.chunks(WORD_SIZE)
+            .fold(self.seed, |hash, piece| word::mix(hash, word::load(piece)))
     }
 
     /// Says that a node with this hash is at this offset, which is not that of the apex.
@@ -113,9 +110,6 @@ impl Index {
     }
 }
 
-/// Odd, its bits without a pattern: the first 64 after the point of the golden ratio.
-const MULTIPLIER: u128 = 0x9e37_79b9_7f4a_7c15;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +137,7 @@ mod tests {
             one(size, |_| 0);
             one(size, |n| n << 54 | n);
             one(size, |_| u64::MAX);
-            one(size, |n| n.wrapping_mul(MULTIPLIER as u64));
+            one(size, |n| word::mix(0, n));
         }
         assert!(Index::new(1_000, 1 << 32).is_none());
     }

@@ -31,16 +31,18 @@ impl Key {
     }
 
     /// The key of labels that end with the zero byte or with the slice.
+    #[inline]
     pub(crate) fn of_labels(wire: &[u8]) -> Self {
-        let (starts, labels) = label_starts(wire);
         let mut key = Self {
             bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
             ends: [0; LABELS_MAX],
-            starts,
-            labels,
+            starts: [0; LABELS_MAX],
+            labels: 0,
         };
+        key.labels = put_label_starts(wire, &mut key.starts);
         let mut size = 0;
-        for (start, end) in starts[..labels].iter().rev().zip(&mut key.ends) {
+        let starts = key.starts[..key.labels].iter().rev();
+        for (start, end) in starts.zip(&mut key.ends) {
             size = put_label(&mut key.bytes, size, label_at(wire, *start));
             // The byte is zero already: it ends the label.
             size += 1;
@@ -79,11 +81,8 @@ impl Key {
 
     /// How many labels this key has in common with another, from the origin down.
     pub(crate) fn shared_labels(&self, other: &[u8]) -> usize {
-        let mine = self.as_bytes();
-        let shared = match mine.starts_with(other) {
-            true => other.len(),
-            false => mine.iter().zip(other).take_while(|(a, b)| a == b).count(),
-        };
+        let pairs = self.as_bytes().iter().zip(other);
+        let shared = pairs.take_while(|(a, b)| a == b).count();
         self.ends[..self.labels].partition_point(|end| usize::from(*end) <= shared)
     }
 
@@ -269,16 +268,26 @@ fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
 }
 
 /// Writes a label into a key from `size` on, with zeroes behind it; how long the key is then.
+#[inline]
 fn put_label(key: &mut [u8], mut size: usize, label: &[u8]) -> usize {
-    for piece in label.chunks(WORD_SIZE) {
-        let Some(folded) = word::fold(word::load(piece), piece.len()) else {
-            size = put_bytes(key, size, piece);
-            continue;
-        };
-        key[size..size + WORD_SIZE].copy_from_slice(&folded.to_le_bytes());
-        size += piece.len();
+    let mut rest = label;
+    loop {
+        let (piece, behind) = rest.split_at(rest.len().min(WORD_SIZE));
+        match (
+            word::fold(word::load(piece), piece.len()),
+            key[size..].first_chunk_mut(),
+        ) {
+            (Some(folded), Some(place)) => {
+                *place = folded.to_le_bytes();
+                size += piece.len();
+            }
+            _ => size = put_bytes(key, size, piece),
+        }
+        if behind.is_empty() {
+            return size;
+        }
+        rest = behind;
     }
-    size
 }
 
 fn put_bytes(key: &mut [u8], mut size: usize, bytes: &[u8]) -> usize {
@@ -307,14 +316,22 @@ fn label_at(wire: &[u8], start: u8) -> &[u8] {
 
 fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
     let mut starts = [0; LABELS_MAX];
+    let count = put_label_starts(wire, &mut starts);
+    (starts, count)
+}
+
+/// Writes down where each label begins; how many there are.
+fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> usize {
     let mut count = 0;
     let mut at = 0;
-    while wire.get(at).is_some_and(|length| *length != 0) {
+    while let Some(length) = wire.get(at)
+        && *length != 0
+    {
         starts[count] = at as u8;
         count += 1;
-        at += usize::from(wire[at]) + 1;
+        at += usize::from(*length) + 1;
     }
-    (starts, count)
+    count
 }
 
 /// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).

@@ -34,7 +34,7 @@ mod tree;
 pub mod update;
 pub mod validity;
 pub mod version;
-mod word;
+pub mod word;
 pub mod workers;
 pub mod zone_set;
 pub mod zonefile;

@@ -77,7 +77,7 @@ impl Version {
         // RFC 4592 section 3.3.1: only the wildcard right below the closest encloser counts, and
         // empty non-terminals are enclosers like all names.
         if self.counts().wildcards > 0
-            && let Some(source) = self.node_at(key.wildcard_below(depth).as_bytes())
+            && let Some(source) = self.wildcard_below(key, depth)
         {
             return Found::Wildcard { source, encloser };
         }

@@ -129,6 +129,12 @@ pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(lowered)
 }
 
+/// True if RDATA of this type may hold names that [`parts`] finds.
+#[must_use]
+pub fn has_names(rtype: Rtype) -> bool {
+    schema(rtype).has_names
+}
+
 /// The RDATA cut into names and what stands between them; the pieces together are the RDATA.
 /// Names inside IPSECKEY and HIP count as plain bytes.
 #[must_use]
@@ -260,7 +266,7 @@ pub fn with_soa_serial(rdata: &Rdata, serial: Serial) -> Rdata {
 }
 
 /// Serial, refresh, retry, expire and minimum of an SOA (RFC 1035 section 3.3.13).
-const SOA_NUMBERS_SIZE: usize = 20;
+pub const SOA_NUMBERS_SIZE: usize = 20;
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..offset + 4)?;

@@ -16,6 +16,8 @@ pub(crate) struct Schema {
     rtype: Rtype,
     /// The fields in wire order, which is also that of the text.
     pub(crate) fields: &'static [Field],
+    /// Whether one of them is a name.
+    pub(crate) has_names: bool,
     /// Where the name stands whose addresses belong in the additional section.
     pub(crate) target: Option<usize>,
 }
@@ -155,16 +157,27 @@ const fn of(rtype: Rtype, fields: &'static [Field]) -> Schema {
     Schema {
         rtype,
         fields,
+        has_names: has_names(fields),
         target: None,
     }
 }
 
 const fn with_target(rtype: Rtype, target: usize, fields: &'static [Field]) -> Schema {
     Schema {
-        rtype,
-        fields,
         target: Some(target),
+        ..of(rtype, fields)
     }
+}
+
+const fn has_names(fields: &[Field]) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if matches!(fields[i], Field::Name(_)) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 static UNKNOWN: Schema = of(Rtype(0), &[Field::Opaque]);

@@ -22,6 +22,7 @@ pub(crate) struct Below<'s> {
 impl<'n> Sought<'n> {
     /// Gets a name ready to be looked up.
     #[must_use]
+    #[inline]
     pub fn new(name: NameRef<'n>) -> Self {
         Self {
             name,
@@ -36,6 +37,17 @@ impl<'n> Sought<'n> {
         self.name
     }
 
+    /// The name at or above it that has so many labels, in the case of this one.
+    #[must_use]
+    pub fn ancestor(&self, labels: usize) -> NameRef<'n> {
+        let wire = self.name.as_wire();
+        let start = match labels {
+            0 => wire.len() - 1,
+            labels => self.key.start(labels),
+        };
+        NameRef::from_checked(&wire[start..])
+    }
+
     /// How many labels it has, the root not counted.
     #[must_use]
     pub fn label_count(&self) -> usize {
@@ -48,10 +60,12 @@ impl<'n> Sought<'n> {
 
     /// What finds it in the zone of this origin; none if it lies elsewhere.
     pub(crate) fn below(&self, origin: &Name) -> Option<Below<'_>> {
-        self.name.is_at_or_below(origin.borrowed()).then(|| Below {
+        let above = origin.label_count();
+        let is_above = above <= self.label_count() && self.ancestor(above) == origin.borrowed();
+        is_above.then_some(Below {
             name: self.name,
             key: &self.key,
-            above: origin.label_count(),
+            above,
         })
     }
 }
@@ -73,16 +87,18 @@ impl<'s> Below<'s> {
         &self.key.ancestor(self.above + labels)[start..]
     }
 
-    /// The labels below the origin of the ancestor that has so many of them, one at least.
+    /// The labels below the origin of the ancestor that has so many of them.
     pub(crate) fn labels(self, labels: usize) -> &'s [u8] {
-        let (start, end) = (
-            self.key.start(self.above + labels),
-            match self.above {
-                0 => self.name.as_wire().len() - 1,
-                above => self.key.start(above),
-            },
-        );
-        &self.name.as_wire()[start..end]
+        let wire = self.name.as_wire();
+        let end = match self.above {
+            0 => wire.len() - 1,
+            above => self.key.start(above),
+        };
+        let start = match labels {
+            0 => end,
+            labels => self.key.start(self.above + labels),
+        };
+        &wire[start..end]
     }
 
     /// The key of the wildcard right below the ancestor that has `labels` labels.

@@ -152,14 +152,24 @@ impl Version {
 
     /// The node of the ancestor of a name that has so many labels below the origin.
     pub(crate) fn node_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
-        let change = self
-            .changed
-            .as_ref()
-            .and_then(|changed| changed.names.get(name.ancestor(labels)));
-        match change {
+        match self.change(|| name.ancestor(labels)) {
             Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
             None => self.base.find(name, labels),
         }
+    }
+
+    /// The wildcard right below the ancestor of a name that has so many labels below the origin.
+    pub(crate) fn wildcard_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
+        let key = name.wildcard_below(labels);
+        match self.change(|| key.as_bytes()) {
+            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
+            None => self.base.find_wildcard(&key, name, labels),
+        }
+    }
+
+    #[inline]
+    fn change<'k>(&self, key: impl FnOnce() -> &'k [u8]) -> Option<&Change> {
+        self.changed.as_ref()?.names.get(key())
     }
 
     /// The last name at or before `name` in canonical order, none for one outside the zone.

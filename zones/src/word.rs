@@ -1,11 +1,12 @@
 //! Labels eight bytes at a time: their case folded, and what of them takes more room in a key.
 
 /// Bytes that are looked at at once.
-pub(crate) const WORD_SIZE: usize = 8;
+pub const WORD_SIZE: usize = 8;
 
 /// Up to eight bytes, the first one in the lowest place; zeroes where there are fewer.
 #[inline]
-pub(crate) fn load(bytes: &[u8]) -> u64 {
+#[must_use]
+pub fn load(bytes: &[u8]) -> u64 {
     if let Some(whole) = bytes.first_chunk() {
         return u64::from_le_bytes(*whole);
     }
@@ -68,6 +69,18 @@ fn has_zero_or_one(word: u64) -> bool {
 const ONES: u64 = u64::from_le_bytes([1; WORD_SIZE]);
 const HIGH: u64 = ONES << 7;
 const SMALL: u64 = ONES << 5;
+
+/// The hash of what has this hash so far with a word behind it: each bit tells of all bits before.
+#[inline]
+#[must_use]
+pub fn mix(hash: u64, word: u64) -> u64 {
+    // Both halves of the product.
+    let product = u128::from(hash ^ word) * MULTIPLIER;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Odd, its bits without a pattern: the first 64 after the point of the golden ratio.
+const MULTIPLIER: u128 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {

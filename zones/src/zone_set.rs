@@ -137,15 +137,16 @@ impl ZoneTable {
             // An apex above the name is above all that comes between the two, so it is at or above
             // the last place that is not after the name.
             let place = self.places.at_or_before(key)?;
-            let shared = name.key().shared_labels(&place.key).min(labels);
-            if place.key.len() == name.key().ancestor(shared).len() {
-                if place.state.is_some() {
-                    return place.state.as_ref();
-                }
-                labels = shared.checked_sub(1)?;
-            } else {
-                labels = shared;
+            let is_above = key.starts_with(&place.key);
+            if is_above && place.state.is_some() {
+                return place.state.as_ref();
             }
+            let shared = name.key().shared_labels(&place.key);
+            labels = if is_above {
+                shared.checked_sub(1)?
+            } else {
+                shared
+            };
         }
     }
 

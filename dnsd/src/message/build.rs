@@ -4,7 +4,7 @@
 //! kept from the start, so that it always fits.
 
 use super::ExtendedError;
-use super::compress::{Case, Compressor};
+use super::compress::{Case, Compressor, POINTER};
 use super::edns::{Opt, error_size};
 use super::header::{HEADER_SIZE, Header};
 use super::request::Request;
@@ -38,8 +38,9 @@ pub enum Section {
 /// The owner of a record in a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner<'n> {
-    /// The QNAME, in the case in which it was asked.
-    Question,
+    /// What is left of the QNAME without so many bytes, whole labels, in the case in which it was
+    /// asked.
+    Question(usize),
     /// A name in wire format.
     Name(&'n [u8]),
 }
@@ -132,15 +133,22 @@ impl<'b> Builder<'b> {
         );
         match owner {
             // The question follows the header, so its name stands at 12.
-            Owner::Question => self.message.extend_from_slice(&[0xc0, HEADER_SIZE as u8]),
+            Owner::Question(skipped) => self.pointer_to_question(skipped),
             Owner::Name(wire) => self.name(wire),
         }
-        self.message.extend_from_slice(&rtype.0.to_be_bytes());
-        self.message.extend_from_slice(&class.0.to_be_bytes());
-        self.message.extend_from_slice(&ttl.to_be_bytes());
-        self.message.extend_from_slice(&[0, 0]);
+        let ([a, b], [c, d], [e, f, g, h]) = (
+            rtype.0.to_be_bytes(),
+            class.0.to_be_bytes(),
+            ttl.to_be_bytes(),
+        );
+        self.message
+            .extend_from_slice(&[a, b, c, d, e, f, g, h, 0, 0]);
         let start = self.message.len();
-        for part in rdata::parts(rtype, rdata) {
+        let parts = rdata::has_names(rtype).then(|| rdata::parts(rtype, rdata));
+        if parts.is_none() {
+            self.message.extend_from_slice(rdata);
+        }
+        for part in parts.into_iter().flatten() {
             match part {
                 Part::Name {
                     wire,
@@ -162,6 +170,12 @@ impl<'b> Builder<'b> {
         self.message[start - 2..start].copy_from_slice(&size.to_be_bytes());
         self.counts[section as usize] += 1;
         Ok(())
+    }
+
+    /// Writes over the bytes that begin so far before the end of the last record.
+    pub fn rewrite_last(&mut self, before_end: usize, bytes: &[u8]) {
+        let at = self.message.len() - before_end;
+        self.message[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     /// Appends an RRset, whole or not at all.
@@ -205,9 +219,11 @@ impl<'b> Builder<'b> {
             counts[3] += 1;
         }
         let flags = header.response_flags() | flags | rcode & 15;
-        self.message[2..4].copy_from_slice(&flags.to_be_bytes());
-        for (i, count) in counts.iter().enumerate() {
-            self.message[4 + 2 * i..6 + 2 * i].copy_from_slice(&count.to_be_bytes());
+        let [questions, answers, authorities, additionals] = counts;
+        let words = [flags, questions, answers, authorities, additionals];
+        let (behind_id, _) = self.message[2..HEADER_SIZE].as_chunks_mut();
+        for (place, word) in behind_id.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
         }
     }
 
@@ -244,6 +260,17 @@ impl<'b> Builder<'b> {
     #[must_use]
     pub fn message(&self) -> &[u8] {
         self.message
+    }
+
+    fn pointer_to_question(&mut self, skipped: usize) {
+        // The question follows the header. A pointer to its root would be longer than the root.
+        let at = HEADER_SIZE + skipped;
+        match self.message[at] {
+            0 => self.message.push(0),
+            _ => self
+                .message
+                .extend_from_slice(&(POINTER | at as u16).to_be_bytes()),
+        }
     }
 
     fn name(&mut self, wire: &[u8]) {
@@ -300,7 +327,7 @@ mod tests {
         let mut message = Vec::new();
         let opt = Some(Opt::new(1232, true));
         let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, opt);
-        let owner = Owner::Question;
+        let owner = Owner::Question(0);
         builder
             .record(Section::Answer, owner, Rtype::A, 60, &[192, 0, 2, 1])
             .unwrap();
@@ -353,7 +380,7 @@ mod tests {
         let mut put = |n| {
             let rdatas = set(n);
             let rdatas = rdatas.iter().map(|rdata| &rdata[..]);
-            builder.rrset(Section::Answer, Owner::Question, Rtype::A, 60, rdatas)
+            builder.rrset(Section::Answer, Owner::Question(0), Rtype::A, 60, rdatas)
         };
         assert_eq!(put(3), Err(Full));
         assert_eq!(put(2), Ok(()));

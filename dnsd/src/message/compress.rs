@@ -4,6 +4,8 @@
 //! hint that is checked against the message before it is used, so collisions and overwritten
 //! entries cost bytes, never an answer.
 
+use zones::word::{self, WORD_SIZE};
+
 /// Slots of the table. An answer rarely holds more suffixes; in a zone transfer, whose messages
 /// hold many, the newer names push out the older ones, which are the less likely to come again.
 const SLOTS: usize = 128;
@@ -41,26 +43,25 @@ impl Compressor {
 
     /// Appends the name `wire` to `message`, as a pointer as far as a suffix of it is known.
     pub fn write(&mut self, message: &mut Vec<u8>, wire: &[u8]) {
-        let (starts, hashes, count) = suffixes(wire);
-        for i in 0..count {
-            let slot = hashes[i] as usize % SLOTS;
-            let suffix = &wire[usize::from(starts[i])..];
-            let known = usize::from(self.slots[slot]);
-            if known != 0 && self.stands_at(message, known, suffix) {
-                self.enter(message.len(), &starts[..i], &hashes[..i]);
-                message.extend_from_slice(&wire[..usize::from(starts[i])]);
-                message.extend_from_slice(&(0xc000 | known as u16).to_be_bytes());
+        let suffixes = Suffixes::of(wire);
+        for i in 0..suffixes.count {
+            let start = usize::from(suffixes.starts[i]);
+            let known = self.slots[usize::from(suffixes.slots[i])];
+            if known != 0 && self.stands_at(message, known.into(), &wire[start..]) {
+                self.enter(message.len(), &suffixes, i);
+                message.extend_from_slice(&wire[..start]);
+                message.extend_from_slice(&(POINTER | known).to_be_bytes());
                 return;
             }
         }
-        self.enter(message.len(), &starts[..count], &hashes[..count]);
+        self.enter(message.len(), &suffixes, suffixes.count);
         message.extend_from_slice(wire);
     }
 
     /// Learns the name `wire`, which stands uncompressed at `at`.
     pub fn learn(&mut self, at: usize, wire: &[u8]) {
-        let (starts, hashes, count) = suffixes(wire);
-        self.enter(at, &starts[..count], &hashes[..count]);
+        let suffixes = Suffixes::of(wire);
+        self.enter(at, &suffixes, suffixes.count);
     }
 
     /// Forgets what stands at `end` and beyond, because it is taken back.
@@ -72,17 +73,23 @@ impl Compressor {
         }
     }
 
-    fn enter(&mut self, at: usize, starts: &[u8], hashes: &[u32]) {
-        for (start, hash) in starts.iter().zip(hashes) {
+    /// Enters the first `count` suffixes of a name that stands at `at`.
+    fn enter(&mut self, at: usize, suffixes: &Suffixes, count: usize) {
+        let suffixes = suffixes.starts.iter().zip(&suffixes.slots);
+        for (start, slot) in suffixes.take(count) {
             let offset = at + usize::from(*start);
             if offset < POINTER_END {
-                self.slots[*hash as usize % SLOTS] = offset as u16;
+                self.slots[usize::from(*slot)] = offset as u16;
             }
         }
     }
 
     /// True if the name at `at` of the message is `suffix`.
     fn stands_at(&self, message: &[u8], mut at: usize, mut suffix: &[u8]) -> bool {
+        // Most often it stands there in full, and in the same case.
+        if message.get(at..at + suffix.len()) == Some(suffix) {
+            return true;
+        }
         loop {
             let Some(&length) = message.get(at) else {
                 return false;
@@ -115,41 +122,53 @@ impl Compressor {
     }
 }
 
-/// Where the suffixes of a name start, longest first, their hashes, and how many there are; the
-/// root is not one of them, because a pointer is longer than it.
-fn suffixes(wire: &[u8]) -> ([u8; LABELS_MAX], [u32; LABELS_MAX], usize) {
-    let mut starts = [0; LABELS_MAX];
-    let mut count = 0;
-    let mut at = 0;
-    while wire[at] != 0 {
-        if count == LABELS_MAX {
-            starts.copy_within(1.., 0);
-            count -= 1;
-        }
-        starts[count] = at as u8;
-        count += 1;
-        at += usize::from(wire[at]) + 1;
-    }
-    let mut hashes = [0; LABELS_MAX];
-    let mut hash = 0x9e37_79b9_7f4a_7c15u64;
-    let mut end = at;
-    for i in (0..count).rev() {
-        let start = usize::from(starts[i]);
-        for eight in wire[start..end].chunks(8) {
-            let mut word = [0; 8];
-            word[..eight.len()].copy_from_slice(eight);
-            // This bit is all that tells upper from lower case; that it also joins some other
-            // bytes does no harm to a hash.
-            let folded = u64::from_le_bytes(word) | 0x2020_2020_2020_2020;
-            hash = (hash ^ folded)
-                .wrapping_mul(0xff51_afd7_ed55_8ccd)
-                .rotate_left(29);
-        }
-        hashes[i] = (hash >> 32) as u32 ^ hash as u32;
-        end = start;
-    }
-    (starts, hashes, count)
+/// The suffixes of a name, longest first; the root is not one of them, because a pointer is longer
+/// than it.
+struct Suffixes {
+    starts: [u8; LABELS_MAX],
+    /// Their places in the table.
+    slots: [u8; LABELS_MAX],
+    count: usize,
 }
+
+impl Suffixes {
+    #[inline]
+    fn of(wire: &[u8]) -> Self {
+        let mut suffixes = Self {
+            starts: [0; LABELS_MAX],
+            slots: [0; LABELS_MAX],
+            count: 0,
+        };
+        let (starts, count) = (&mut suffixes.starts, &mut suffixes.count);
+        let mut end = 0;
+        while wire[end] != 0 {
+            if *count == LABELS_MAX {
+                starts.copy_within(1.., 0);
+                *count -= 1;
+            }
+            starts[*count] = end as u8;
+            *count += 1;
+            end += usize::from(wire[end]) + 1;
+        }
+        let mut hash = 0;
+        let places = starts[..*count].iter().zip(&mut suffixes.slots);
+        for (start, slot) in places.rev() {
+            let start = usize::from(*start);
+            for piece in wire[start..end].chunks(WORD_SIZE) {
+                // This bit is all that tells upper from lower case; that it also joins some other
+                // bytes does no harm to a hash.
+                hash = word::mix(hash, word::load(piece) | SMALL);
+            }
+            *slot = (hash % SLOTS as u64) as u8;
+            end = start;
+        }
+        suffixes
+    }
+}
+
+const SMALL: u64 = 0x2020_2020_2020_2020;
+/// RFC 1035 section 4.1.4: the two bits that begin a pointer.
+pub(super) const POINTER: u16 = 0xc000;
 
 #[cfg(test)]
 mod tests {

@@ -100,10 +100,15 @@ impl<'m> Request<'m> {
 
     /// Its TSIG record, the last one: a signature over all before it.
     #[must_use]
+    #[inline]
     pub fn tsig(&self) -> Option<Tsig<'m>> {
-        let at = usize::from(self.tsig_at?.get());
-        let record = RawRecord::read(self.message, at).and_then(|(record, _)| Tsig::read(&record));
-        Some(record.expect("it was read before"))
+        self.tsig_at.map(|at| self.tsig_of(at))
+    }
+
+    fn tsig_of(&self, at: NonZeroU16) -> Tsig<'m> {
+        let record = RawRecord::read(self.message, at.get().into());
+        let tsig = record.and_then(|(record, _)| Tsig::read(&record));
+        tsig.expect("it was read before")
     }
 
     /// The first record of the authority section, which in an IXFR request is the SOA that the

@@ -41,7 +41,7 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> bool {
     let rdata = [&[size], text.as_bytes()].concat();
     // Nobody shall keep it: behind an address that moves stands another server soon.
     let ttl = 0;
-    let (section, owner) = (Section::Answer, Owner::Question);
+    let (section, owner) = (Section::Answer, Owner::Question(0));
     let put = builder.record_of(Class::CH, section, owner, Rtype::TXT, ttl, &rdata);
     let truncated = if put.is_err() { TC } else { 0 };
     builder.finish(&request.header, AA | truncated, Rcode::NOERROR.0);

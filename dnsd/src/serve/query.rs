@@ -12,7 +12,7 @@ use crate::message::compress::Case;
 use crate::message::header::{AA, HEADER_SIZE, TC};
 use crate::message::{Builder, ExtendedError, Full, Owner, Section};
 use zones::lookup::Found;
-use zones::name::{NAME_SIZE_MAX, NameRef};
+use zones::name::NameRef;
 use zones::rdata;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
@@ -93,12 +93,9 @@ pub(super) fn put_soa_rdata(
     ttl: u32,
     serial: Serial,
 ) -> Result<(), Full> {
-    let at = rdata::soa_serial_offset(rdata).expect("RDATA is checked before it enters a zone");
-    let mut shown = [0; SOA_SIZE_MAX];
-    let shown = &mut shown[..rdata.len()];
-    shown.copy_from_slice(rdata);
-    shown[at..at + 4].copy_from_slice(&serial.0.to_be_bytes());
-    builder.record(section, owner, Rtype::SOA, ttl, shown)
+    builder.record(section, owner, Rtype::SOA, ttl, rdata)?;
+    builder.rewrite_last(rdata::SOA_NUMBERS_SIZE, &serial.0.to_be_bytes());
+    Ok(())
 }
 
 /// The response while it is written.
@@ -120,7 +117,20 @@ struct Answer<'a, 'b> {
 struct Met<'a, 'n> {
     zone: &'a ZoneState,
     name: &'n Sought<'n>,
+    /// The name as the owner of records.
+    owner: Owner<'n>,
     found: Found<'a>,
+}
+
+impl<'n> Met<'_, 'n> {
+    /// The name at or above it that has so many labels, as the owner of records.
+    fn owner_above(&self, labels: usize) -> Owner<'n> {
+        let above = self.name.ancestor(labels).as_wire();
+        match self.owner {
+            Owner::Question(_) => Owner::Question(self.name.name().as_wire().len() - above.len()),
+            Owner::Name(_) => Owner::Name(above),
+        }
+    }
 }
 
 /// Why a response is not completed.
@@ -174,7 +184,7 @@ impl<'a> Answer<'a, '_> {
 
     /// Follows aliases from zone to zone, as far as the zones are ours.
     fn follow(&mut self, zone: &'a ZoneState, qname: &Sought<'_>) -> Result<Rcode, Stop> {
-        let mut followed = match self.step(zone, qname, Owner::Question)? {
+        let mut followed = match self.step(zone, qname, Owner::Question(0))? {
             Step::Done(rcode) => return Ok(rcode),
             Step::Follow(target) => vec![qname.name().to_name(), target],
         };
@@ -200,29 +210,34 @@ impl<'a> Answer<'a, '_> {
         owner: Owner<'_>,
     ) -> Result<Step, Stop> {
         let found = zone.now.find(name);
-        if owner == Owner::Question {
+        if let Owner::Question(_) = owner {
             self.subject = subject_of(&found, zone, name);
         }
-        let met = Met { zone, name, found };
+        let met = Met {
+            zone,
+            name,
+            owner,
+            found,
+        };
         match found {
-            Found::Node(node) => self.node(&met, node, owner),
+            Found::Node(node) => self.node(&met, node),
             // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
             // their owner.
-            Found::Wildcard { source, .. } => self.node(&met, source, owner),
+            Found::Wildcard { source, .. } => self.node(&met, source),
             Found::Cut(cut) => {
                 if self.qtype == Rtype::DS && cut.label_count() == name.label_count() {
-                    self.node(&met, cut, owner)
+                    self.node(&met, cut)
                 } else {
                     self.referral(&met, cut)
                 }
             }
-            Found::Dname(node) => self.dname(&met, node, owner),
+            Found::Dname(node) => self.dname(&met, node),
             Found::NxDomain { .. } => self.negative(&met, Rcode::NXDOMAIN),
         }
     }
 
-    fn node(&mut self, met: &Met<'a, '_>, node: Node<'a>, owner: Owner<'_>) -> Result<Step, Stop> {
-        let zone = met.zone;
+    fn node(&mut self, met: &Met<'a, '_>, node: Node<'a>) -> Result<Step, Stop> {
+        let (zone, owner) = (met.zone, met.owner);
         self.flags |= AA;
         let rrset = match self.qtype {
             // RFC 8482 section 4.1: one RRset is an answer to ANY. So is one to RRSIG, as in other
@@ -258,15 +273,16 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
-    fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>, owner: Owner<'_>) -> Result<Step, Stop> {
+    fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>) -> Result<Step, Stop> {
         let name = met.name.name();
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
-        self.put_dname(met.zone, node, Owner::Name(node.owner().as_wire()), dname)?;
+        let owner = met.owner_above(node.label_count());
+        self.put_dname(met.zone, node, owner, dname)?;
         let target = dname.rdata().next().expect("an RRset is never empty");
-        let below = name.label_count() - node.label_count();
-        let labels = name.labels().take(below).map(|label| label.len() + 1).sum();
-        let wire = [&name.as_wire()[..labels], target].concat();
+        let above = met.name.ancestor(node.label_count()).as_wire();
+        let below = &name.as_wire()[..name.as_wire().len() - above.len()];
+        let wire = [below, target].concat();
         // RFC 6672 section 2.2: a name that becomes too long.
         let Ok(target) = Name::from_wire(&wire) else {
             return Ok(Step::Done(Rcode::YXDOMAIN));
@@ -274,8 +290,13 @@ impl<'a> Answer<'a, '_> {
         // RFC 6672 section 3.1: the TTL of the CNAME is that of the DNAME. Section 5.3.1: it has no
         // signature; who validates makes it again from the DNAME.
         let ttl = dname.ttl();
-        self.builder
-            .record(Section::Answer, owner, Rtype::CNAME, ttl, target.as_wire())?;
+        self.builder.record(
+            Section::Answer,
+            met.owner,
+            Rtype::CNAME,
+            ttl,
+            target.as_wire(),
+        )?;
         // RFC 6672 section 3.2 goes back to step 1 whatever is asked for; the CNAME itself is there.
         match self.qtype {
             Rtype::CNAME => Ok(Step::Done(Rcode::NOERROR)),
@@ -322,7 +343,8 @@ impl<'a> Answer<'a, '_> {
         if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
             let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
             let ttl = soa.ttl().min(minimum.unwrap_or(0));
-            let (section, owner) = (Section::Authority, Owner::Name(zone.origin().as_wire()));
+            let owner = met.owner_above(zone.origin().label_count());
+            let section = Section::Authority;
             put_soa(&mut self.builder, section, owner, soa, ttl, shown.serial)?;
             if self.dnssec_ok
                 && let Some(signatures) = soa.signatures()
@@ -340,9 +362,9 @@ impl<'a> Answer<'a, '_> {
     /// RFC 1034 section 4.3.2 step 3b: who is asked next.
     fn referral(&mut self, met: &Met<'a, '_>, cut: Node<'a>) -> Result<Step, Stop> {
         let zone = met.zone;
-        let name = cut.owner();
+        let labels = cut.label_count();
+        let (name, owner) = (met.name.ancestor(labels), met.owner_above(labels));
         let servers = cut.rrset(Rtype::NS).expect("a cut has NS records");
-        let owner = Owner::Name(name.as_wire());
         self.put(zone, Section::Authority, owner, servers)?;
         if self.dnssec_ok {
             // RFC 4035 section 3.1.4: the DS with its signature, or the proof that there is none.
@@ -359,11 +381,11 @@ impl<'a> Answer<'a, '_> {
         let hosts = || servers.rdata().map(read_name);
         // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
         // set. Section 3.2: sibling glue is sent as far as there is room.
-        for host in hosts().filter(|host| host.is_at_or_below(name.borrowed())) {
+        for host in hosts().filter(|host| host.is_at_or_below(name)) {
             self.add_addresses(zone, &Sought::new(host))?;
         }
         for host in hosts()
-            .filter(|host| !host.is_at_or_below(name.borrowed()))
+            .filter(|host| !host.is_at_or_below(name))
             .take(TARGETS_MAX)
         {
             if host.is_at_or_below(zone.origin().borrowed())
@@ -479,6 +501,9 @@ impl<'a> Answer<'a, '_> {
 
     /// Nothing goes into the answer section after this.
     fn put_proofs(&mut self) -> Result<(), Full> {
+        if self.proofs.is_empty() {
+            return Ok(());
+        }
         for (node, rrset) in std::mem::take(&mut self.proofs) {
             let (section, owner) = (Section::Authority, node.owner());
             let owner = Owner::Name(owner.as_wire());
@@ -502,17 +527,14 @@ fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Sought<'_>) -> Subjec
         Found::Wildcard { .. } => (Kind::Answer, zone.origin().label_count()),
         Found::NxDomain { .. } => (Kind::NxDomain, zone.origin().label_count()),
     };
-    let below = qname.label_count() - labels;
-    let sizes = qname.name().labels().take(below);
+    let above = qname.ancestor(labels).as_wire();
     Subject {
         kind,
-        name_at: HEADER_SIZE + sizes.map(|label| label.len() + 1).sum::<usize>(),
+        name_at: HEADER_SIZE + qname.name().as_wire().len() - above.len(),
     }
 }
 
 const ROOT: &[u8] = &[0];
-/// Two names and five numbers.
-const SOA_SIZE_MAX: usize = 2 * NAME_SIZE_MAX + 20;
 
 /// A name that RDATA consists of or ends with.
 fn read_name(wire: &[u8]) -> NameRef<'_> {

@@ -80,7 +80,7 @@ pub(super) fn respond_at_once(asked: &Asked<'_>, zone: &ZoneState, response: &mu
     });
     if put.is_err() {
         builder.clear();
-        put = put_soa_as(&mut builder, shown, Owner::Question);
+        put = put_soa_as(&mut builder, shown, Owner::Question(0));
     }
     // With three names of full length not even the SOA fits 512 bytes.
     let truncated = if put.is_err() { TC } else { 0 };
