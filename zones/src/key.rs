@@ -14,7 +14,7 @@ use crate::word::{self, WORD_SIZE};
 
 /// A key on the stack, so that a lookup allocates nothing.
 pub(crate) struct Key {
-    /// Zeroes behind the key, a word at least.
+    /// Behind the key there is room for a word.
     bytes: [u8; KEY_SIZE_MAX + WORD_SIZE],
     /// Where each label of the key ends; the label nearest to the origin first.
     ends: [u16; LABELS_MAX],
@@ -30,25 +30,32 @@ impl Key {
         Some(Self::of_labels(labels))
     }
 
+    /// The key of no labels.
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
+        ends: [0; LABELS_MAX],
+        starts: [0; LABELS_MAX],
+        labels: 0,
+    };
+
     /// The key of labels that end with the zero byte or with the slice.
-    #[inline]
     pub(crate) fn of_labels(wire: &[u8]) -> Self {
-        let mut key = Self {
-            bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
-            ends: [0; LABELS_MAX],
-            starts: [0; LABELS_MAX],
-            labels: 0,
-        };
-        key.labels = put_label_starts(wire, &mut key.starts);
+        let mut key = Self::EMPTY;
+        key.set(wire);
+        key
+    }
+
+    /// Becomes the key of labels that end with the zero byte or with the slice.
+    pub(crate) fn set(&mut self, wire: &[u8]) {
+        self.labels = put_label_starts(wire, &mut self.starts);
         let mut size = 0;
-        let starts = key.starts[..key.labels].iter().rev();
-        for (start, end) in starts.zip(&mut key.ends) {
-            size = put_label(&mut key.bytes, size, label_at(wire, *start));
-            // The byte is zero already: it ends the label.
+        let starts = self.starts[..self.labels].iter().rev();
+        for (start, end) in starts.zip(&mut self.ends) {
+            size = put_label(&mut self.bytes, size, wire, usize::from(*start));
+            self.bytes[size] = 0;
             size += 1;
             *end = size as u16;
         }
-        key
     }
 
     /// The key of the NSEC3 records of labels below the origin.
@@ -194,11 +201,7 @@ impl<'k> Target<'k> {
         for mine in self.words {
             let theirs = if at < size {
                 let from = start + at;
-                let loaded = match labels.get(from..from + WORD_SIZE) {
-                    Some(bytes) => word::load(bytes),
-                    None => word::load(&labels[from..start + size]),
-                };
-                match word::fold(loaded, size - at) {
+                match word::fold(word::load_at(labels, from), size - at) {
                     Some(folded) => folded.swap_bytes(),
                     None => return compare(self.key, labels),
                 }
@@ -267,27 +270,24 @@ fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
     }
 }
 
-/// Writes a label into a key from `size` on, with zeroes behind it; how long the key is then.
-#[inline]
-fn put_label(key: &mut [u8], mut size: usize, label: &[u8]) -> usize {
-    let mut rest = label;
-    loop {
-        let (piece, behind) = rest.split_at(rest.len().min(WORD_SIZE));
-        match (
-            word::fold(word::load(piece), piece.len()),
-            key[size..].first_chunk_mut(),
-        ) {
+/// Writes the label that stands in `wire` at `start` into a key from `size` on; how long the key is
+/// then. What comes behind it is undone.
+fn put_label(key: &mut [u8], mut size: usize, wire: &[u8], start: usize) -> usize {
+    let end = start + 1 + usize::from(wire[start]);
+    let mut at = start + 1;
+    while at < end {
+        let next = end.min(at + WORD_SIZE);
+        let folded = word::fold(word::load_at(wire, at), next - at);
+        match (folded, key.get_mut(size..size + WORD_SIZE)) {
             (Some(folded), Some(place)) => {
-                *place = folded.to_le_bytes();
-                size += piece.len();
+                place.copy_from_slice(&folded.to_le_bytes());
+                size += next - at;
             }
-            _ => size = put_bytes(key, size, piece),
+            _ => size = put_bytes(key, size, &wire[at..next]),
         }
-        if behind.is_empty() {
-            return size;
-        }
-        rest = behind;
+        at = next;
     }
+    size
 }
 
 fn put_bytes(key: &mut [u8], mut size: usize, bytes: &[u8]) -> usize {

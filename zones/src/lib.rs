@@ -50,7 +50,7 @@ pub use rcode::Rcode;
 pub use record::{Rdata, Record};
 pub use rtype::Rtype;
 pub use serial::Serial;
-pub use sought::Sought;
+pub use sought::{Sought, Space};
 pub use store::{Database, Row, Store, StoreError};
 pub use terms::Terms;
 pub use update::{Applied, Touch, Update, UpdateError};

@@ -220,6 +220,12 @@ impl<'r> Iterator for Pieces<'r> {
     }
 }
 
+/// True if RDATA of this type has a [`target`].
+#[must_use]
+pub fn has_target(rtype: Rtype) -> bool {
+    schema(rtype).target.is_some()
+}
+
 /// The name (wire format) whose addresses belong in the additional section (NS, MX, SRV, …).
 /// For SVCB and HTTPS the root stands for the owner itself (RFC 9460 section 2.5.2).
 #[must_use]

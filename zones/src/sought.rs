@@ -4,10 +4,21 @@ use crate::key::{Key, WildcardKey};
 use crate::name::{Name, NameRef};
 
 /// A name to look up, whatever zone it turns out to belong to.
+#[derive(Clone, Copy)]
 pub struct Sought<'n> {
     name: NameRef<'n>,
     /// From the root down, so that it begins with the key of every name above.
-    key: Key,
+    key: &'n Key,
+}
+
+/// Where what is made of a sought name stands, so that it is made in its place.
+pub struct Space(Key);
+
+impl Default for Space {
+    #[inline]
+    fn default() -> Self {
+        Self(Key::EMPTY)
+    }
 }
 
 /// The key of a sought name below an origin.
@@ -22,13 +33,10 @@ pub(crate) struct Below<'s> {
 impl<'n> Sought<'n> {
     /// Gets a name ready to be looked up.
     #[must_use]
-    #[inline]
-    pub fn new(name: NameRef<'n>) -> Self {
-        Self {
-            name,
-            // The wire of a name is its labels below the root.
-            key: Key::of_labels(name.as_wire()),
-        }
+    pub fn new(name: NameRef<'n>, Space(key): &'n mut Space) -> Self {
+        // The wire of a name is its labels below the root.
+        key.set(name.as_wire());
+        Self { name, key }
     }
 
     /// The name itself.
@@ -54,17 +62,17 @@ impl<'n> Sought<'n> {
         self.key.label_count()
     }
 
-    pub(crate) fn key(&self) -> &Key {
-        &self.key
+    pub(crate) fn key(&self) -> &'n Key {
+        self.key
     }
 
     /// What finds it in the zone of this origin; none if it lies elsewhere.
-    pub(crate) fn below(&self, origin: &Name) -> Option<Below<'_>> {
+    pub(crate) fn below(&self, origin: &Name) -> Option<Below<'n>> {
         let above = origin.label_count();
         let is_above = above <= self.label_count() && self.ancestor(above) == origin.borrowed();
         is_above.then_some(Below {
             name: self.name,
-            key: &self.key,
+            key: self.key,
             above,
         })
     }

@@ -23,7 +23,7 @@ use crate::rdata::{canonical, soa_serial, without_soa_serial};
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
 use crate::serial::Serial;
-use crate::sought::{Below, Sought};
+use crate::sought::{Below, Sought, Space};
 use crate::tree::{self, Keyed, Tree};
 
 /// One state of a zone. It never changes; a clone costs two reference counts. Of most zones nothing
@@ -140,7 +140,7 @@ impl Version {
     /// The node of exactly this name, whatever stands above it.
     #[must_use]
     pub fn node(&self, name: &Name) -> Option<Node<'_>> {
-        self.node_of(&Sought::new(name.borrowed()))
+        self.node_of(&Sought::new(name.borrowed(), &mut Space::default()))
     }
 
     /// The node of exactly this name, whatever stands above it: for glue.

@@ -20,23 +20,25 @@ pub fn load(bytes: &[u8]) -> u64 {
     bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// The lowest `size` bytes of a word, one at least; zeroes above them.
+/// Eight bytes from `at` on, as [`load`] has them.
 #[inline]
-pub(crate) fn lowest(word: u64, size: usize) -> u64 {
-    word & (u64::MAX >> (8 * WORD_SIZE.saturating_sub(size)))
+pub(crate) fn load_at(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..at + WORD_SIZE) {
+        Some(bytes) => load(bytes),
+        None => load(bytes.get(at..).unwrap_or_default()),
+    }
 }
 
 /// The lowest `size` bytes of a word, one at least, as a key has them; zeroes above them. None if
 /// one of them takes two bytes in a key.
 #[inline]
 pub(crate) fn fold(word: u64, size: usize) -> Option<u64> {
-    let word = lowest(word, size);
+    let mask = u64::MAX >> (8 * (WORD_SIZE - size.min(WORD_SIZE)));
     // Small letters, digits and the hyphen have this bit; capitals, 00 and 01 do not.
-    if word & SMALL == lowest(SMALL, size) {
-        return Some(word);
+    if word & SMALL & mask == SMALL & mask {
+        return Some(word & mask);
     }
-    let filled = word | !lowest(u64::MAX, size);
-    (!has_zero_or_one(filled)).then(|| to_lowercase(word))
+    (!has_zero_or_one(word | !mask)).then(|| to_lowercase(word & mask))
 }
 
 /// The bytes before the first zero; and whether there is one.

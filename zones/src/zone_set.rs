@@ -201,6 +201,7 @@ const PLACES_FREE: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sought::Space;
 
     fn state(origin: &str) -> ZoneState {
         let origin: Name = origin.parse().unwrap();
@@ -218,7 +219,7 @@ mod tests {
         let check = |table: &ZoneTable, name: &str, expected: Option<&str>| {
             let name: Name = name.parse().unwrap();
             let found = table
-                .find(&Sought::new(name.borrowed()))
+                .find(&Sought::new(name.borrowed(), &mut Space::default()))
                 .map(|zone| zone.origin().to_string().to_lowercase());
             assert_eq!(found.as_deref(), expected, "{name}");
         };
@@ -229,7 +230,9 @@ mod tests {
         check(&table, "xexample.", None);
         check(&table, ".", None);
         let sub: Name = "sub.example.".parse().unwrap();
-        let above = table.find_above(&Sought::new(sub.borrowed())).unwrap();
+        let above = table
+            .find_above(&Sought::new(sub.borrowed(), &mut Space::default()))
+            .unwrap();
         assert_eq!(above.origin().to_string(), "example.");
 
         let mut without = table.clone();

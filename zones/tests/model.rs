@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use samples::{comparable, message, name, record, records, sorted};
-use zones::{Found, Name, Record, Rtype, Serial, Sought, Update, Version};
+use zones::{Found, Name, Record, Rtype, Serial, Sought, Space, Update, Version};
 
 /// Records by owner and type, as text: TTL and the set of their RDATA words.
 #[derive(Clone, Default, Debug)]
@@ -153,7 +153,7 @@ impl Model {
 }
 
 fn meet<'v>(version: &'v Version, qname: &Name) -> Found<'v> {
-    version.find(&Sought::new(qname.borrowed()))
+    version.find(&Sought::new(qname.borrowed(), &mut Space::default()))
 }
 
 fn found(version: &Version, qname: &Name) -> String {

@@ -16,7 +16,7 @@ use zones::name::NameRef;
 use zones::rdata;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
-use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial, Sought};
+use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial, Sought, Space};
 
 /// Aliases followed in one answer, as in other servers: longer chains are mistakes, and each
 /// costs a lookup.
@@ -28,7 +28,8 @@ const TARGETS_MAX: usize = 16;
 /// Answers a question of class IN, and says what kind of answer it is.
 pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subject) {
     let request = &asked.request;
-    let qname = Sought::new(request.question.qname);
+    let mut space = Space::default();
+    let qname = Sought::new(request.question.qname, &mut space);
     let (size_max, opt) = (asked.size_max(), asked.opt());
     let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
     let mut answer = Answer {
@@ -188,9 +189,10 @@ impl<'a> Answer<'a, '_> {
             Step::Done(rcode) => return Ok(rcode),
             Step::Follow(target) => vec![qname.name().to_name(), target],
         };
+        let mut space = Space::default();
         while followed.len() <= ALIASES_MAX {
             let (name, before) = followed.split_last().expect("the QNAME is in it");
-            let sought = Sought::new(name.borrowed());
+            let sought = Sought::new(name.borrowed(), &mut space);
             let zone = self.zone_of(&sought).filter(|zone| zone.shown.is_some());
             let Some(zone) = zone.filter(|_| !before.contains(name)) else {
                 break;
@@ -255,7 +257,9 @@ impl<'a> Answer<'a, '_> {
                 self.prove(met, Says::Data)?;
                 self.put_proofs()?;
             }
-            self.add_targets(node, rrset);
+            if rdata::has_target(rrset.rtype()) {
+                self.add_targets(node, rrset);
+            }
             return Ok(Step::Done(Rcode::NOERROR));
         }
         // RFC 4035 section 2.5: these stand beside an alias, or nowhere.
@@ -378,18 +382,21 @@ impl<'a> Answer<'a, '_> {
             }
             self.put_proofs()?;
         }
+        let mut space = Space::default();
         let hosts = || servers.rdata().map(read_name);
         // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
         // set. Section 3.2: sibling glue is sent as far as there is room.
         for host in hosts().filter(|host| host.is_at_or_below(name)) {
-            self.add_addresses(zone, &Sought::new(host))?;
+            self.add_addresses(zone, &Sought::new(host, &mut space))?;
         }
         for host in hosts()
             .filter(|host| !host.is_at_or_below(name))
             .take(TARGETS_MAX)
         {
             if host.is_at_or_below(zone.origin().borrowed())
-                && self.add_addresses(zone, &Sought::new(host)).is_err()
+                && self
+                    .add_addresses(zone, &Sought::new(host, &mut space))
+                    .is_err()
             {
                 break;
             }
@@ -411,6 +418,7 @@ impl<'a> Answer<'a, '_> {
                 _ => target,
             })
         };
+        let mut space = Space::default();
         for (i, target) in targets().enumerate() {
             let is_there = targets()
                 .take(i)
@@ -419,7 +427,7 @@ impl<'a> Answer<'a, '_> {
             if is_there || target == ROOT {
                 continue;
             }
-            let target = Sought::new(read_name(target));
+            let target = Sought::new(read_name(target), &mut space);
             let full = match self.served.zones.find(&target) {
                 Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
                 _ => Ok(()),
