@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use crate::index::Index;
-use crate::key::{DENIAL, Target, WildcardKey, head};
+use crate::key::{self, DENIAL, Key, Target, WildcardKey, head};
 use crate::name::Name;
 use crate::node::{self, Node};
 use crate::sought::Below;
@@ -198,8 +198,10 @@ impl Base {
 
     /// The node with this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Node<'_>> {
-        let at = self.search(key).ok()?;
-        self.node(at)
+        if key.is_empty() {
+            return Some(self.apex());
+        }
+        self.find_key(key, |found| key::compare(key, found).is_eq())
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
@@ -233,11 +235,11 @@ impl Base {
     #[inline]
     fn find_key(&self, key: &[u8], has_labels: impl Fn(&[u8]) -> bool) -> Option<Node<'_>> {
         match self.table.as_ref().and_then(|table| table.index.as_ref()) {
-            Some(index) => index.find(index.hash(key), |offset| {
+            Some(index) if !key.starts_with(DENIAL) => index.find(index.hash(key), |offset| {
                 let node = Node::read(&self.origin, &self.bytes[offset..]);
                 has_labels(node.labels()).then_some(node)
             }),
-            None => self.get(key),
+            _ => self.node(self.search(key).ok()?),
         }
     }
 
@@ -517,11 +519,13 @@ fn index_of(origin: &Name, chunks: &Chunks, names: usize) -> Option<Index> {
         false => names,
     };
     let mut index = Index::new(names, chunks.bytes.len())?;
+    let mut key = Key::EMPTY;
     for (chunk, start) in named() {
         for offset in Nodes::of(chunk).iter() {
             let node = Node::read(origin, &chunk[offset..]);
             if !node.is_apex() {
-                index.put(index.hash(node.key().as_bytes()), start + offset);
+                key.set(node.labels());
+                index.put(index.hash(key.as_bytes()), start + offset);
             }
         }
     }
@@ -646,8 +650,10 @@ const CHUNK_SIZE_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::Key;
+    use crate::record::{Rdata, Record};
     use crate::rtype::Rtype;
+    use crate::sought::{Sought, Space};
+    use crate::version::Version;
 
     fn build(sizes: &[usize]) -> Base {
         let mut builder = Builder::new("example.".parse().unwrap());
@@ -693,6 +699,59 @@ mod tests {
         }
         assert!(base.get(b"a\0").is_none() && base.get(b"z\0").is_none());
         assert_eq!(base.before(base.seek(b"")), None);
+    }
+
+    #[test]
+    fn the_hash_of_a_name_leads_where_its_place_in_the_order_is() {
+        let origin: Name = "example.".parse().unwrap();
+        let label = |n: usize| match n % 4 {
+            0 => format!("Host-{n}"),
+            1 => format!("a\\000b\\001-{n}"),
+            2 => format!("a-label-that-is-longer-than-two-words-{n}"),
+            _ => format!("{n}"),
+        };
+        // Every third one is missing.
+        let name = |n: usize, owner: &str| -> Name {
+            format!("{owner}{}.z{}.example.", label(n), n % 7)
+                .parse()
+                .unwrap()
+        };
+        let names = (0..2_000).filter(|n| n % 3 > 0).flat_map(|n| {
+            let wildcard = (n % 5 == 0).then(|| name(n, "*."));
+            std::iter::once(name(n, "")).chain(wildcard)
+        });
+        let records: Vec<Record> = names
+            .map(|owner| Record {
+                owner,
+                rtype: Rtype::NULL,
+                ttl: 60,
+                rdata: Rdata::from_checked([7; 20]),
+            })
+            .collect();
+        let base = Version::from_records(&origin, &records).unwrap().rebase();
+        assert!(base.chunk_count() > 10);
+        let by_order = |key: &[u8]| base.search(key).ok().and_then(|at| base.bytes(at));
+        let is_same = |found: Option<Node<'_>>, key: &[u8]| {
+            let expected = by_order(key).map(|bytes| Node::read(&origin, bytes).bytes().as_ptr());
+            assert_eq!(found.map(|node| node.bytes().as_ptr()), expected);
+        };
+        let mut space = Space::default();
+        let mut found = 0;
+        for n in 0..2_000 {
+            for name in [name(n, ""), name(n, "x."), name(n, "").to_lowercase()] {
+                let sought = Sought::new(name.borrowed(), &mut space);
+                let below = sought.below(&origin).unwrap();
+                for labels in 0..=below.label_count() {
+                    is_same(base.find(below, labels), below.ancestor(labels));
+                    is_same(base.get(below.ancestor(labels)), below.ancestor(labels));
+                    let wildcard = below.wildcard_below(labels);
+                    let source = base.find_wildcard(&wildcard, below, labels);
+                    found += usize::from(source.is_some());
+                    is_same(source, wildcard.as_bytes());
+                }
+            }
+        }
+        assert!(found > 100);
     }
 
     #[test]

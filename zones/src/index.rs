@@ -4,7 +4,7 @@
 //! ```text
 //! bucket = 8 × u32    place = offset among the bytes of the base | as many bits of the hash as fit
 //! ```
-//! A name goes to the bucket that its hash says, or to the next one that is not full. What the index
+//! A name goes to the bucket that its hash says, or while that is full to another one. What the index
 //! leads to is compared before it is believed.
 
 use std::hash::{BuildHasher, RandomState};
@@ -26,8 +26,8 @@ type Bucket = [u32; BUCKET_PLACES];
 /// No node but the apex stands at the beginning, and nobody needs to look for that.
 const EMPTY: u32 = 0;
 const BUCKET_PLACES: usize = 8;
-/// A fifth of all places stays empty: with fewer, names are found in later and later buckets.
-const FILLED_PART: (usize, usize) = (4, 5);
+/// One place in eight stays empty: with fewer, names are found after more and more buckets.
+const FILLED_PART: (usize, usize) = (7, 8);
 
 impl Index {
     /// An index for so many names below the apex of a base of `size` bytes; none if its places are
@@ -54,14 +54,15 @@ impl Index {
     /// Says that a node with this hash is at this offset, which is not that of the apex.
     pub(crate) fn put(&mut self, hash: u64, offset: usize) {
         let place = (offset as u32) << self.hash_bits | self.bits_of(hash);
-        let mut at = self.bucket_of(hash);
+        let mut probe = hash;
         loop {
-            let mut places = self.buckets[at].iter_mut();
+            let bucket = self.bucket_of(probe);
+            let mut places = self.buckets[bucket].iter_mut();
             if let Some(empty) = places.find(|place| **place == EMPTY) {
                 *empty = place;
                 return;
             }
-            at = self.next(at);
+            probe = next(probe);
         }
     }
 
@@ -70,9 +71,9 @@ impl Index {
     #[inline]
     pub(crate) fn find<T>(&self, hash: u64, mut look: impl FnMut(usize) -> Option<T>) -> Option<T> {
         let (bits, mask) = (self.bits_of(hash), self.mask());
-        let mut at = self.bucket_of(hash);
+        let mut probe = hash;
         loop {
-            let bucket = &self.buckets[at];
+            let bucket = &self.buckets[self.bucket_of(probe)];
             for place in bucket {
                 if (place ^ bits) & mask == 0
                     && *place != EMPTY
@@ -84,7 +85,7 @@ impl Index {
             if bucket[BUCKET_PLACES - 1] == EMPTY {
                 return None;
             }
-            at = self.next(at);
+            probe = next(probe);
         }
     }
 
@@ -100,14 +101,12 @@ impl Index {
     fn mask(&self) -> u32 {
         (1 << self.hash_bits) - 1
     }
+}
 
-    fn next(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.buckets.len() {
-            0
-        } else {
-            bucket + 1
-        }
-    }
+/// Where to look after a full bucket: anywhere, as full buckets that follow each other would make
+/// each other longer.
+fn next(probe: u64) -> u64 {
+    word::mix(probe, 1)
 }
 
 #[cfg(test)]

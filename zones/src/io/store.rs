@@ -566,7 +566,7 @@ fn checksum(key: &[u8], payload: &[u8]) -> u32 {
 }
 
 /// The format of all rows of all databases.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 /// No key of a tree is equal to it: those have a 00 after the name.
 const FORMAT_KEY: &[u8] = b"format";
 /// Zones are served from memory; the cache only has to hold what is being written.
