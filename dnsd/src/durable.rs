@@ -136,7 +136,7 @@ fn member_at(
             .then(|| zone_data::decode_blob(&bytes))
             .flatten()
             .ok_or(LoadError::Blob(hash))?;
-        imports.insert(hash, version);
+        imports.insert(hash, checkpoint.onto_held(version));
     }
     Ok(Member {
         admit,

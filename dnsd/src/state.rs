@@ -339,6 +339,15 @@ impl State {
         self.zones.get(origin)?.version.as_ref()
     }
 
+    /// A version that is to take the place of what a zone is, sharing with that what is the same.
+    #[must_use]
+    pub fn onto_held(&self, version: Version) -> Version {
+        match self.version(version.origin()) {
+            Some(held) => version.onto(held),
+            None => version,
+        }
+    }
+
     /// The content of a zone and its serial.
     #[must_use]
     pub fn content(&self, origin: &Name) -> Content {

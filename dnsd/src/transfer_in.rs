@@ -302,7 +302,10 @@ impl Transferred {
             Self::UpToDate(_) => Ok(None),
             Self::Whole { records, serial } => {
                 let built = build_unplaced(origin, records, &OneWorker).map_err(rejected)?;
-                let version = built.version;
+                let version = match held {
+                    Some(held) => built.version.onto(held),
+                    None => built.version,
+                };
                 Ok(Some(Made { version, serial }))
             }
             Self::Steps(steps) => {

@@ -279,7 +279,8 @@ impl Wiring {
             return;
         }
         if let Some(bytes) = self.blobs.get(&hash) {
-            self.act(Act::Aside(Work::Decode(hash, bytes)));
+            let state = self.peer.now().clone();
+            self.act(Act::Aside(Work::Decode(hash, bytes, state)));
         }
     }
 

@@ -62,6 +62,24 @@ fn serial_at(server: std::net::SocketAddr) -> Option<u32> {
 
 /// Three peers that serve a zone of some hundred names.
 fn three_peers(folder: &Path) -> [Peer; 3] {
+    three_peers_with(folder, &zone_file(1, NAMES, 0))
+}
+
+/// A zone of so many hosts, of which the first ones have another address than all others.
+fn zone_file(serial: u32, hosts: u32, moved: u32) -> String {
+    let hosts = (0..hosts).map(|n| {
+        let network = if n < moved { "198.51.100" } else { "192.0.2" };
+        format!("host{n} A {network}.{}\n", n % 250)
+    });
+    let hosts: String = hosts.collect();
+    // Secondaries ask by themselves every two seconds.
+    format!(
+        "$TTL 60\n@ SOA ns hostmaster {serial} 2 1 1209600 60\n@ NS ns\nns A 192.0.2.1\n{hosts}"
+    )
+}
+
+/// Three peers that serve this zone.
+fn three_peers_with(folder: &Path, text: &str) -> [Peer; 3] {
     let open = [
         "--allow-update",
         "127.0.0.0/8",
@@ -74,12 +92,6 @@ fn three_peers(folder: &Path) -> [Peer; 3] {
         Peer::start(folder, name, &["--join", token.trim()])
     };
     let (b, c) = (join("b"), join("c"));
-    let hosts: String = (0..NAMES)
-        .map(|n| format!("host{n} A 192.0.2.{}\n", n % 250))
-        .collect();
-    // Secondaries ask by themselves every two seconds.
-    let text =
-        format!("$TTL 60\n@ SOA ns hostmaster 1 2 1 1209600 60\n@ NS ns\nns A 192.0.2.1\n{hosts}");
     let file = folder.join("big.zone");
     fs::write(&file, text).unwrap();
     a.daemon
@@ -156,6 +168,32 @@ fn a_secondary_that_goes_from_peer_to_peer_never_needs_the_whole_zone() {
     }
     assert_eq!(follower.whole, 1, "the first one only");
     assert!(follower.differences >= 20, "{}", follower.differences);
+}
+
+#[test]
+fn a_large_zone_that_is_imported_again_is_followed_by_differences() {
+    let folder = tempfile::tempdir().unwrap();
+    let peers = three_peers_with(folder.path(), &zone_file(1, 30_000, 0));
+    let origin: Name = ORIGIN.parse().unwrap();
+    let mut followers = peers.each_ref().map(|peer| {
+        let mut follower = Follower::default();
+        assert_eq!(follower.follow(peer.daemon.dns, &origin), Came::Whole);
+        follower
+    });
+    // More than fits an update.
+    let file = folder.path().join("again.zone");
+    fs::write(&file, zone_file(2, 30_000, 5_000)).unwrap();
+    let import = ["zone", "import", ORIGIN, file.to_str().unwrap()];
+    peers[1].daemon.ask(&import);
+    wait_serials(&peers, 2);
+    for (i, follower) in followers.iter_mut().enumerate() {
+        // Each goes on at another peer than before.
+        let peer = &peers[(i + 1) % peers.len()];
+        assert_eq!(follower.follow(peer.daemon.dns, &origin), Came::Difference);
+        let mut whole = Follower::default();
+        assert_eq!(whole.follow(peer.daemon.dns, &origin), Came::Whole);
+        assert_eq!(follower.content(), whole.content());
+    }
 }
 
 #[test]

@@ -302,6 +302,28 @@ impl Version {
         carried
     }
 
+    /// This content on the base of `held`, another version of the zone, where few names differ: what
+    /// is the same is in memory once, and later comparisons cost what differs. It takes long for a
+    /// large zone: to be done aside.
+    #[must_use]
+    pub fn onto(self, held: &Self) -> Self {
+        if Arc::ptr_eq(&self.base, &held.base) {
+            return self;
+        }
+        let mut carried = held.clone();
+        let mut differing = 0;
+        Self::changed(held, &self, |key, _, after| {
+            differing += 1;
+            if differing <= DIFFERING_NAMES_MAX {
+                carried.put(key, after.map(|node| node.bytes()));
+            }
+        });
+        if differing > DIFFERING_NAMES_MAX {
+            return self;
+        }
+        carried
+    }
+
     /// The records by which two versions of one zone differ. Among versions of one base the cost
     /// is that of what changed.
     #[must_use]
@@ -585,6 +607,9 @@ fn missing(these: Option<Node<'_>>, those: Option<Node<'_>>) -> Vec<Record> {
     records
 }
 
+/// More than so many names by which a version differs from another are not put on its base: a
+/// secondary may as well have the whole zone.
+const DIFFERING_NAMES_MAX: usize = 10_000;
 /// Above it the changes take more memory than they are worth, and restart becomes slow.
 const CHANGED_NAMES_MAX: usize = 50_000;
 /// A new base is due when one name in ten changed, …

@@ -328,8 +328,33 @@ proptest! {
         compare(&again, &model)?;
         prop_assert!(again.is_same_as(&version));
         prop_assert_eq!(again.digest(), version.digest());
+
         prop_assert_eq!(again.counts(), version.counts());
         prop_assert!(Version::difference(&again, &version).is_empty());
+
+        // On the base of another version it is what it was.
+        let (held, _) = start();
+        let onto = again.onto(&held);
+        prop_assert!(Arc::ptr_eq(onto.base(), held.base()));
+        prop_assert_eq!(onto.digest(), version.digest());
+        prop_assert_eq!(onto.counts(), version.counts());
+        compare(&onto, &model)?;
+    }
+}
+
+#[test]
+fn what_differs_much_is_not_put_on_the_base_of_another() {
+    for count in [10_000, 10_001] {
+        let of = |network: &str| {
+            let lines: Vec<String> = (0..count)
+                .map(|i| format!("h{i} 60 A {network}.{}", i % 250))
+                .collect();
+            Version::from_records(&name("@"), &records(&lines.join("\n"))).unwrap()
+        };
+        let (old, new) = (of("192.0.2"), of("198.51.100"));
+        let onto = new.clone().onto(&old);
+        assert_eq!(Arc::ptr_eq(onto.base(), old.base()), count == 10_000);
+        assert!(onto.is_same_as(&new));
     }
 }
 

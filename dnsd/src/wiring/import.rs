@@ -362,7 +362,7 @@ pub(super) fn build(given: Given) -> Result<Built, String> {
             Obstacles::Ignored => Majority::Forced,
         },
         origin,
-        version,
+        version: now.onto_held(version),
         serial,
         rollback,
         hash: blob_hash(&blob),

@@ -5,6 +5,7 @@ use crate::blobs::{Checked, Unchecked};
 use crate::rebase::{self, Rebased};
 use crate::requests::ClientId;
 use crate::sponsor::{self, Staged};
+use crate::state::State;
 use crate::zone_data::decode_blob;
 use bytes::Bytes;
 use overlay::LinkId;
@@ -13,8 +14,8 @@ use zones::Version;
 
 /// What is to be done.
 pub enum Work {
-    /// Read the zone in a blob that is durable.
-    Decode(BlobHash, Bytes),
+    /// Read the zone in a blob that is durable, which comes to be in this state or a later one.
+    Decode(BlobHash, Bytes, State),
     /// Compare what a neighbor gave with what it was asked for.
     Check(Unchecked),
     /// Encode what a newcomer is to be streamed.
@@ -44,7 +45,10 @@ impl Work {
     #[must_use]
     pub fn run(self) -> Worked {
         match self {
-            Self::Decode(hash, bytes) => Worked::Blob(hash, decode_blob(&bytes).map(Box::new)),
+            Self::Decode(hash, bytes, state) => {
+                let version = decode_blob(&bytes).map(|version| state.onto_held(version));
+                Worked::Blob(hash, version.map(Box::new))
+            }
             Self::Check(unchecked) => Worked::Fetched(unchecked.check()),
             Self::Stage(link, work) => Worked::Staged(link, work.run()),
             Self::Rebase(due) => Worked::Rebased(rebase::run(due)),
