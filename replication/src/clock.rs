@@ -14,6 +14,10 @@ pub(crate) struct Clock {
     source: Source,
     /// What the wall clock said last.
     seen: Option<Duration>,
+    /// Where the clock began.
+    start: Hybrid,
+    /// How far the wall clock has gone on since then, its steps not counted.
+    passed: Duration,
 }
 
 /// What *next* may use.
@@ -21,7 +25,8 @@ pub(crate) struct Clock {
 pub(crate) enum Source {
     /// The wall clock agrees with the members'.
     Wall,
-    /// Not compared yet, or off: one clock in 2099 would otherwise raise all of them for ever.
+    /// Not compared yet, or off: one clock in 2099 would otherwise raise all of them for ever. The
+    /// time that has passed counts all the same: a request is remembered for so long by stamps.
     CountOnly,
 }
 
@@ -34,12 +39,17 @@ impl Clock {
             wanted: Hybrid(0),
             source: Source::CountOnly,
             seen: None,
+            start: hybrid,
+            passed: Duration::ZERO,
         }
     }
 
     /// Called often. True if the wall clock has been set since: no comparison counts any more.
     pub(crate) fn has_stepped(&mut self, wall: Duration) -> bool {
         let is_near = self.is_near(wall);
+        if is_near && let Some(seen) = self.seen {
+            self.passed += wall.saturating_sub(seen);
+        }
         self.seen = Some(wall);
         !is_near
     }
@@ -51,10 +61,7 @@ impl Clock {
     /// The next stamp's time, not yet taken.
     pub(crate) fn next(&self, wall: Duration) -> Hybrid {
         let counted = Hybrid(self.hybrid.0 + 1);
-        match self.source {
-            Source::Wall if self.is_near(wall) => Hybrid::from_wall(wall).max(counted),
-            Source::Wall | Source::CountOnly => counted,
-        }
+        counted.max(self.idle_time(wall))
     }
 
     /// Takes the next time for a stamp; none, and a higher ceiling wanted, if it is above it.
@@ -128,7 +135,10 @@ impl Clock {
     fn idle_time(&self, wall: Duration) -> Hybrid {
         match self.source {
             Source::Wall if self.is_near(wall) => self.hybrid.max(Hybrid::from_wall(wall)),
-            Source::Wall | Source::CountOnly => self.hybrid,
+            Source::Wall | Source::CountOnly => self
+                .hybrid
+                .max(self.start.after(self.passed))
+                .min(HYBRID_MAX),
         }
     }
 
@@ -182,6 +192,22 @@ mod tests {
         clock.set_source(Source::Wall);
         assert_eq!(clock.next(WALL), Hybrid::from_wall(WALL));
         assert!(clock.is_low(WALL));
+    }
+
+    #[test]
+    fn time_passes_without_the_wall_and_its_steps() {
+        let start = Hybrid::from_wall(Duration::from_secs(7));
+        let mut clock = Clock::resume(start, start);
+        let at = |seconds: u64| WALL + Duration::from_secs(seconds);
+        for seconds in [0, 20, 50, 500, 480, 490] {
+            clock.has_stepped(at(seconds));
+        }
+        // 500 was a step, and 480 went back.
+        let passed = start.after(Duration::from_secs(50 + 10));
+        assert_eq!(clock.next(at(490)), passed);
+        assert!(clock.is_low(at(490)));
+        clock.see(passed);
+        assert_eq!(clock.next(at(490)), Hybrid(passed.0 + 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::requests;
 use super::schedule::{act, grow, wait};
 use super::world::World;
 use bytes::Bytes;
+use dnsd::body::Order;
 use dnsd::feed::{Ask, Brought};
 use dnsd::remote::Remote;
 use dnsd::requests::Sender;
@@ -27,9 +28,22 @@ pub(crate) struct Primary {
     serial: u32,
     /// Whether it answers.
     is_there: bool,
+    /// Whether it is taken back to what it was, now and then.
+    starts_over: bool,
 }
 
+/// A primary whose serial goes on.
 pub(crate) fn run(seed: u64) -> Result<Summary, String> {
+    run_with(seed, false)
+}
+
+/// A primary that starts over now and then, from an older serial: an operator of the cluster has the
+/// zone go back then.
+pub(crate) fn run_back(seed: u64) -> Result<Summary, String> {
+    run_with(seed, true)
+}
+
+fn run_with(seed: u64, starts_over: bool) -> Result<Summary, String> {
     let mut world = World::new(seed, Fault::None);
     world.birth()?;
     let size = world.random.usize(2..=4);
@@ -37,6 +51,7 @@ pub(crate) fn run(seed: u64) -> Result<Summary, String> {
     world.primary = Some(Primary {
         serial: 100,
         is_there: true,
+        starts_over,
     });
     follow(&mut world)?;
     for _ in 0..world.random.usize(20..70) {
@@ -80,6 +95,12 @@ fn change(world: &mut World) -> Result<(), String> {
         return Ok(());
     };
     let random = &mut world.random;
+    if primary.starts_over && random.u8(0..8) == 0 {
+        primary.serial = random.u32(100..=primary.serial);
+        world.checks.goes_back.insert(origin());
+        let at = random.usize(0..world.hosts.len());
+        return go_back(world, at);
+    }
     match random.u8(0..10) {
         0 => primary.is_there = !primary.is_there,
         1..7 => primary.serial += random.u32(1..4),
@@ -92,14 +113,34 @@ fn change(world: &mut World) -> Result<(), String> {
     tell(world, at)
 }
 
-/// The primary tells all peers that there may be something newer.
+/// The primary tells all peers that there may be something newer, and operators see to it that all
+/// follow it when it has started over.
 pub(crate) fn tell_all(world: &mut World) -> Result<(), String> {
-    if world.primary.is_some() {
-        for at in 0..world.hosts.len() {
-            tell(world, at)?;
+    let Some(primary) = &world.primary else {
+        return Ok(());
+    };
+    let starts_over = primary.starts_over;
+    for at in 0..world.hosts.len() {
+        tell(world, at)?;
+        if starts_over {
+            go_back(world, at)?;
         }
     }
     Ok(())
+}
+
+/// An operator has the zone be what the primary has, though a newer serial was seen here.
+fn go_back(world: &mut World, at: usize) -> Result<(), String> {
+    let clock = world.clock(at);
+    let serial = world.primary.as_ref().map(|primary| Serial(primary.serial));
+    if let Some(machine) = world.ready(at) {
+        let peer = &mut machine.wiring.peer;
+        let held = peer.now().fed(&origin()).and_then(|fed| fed.serial);
+        if held > serial {
+            peer.refresh(&origin(), Order::Any, clock.wall, clock.now);
+        }
+    }
+    world.drain(at)
 }
 
 fn tell(world: &mut World, at: usize) -> Result<(), String> {
@@ -127,7 +168,9 @@ impl Primary {
         let serial = Serial(self.serial);
         match &ask.held {
             Some((_, held)) if *held == serial => Ok(Brought::Nothing),
-            Some((_, held)) if *held > serial => Err("it is behind".to_owned()),
+            Some((_, held)) if *held > serial && ask.order == Order::Ahead => {
+                Err("it is behind".to_owned())
+            }
             _ => Ok(ask.take(address, version(serial), serial)),
         }
     }

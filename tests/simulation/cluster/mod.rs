@@ -37,6 +37,8 @@ const SEEDS: u64 = 200;
 const PASSAGE_SEEDS: u64 = 30;
 /// The same of those that follow a primary.
 const FED_SEEDS: u64 = 40;
+/// The same of a primary that starts over.
+const FED_BACK_SEEDS: u64 = 20;
 /// A planted fault must show within so many.
 const FAULT_SEEDS_MAX: u64 = 200;
 
@@ -78,6 +80,14 @@ fn promises_hold_where_clusters_are_led_by_design() {
 #[test]
 fn promises_hold_for_zones_of_a_primary() {
     let runs = seeds::run_all("fed", FED_SEEDS, feeding::run);
+    let mut summary = checks::Summary::default();
+    runs.iter().for_each(|run| summary.add(run));
+    eprintln!("{summary:?}");
+}
+
+#[test]
+fn promises_hold_for_zones_of_a_primary_that_starts_over() {
+    let runs = seeds::run_all("fed_back", FED_BACK_SEEDS, feeding::run_back);
     let mut summary = checks::Summary::default();
     runs.iter().for_each(|run| summary.add(run));
     eprintln!("{summary:?}");
