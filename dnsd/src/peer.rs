@@ -100,6 +100,8 @@ pub enum Effect {
     Forward(Box<Forward>),
     /// Tell a client.
     Answer(ClientId, Answer),
+    /// What a primary gave has its end; it was brought by this client, to whom nothing is said.
+    Fed(ClientId),
     /// Fetch a blob from a neighbor, store it, read the zone in it, then `handle_blob`.
     FetchBlob(BlobHash, PeerId),
     /// Delete a blob.
@@ -758,6 +760,7 @@ impl Peer {
         if let Some((origin, serial)) = self.feeds.remove(&client) {
             let attempt = self.attempt_of(&origin, serial, &answer);
             self.fed.push((origin, attempt));
+            self.effects.push_back(Effect::Fed(client));
             return;
         }
         self.effects.push_back(Effect::Answer(client, answer));

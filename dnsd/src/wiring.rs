@@ -185,8 +185,11 @@ impl Wiring {
         if let Some(act) = self.acts.pop_front() {
             return Some(act);
         }
-        if let Some(effect) = self.peer.poll_effect() {
-            return Some(self.act_of(effect));
+        while let Some(effect) = self.peer.poll_effect() {
+            let act = self.act_of(effect);
+            if act.is_some() {
+                return act;
+            }
         }
         if let Some((link, work)) = self.sponsor.poll_work() {
             return Some(Act::Aside(Work::Stage(link, work)));
@@ -217,8 +220,8 @@ impl Wiring {
         self.signer.public_key()
     }
 
-    fn act_of(&mut self, effect: Effect) -> Act {
-        match effect {
+    fn act_of(&mut self, effect: Effect) -> Option<Act> {
+        Some(match effect {
             Effect::Ready(incarnation) => Act::Ready(incarnation),
             Effect::Multicast(class, payload) => {
                 let (class, kind) = class_of(class);
@@ -242,6 +245,10 @@ impl Wiring {
                 self.importing.end(client);
                 Act::Answer(client, answer)
             }
+            Effect::Fed(client) => {
+                self.importing.end(client);
+                return None;
+            }
             Effect::FetchBlob(hash, from) => Act::Say(self.blobs.fetch(hash, from)),
             Effect::DropBlob(hash) => {
                 self.blobs.remove(&hash);
@@ -259,7 +266,7 @@ impl Wiring {
                 Action::Standing(standing) => Act::Say(Command::Standing(standing)),
                 Action::Notice(notice) => Act::News(News::Vip(notice)),
             },
-        }
+        })
     }
 
     fn handle_checked(&mut self, checked: Checked, wall: Duration, now: Instant) {

@@ -54,6 +54,7 @@ pub(crate) fn come_to_rest(world: &mut World) -> Result<(), String> {
         }
         retire_the_evicted(world);
         evict_a_destroyed(world, Majority::Forced)?;
+        feeding::go_back_anywhere(world)?;
         if world.now > limit {
             return Err(format!("it does not come to rest: {}", describe(world)));
         }

@@ -113,16 +113,25 @@ fn change(world: &mut World) -> Result<(), String> {
     tell(world, at)
 }
 
-/// The primary tells all peers that there may be something newer, and operators see to it that all
-/// follow it when it has started over.
+/// The primary tells all peers that there may be something newer.
 pub(crate) fn tell_all(world: &mut World) -> Result<(), String> {
-    let Some(primary) = &world.primary else {
-        return Ok(());
-    };
-    let starts_over = primary.starts_over;
-    for at in 0..world.hosts.len() {
-        tell(world, at)?;
-        if starts_over {
+    if world.primary.is_some() {
+        for at in 0..world.hosts.len() {
+            tell(world, at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Operators see to it that the zone follows a primary that has started over. What was fetched on
+/// another side before may come to stand behind that, so they look again.
+pub(crate) fn go_back_anywhere(world: &mut World) -> Result<(), String> {
+    if world
+        .primary
+        .as_ref()
+        .is_some_and(|primary| primary.starts_over)
+    {
+        for at in 0..world.hosts.len() {
             go_back(world, at)?;
         }
     }
