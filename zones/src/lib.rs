@@ -24,6 +24,7 @@ pub mod rows;
 pub mod rtype;
 mod schema;
 pub mod serial;
+mod short;
 pub mod staged;
 pub mod store;
 mod svcparams;
