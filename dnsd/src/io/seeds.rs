@@ -8,7 +8,7 @@ use crate::config::{Birth, ServeConfig};
 use crate::policy::{Policy, RULES_MAX, Realm, Rule};
 use crate::prefix::Prefix;
 use crate::setting::ZoneFile;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tracing::{info, warn};
 use zones::io::files;
@@ -58,26 +58,39 @@ fn policy_of(allow_update: &[Prefix], allow_transfer: &[Prefix]) -> Result<Polic
 
 /// Each is made compact before the next one is read: what a file holds takes several times as much.
 fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> {
-    let mut zones = BTreeMap::new();
+    let files = one_of_each(files);
+    let count = files.len();
+    let mut zones = Vec::with_capacity(count);
     let mut records = 0;
     let mut due = clock::now() + PROGRESS_PERIOD;
-    for (number, file) in files.iter().enumerate() {
-        if zones.contains_key(&file.origin) {
-            warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
-            continue;
-        }
+    for (number, file) in files.into_iter().enumerate() {
         let zone = read_zone(file)?;
-        records += zone.0.counts().records;
-        zones.insert(zone.0.origin().clone(), zone);
+        records += u64::from(zone.0.counts().records);
+        zones.push(zone);
         if clock::now() >= due {
             due = clock::now() + PROGRESS_PERIOD;
-            info!(zones = number + 1, of = files.len(), "reading zones");
+            info!(zones = number + 1, of = count, "reading zones");
         }
     }
     if !zones.is_empty() {
         info!(zones = zones.len(), records, "zones are read");
     }
-    Ok(zones.into_values().collect())
+    Ok(zones)
+}
+
+/// What it takes to know them is free again before the first zone is made: zones that were made in
+/// between would keep that memory from being used again.
+fn one_of_each(files: &[ZoneFile]) -> Vec<&ZoneFile> {
+    let mut origins = BTreeSet::new();
+    let mut first = Vec::with_capacity(files.len());
+    for file in files {
+        if origins.insert(&file.origin) {
+            first.push(file);
+        } else {
+            warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
+        }
+    }
+    first
 }
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
