@@ -299,6 +299,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_of_an_earlier_release_is_passed_over() {
+        let counted = 7u64.to_be_bytes();
+        let with_stamp = [&counted[..], &[0, 1], &[9; 16], &[0, 0]].concat();
+        for (bytes, expected) in [(&[0; 12][..], Some(0)), (&with_stamp, Some(7))] {
+            let counted = decode_zone(bytes, None).map(|zone| zone.counted);
+            assert_eq!(counted, expected);
+        }
+        let cut = &with_stamp[..with_stamp.len() - 3];
+        assert!(decode_zone(cut, None).is_none());
+    }
+
+    #[test]
     fn another_version_is_not_read() {
         let mut bytes = encode(&state(None));
         for version in [VERSION - 2, VERSION + 1] {
