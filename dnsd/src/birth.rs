@@ -29,7 +29,6 @@ impl Seeds {
     #[must_use]
     pub fn into_state(self, author: PeerId, wall: Duration) -> State {
         let mut state = State::empty();
-        let changed = Some(state.at());
         let zones = self.zones.into_iter().map(|(version, serial)| {
             let origin = version.origin().clone();
             let zone = Zone {
@@ -37,7 +36,6 @@ impl Seeds {
                 // As if one entry had brought it: its serial is E + 1.
                 counted: 1,
                 offset: Some(i64::from(serial.0) - 1),
-                changed,
                 settings: None,
                 fed: None,
             };

@@ -182,7 +182,13 @@ pub fn trees() -> impl Iterator<Item = &'static str> {
 pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError> {
     let trees: Vec<&'static str> = trees().collect();
     staged::recover(store, Database::Zones, &trees)?;
-    let stored = load(store)?;
+    let misfit = || corrupt("the state of the checkpoint does not fit its zones");
+    let mut zones = Vec::new();
+    load(store, |zone| {
+        let known = state_rows::decode_zone(&zone.attached, zone.version);
+        zones.push((zone.origin, known.ok_or_else(misfit)?));
+        Ok(())
+    })?;
     let mut bytes = Vec::new();
     let mut count = 0;
     for (number, row) in (0u32..).zip(scan_prefix(&*store, Database::Zones, CLUSTER, &[])) {
@@ -213,16 +219,11 @@ pub fn read(store: &mut dyn Store) -> Result<Option<(State, Bytes)>, StoreError>
         return Err(corrupt("rows are missing"));
     }
     let meta = Bytes::copy_from_slice(&rest[..size]);
-    let misfit = || corrupt("the state of the checkpoint does not fit its zones");
     let (mut state, count) = state_rows::decode_without_zones(&rest[size..]).ok_or_else(misfit)?;
-    if stored.len() != count {
+    if zones.len() != count {
         return Err(corrupt("zones are missing"));
     }
-    let zones = stored.into_iter().map(|zone| {
-        let known = state_rows::decode_zone(&zone.attached, zone.version);
-        Ok((zone.origin, known.ok_or_else(misfit)?))
-    });
-    state.put_zones(zones.collect::<Result<_, StoreError>>()?);
+    state.put_zones(zones);
     Ok(Some((state, meta)))
 }
 
@@ -243,7 +244,6 @@ mod tests {
             version,
             counted,
             offset: Some(7),
-            changed: None,
             settings: None,
             fed: None,
         }

@@ -6,9 +6,11 @@
 
 mod encrypted;
 mod tcp;
+mod zone_files;
 
 pub use encrypted::{EncryptedAddresses, EncryptedSetup};
 pub use tcp::TcpSetup;
+pub use zone_files::ZoneFiles;
 
 use crate::prefix::Prefix;
 use crate::proxy::Proxies;
@@ -23,9 +25,7 @@ use overlay::admit::ADDRESSES_MAX;
 use overlay::timing::Profile;
 use overlay::token::Token;
 use serde::Deserialize;
-use siphasher::sip::SipHasher24;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -123,46 +123,6 @@ pub enum Birth {
     Join(Token),
 }
 
-/// Zones and their files. There may be very many: once they are read they are forgotten, and it is
-/// still known whether another list is the same.
-#[derive(Clone, Debug, Default)]
-pub struct ZoneFiles {
-    files: Vec<ZoneFile>,
-    digest: u64,
-}
-
-impl ZoneFiles {
-    /// This list.
-    #[must_use]
-    pub fn new(files: Vec<ZoneFile>) -> Self {
-        let mut hasher = SipHasher24::new();
-        files.hash(&mut hasher);
-        Self {
-            files,
-            digest: hasher.finish(),
-        }
-    }
-
-    /// The list; empty once it is forgotten.
-    #[must_use]
-    pub fn files(&self) -> &[ZoneFile] {
-        &self.files
-    }
-
-    /// Forgets the list itself.
-    pub fn forget(&mut self) {
-        self.files = Vec::new();
-    }
-}
-
-impl PartialEq for ZoneFiles {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl Eq for ZoneFiles {}
-
 /// What to do with a corrupt store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CorruptStore {
@@ -199,7 +159,7 @@ impl ServeConfig {
                 return Err(Contradiction::SetAsideWithoutJoin);
             }
             None => Birth::Cluster {
-                zones: ZoneFiles::new(settings.zone.unwrap_or_default()),
+                zones: ZoneFiles::new(&settings.zone.unwrap_or_default()),
                 allow_update: settings.allow_update.unwrap_or_default(),
                 allow_transfer: settings.allow_transfer.unwrap_or_default(),
             },
@@ -760,7 +720,7 @@ mod tests {
         assert_eq!(
             config.birth,
             Birth::Cluster {
-                zones: ZoneFiles::new(Vec::new()),
+                zones: ZoneFiles::new(&[]),
                 allow_update: Vec::new(),
                 allow_transfer: Vec::new()
             }

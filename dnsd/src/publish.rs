@@ -305,7 +305,7 @@ fn news_of(origin: &Name, had: bool, state: Option<&ZoneState>) -> Option<ZoneNe
             Some(ZoneNews::Served {
                 origin: state.origin().clone(),
                 serial: shown.serial,
-                records: shown.version.counts().records,
+                records: shown.version.counts().records as usize,
             })
         }
         (true, None) => Some(ZoneNews::Removed(origin.clone())),

@@ -46,8 +46,9 @@ pub struct Sender {
     pub address: SocketAddr,
     /// Whether it came by a connection, which proves that address.
     pub is_address_proven: bool,
-    /// The signature that it came with, which is a good one.
-    pub signature: Option<Signature>,
+    /// The signature that it came with, which is a good one. Most requests have none, and are moved
+    /// from hand to hand.
+    pub signature: Option<Box<Signature>>,
 }
 
 /// A signature by TSIG.
@@ -83,7 +84,7 @@ impl Sender {
     /// The digest of the request with these bytes.
     #[must_use]
     pub fn digest(&self, message: &[u8]) -> Digest {
-        match &self.signature {
+        match self.signature.as_deref() {
             None => unsigned_digest(message, self.address),
             Some(Signature { key, mac }) => signed_digest(key, mac),
         }
@@ -449,7 +450,7 @@ mod tests {
                 key: key.parse().unwrap(),
                 mac: mac.into(),
             };
-            let signature = Some(signature);
+            let signature = Some(Box::new(signature));
             let is_address_proven = false;
             let sender = Sender {
                 address,

@@ -15,7 +15,6 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use zones::Name;
@@ -371,12 +370,12 @@ impl Setting for Token {
 }
 
 /// A zone and the file to read it from.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ZoneFile {
     /// The zone's apex.
     pub origin: Name,
     /// The file, relative to where the daemon runs.
-    pub path: PathBuf,
+    pub path: String,
 }
 
 impl Setting for ZoneFile {

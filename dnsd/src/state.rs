@@ -60,12 +60,10 @@ pub struct Zone {
     pub counted: u64,
     /// E: the greatest offset that any of them carries.
     pub offset: Option<i64>,
-    /// Where the content last changed.
-    pub changed: Option<Stamp>,
     /// What operators set for it; most zones have none.
     pub settings: Option<Arc<ZoneSettings>>,
-    /// Where it stands, if it is fed: its settings name a primary then.
-    pub fed: Option<Fed>,
+    /// Where it stands, if it is fed: its settings name a primary then. Most zones are not.
+    pub fed: Option<Arc<Fed>>,
 }
 
 /// Equal zones need not be shown anew: same counters and settings, same content on the same base.
@@ -366,13 +364,7 @@ impl State {
     /// Where a fed zone stands; none if it is not fed.
     #[must_use]
     pub fn fed(&self, origin: &Name) -> Option<Fed> {
-        self.zones.get(origin)?.fed
-    }
-
-    /// Where the content of a zone last changed; none if there never was one.
-    #[must_use]
-    pub fn changed(&self, origin: &Name) -> Option<Stamp> {
-        self.zones.get(origin)?.changed
+        self.zones.get(origin)?.fed.as_deref().copied()
     }
 
     /// Evictions so far (K).
@@ -400,7 +392,7 @@ impl State {
     pub fn serial(&self, origin: &Name) -> Serial {
         let zone = self.zones.get(origin);
         let signed = zone.and_then(|zone| zone.version.as_ref()?.signed_serial());
-        let fed = || zone?.fed?.serial;
+        let fed = || zone?.fed.as_ref()?.serial;
         signed
             .or_else(fed)
             .unwrap_or_else(|| self.counted_serial(origin))
@@ -521,7 +513,7 @@ impl State {
                 self.leases.forget(origin);
                 match replaces {
                     Replaces::Fed { serial, .. } => self.feed(origin, version, *serial, stamp),
-                    _ => self.set_version(origin, Some(version), stamp),
+                    _ => self.set_version(origin, Some(version)),
                 }
                 Outcome::Rcode(Rcode::NOERROR)
             }
@@ -559,6 +551,7 @@ impl State {
                 let Some(fed) = &mut zone.fed else {
                     return Outcome::ZoneNotFed;
                 };
+                let fed = Arc::make_mut(fed);
                 match freshness {
                     Freshness::Refreshed => fed.refreshed = fed.refreshed.max(stamp.hybrid),
                     Freshness::Expired => {}
@@ -587,7 +580,7 @@ impl State {
                 if self.policy.is_about(origin) {
                     Arc::make_mut(&mut self.policy).forget(origin);
                 }
-                self.set_version(origin, None, stamp);
+                self.set_version(origin, None);
                 Outcome::Rcode(Rcode::NOERROR)
             }
             Body::Policy(change) => match self.apply_policy(change) {
@@ -624,12 +617,12 @@ impl State {
                 }
                 if is_fed && zone.fed.is_none() {
                     self.leases.forget(origin);
-                    zone.fed = Some(Fed {
+                    zone.fed = Some(Arc::new(Fed {
                         // What is in it came from nobody: no difference leads on from there.
                         serial: None,
                         refreshed: stamp.hybrid,
                         is_expired: false,
-                    });
+                    }));
                 }
                 zone.settings = (!settings.is_default()).then(|| Arc::new(settings));
                 self.put_zone(origin.clone(), zone);
@@ -645,7 +638,7 @@ impl State {
                         if let Ok(applied) = applied
                             && applied.changed()
                         {
-                            self.set_version(origin, Some(applied.version), stamp);
+                            self.set_version(origin, Some(applied.version));
                         }
                     }
                     None => return Outcome::NoSuchZone,
@@ -703,31 +696,30 @@ impl State {
         self.leases
             .follow(&update, &before, &applied.version, stamp.hybrid);
         if applied.changed() {
-            self.set_version(origin, Some(applied.version), stamp);
+            self.set_version(origin, Some(applied.version));
         }
         Outcome::Rcode(Rcode::NOERROR)
     }
 
     /// A fed zone has this content, which its primary has with this serial.
     fn feed(&mut self, origin: &Name, version: Version, serial: Serial, stamp: Stamp) {
-        self.set_version(origin, Some(version), stamp);
+        self.set_version(origin, Some(version));
         let mut zone = self.zone(origin);
-        zone.fed = Some(Fed {
+        zone.fed = Some(Arc::new(Fed {
             serial: Some(serial),
             refreshed: stamp.hybrid,
             is_expired: false,
-        });
+        }));
         self.put_zone(origin.clone(), zone);
     }
 
-    fn set_version(&mut self, origin: &Name, version: Option<Version>, stamp: Stamp) {
+    fn set_version(&mut self, origin: &Name, version: Option<Version>) {
         let mut zone = self.zone(origin);
         if version.is_none() {
             zone.settings = None;
             zone.fed = None;
         }
         zone.version = version;
-        zone.changed = Some(stamp);
         self.put_zone(origin.clone(), zone);
     }
 
@@ -822,7 +814,6 @@ impl State {
             version: None,
             counted: 0,
             offset: None,
-            changed: None,
             settings: None,
             fed: None,
         })
@@ -932,7 +923,6 @@ mod tests {
             version: Some(version),
             counted: 1,
             offset: Some(i64::from(serial) - 1),
-            changed: None,
             settings: None,
             fed: None,
         };

@@ -6,12 +6,12 @@
 //! cookies? stamp + secrets | keys
 //! zones u32, each: origin name | exists u8 | counters
 //! remembered u32, each: digest 32 | stamp | outcome u8 + u16
-//! counters: counted u64 | offset? i64 | changed? stamp | settings? | fed?
+//! counters: counted u64 | offset? i64 | unused? stamp | settings? | fed?
 //! ```
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
-//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Version 12 is that of the
-//! store: of the zones it says only how many there are.
+//! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Unused is what a peer of
+//! an earlier release may have written and nobody asks for. Version 12 is that of the store: of the zones it says only how many there are.
 
 use crate::cookie::Secrets;
 use crate::fed::Fed;
@@ -211,13 +211,7 @@ fn put_counters(zone: &Zone, out: &mut Vec<u8>) {
             out.put_i64(offset);
         }
     }
-    match zone.changed {
-        None => out.put_u8(0),
-        Some(stamp) => {
-            out.put_u8(1);
-            stamp.encode(out);
-        }
-    }
+    out.put_u8(0);
     match &zone.settings {
         None => out.put_u8(0),
         Some(settings) => {
@@ -235,19 +229,23 @@ fn put_counters(zone: &Zone, out: &mut Vec<u8>) {
 }
 
 fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
+    let counted = rest.try_get_u64().ok()?;
+    let offset = match rest.try_get_u8().ok()? {
+        0 => None,
+        1 => Some(rest.try_get_i64().ok()?),
+        _ => return None,
+    };
+    match rest.try_get_u8().ok()? {
+        0 => {}
+        1 => {
+            Stamp::decode(rest)?;
+        }
+        _ => return None,
+    }
     Some(Zone {
         version,
-        counted: rest.try_get_u64().ok()?,
-        offset: match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(rest.try_get_i64().ok()?),
-            _ => return None,
-        },
-        changed: match rest.try_get_u8().ok()? {
-            0 => None,
-            1 => Some(Stamp::decode(rest)?),
-            _ => return None,
-        },
+        counted,
+        offset,
         settings: match rest.try_get_u8().ok()? {
             0 => None,
             1 => Some(Arc::new(ZoneSettings::decode(rest)?)),
@@ -255,7 +253,7 @@ fn take_zone(rest: &mut &[u8], version: Option<Version>) -> Option<Zone> {
         },
         fed: match rest.try_get_u8().ok()? {
             0 => None,
-            1 => Some(Fed::decode(rest)?),
+            1 => Some(Arc::new(Fed::decode(rest)?)),
             _ => return None,
         },
     })
@@ -298,6 +296,18 @@ mod tests {
                 assert_eq!(decode_alone(&bytes[..cut]), None, "cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_stamp_of_an_earlier_release_is_passed_over() {
+        let counted = 7u64.to_be_bytes();
+        let with_stamp = [&counted[..], &[0, 1], &[9; 16], &[0, 0]].concat();
+        for (bytes, expected) in [(&[0; 12][..], Some(0)), (&with_stamp, Some(7))] {
+            let counted = decode_zone(bytes, None).map(|zone| zone.counted);
+            assert_eq!(counted, expected);
+        }
+        let cut = &with_stamp[..with_stamp.len() - 3];
+        assert!(decode_zone(cut, None).is_none());
     }
 
     #[test]

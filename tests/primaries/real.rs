@@ -158,7 +158,7 @@ fn a_large_zone_comes_whole_and_then_by_differences() {
     let primary = server.address;
     let [short, long] = keys();
     let expected = version(ZONE, &text);
-    assert_eq!(expected.counts().records, COUNT);
+    assert_eq!(expected.counts().records as usize, COUNT);
     let mut all_held = Vec::new();
     for key in [None, Some(&short), Some(&long)] {
         let first = came(ask(primary, ZONE, key, None, &Patience::DEFAULT).unwrap());

@@ -55,15 +55,15 @@ pub(crate) type BaseId = [u8; 16];
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
     /// Names, empty non-terminals included, and owners of NSEC3 records.
-    pub names: usize,
+    pub names: u32,
     /// Records.
-    pub records: usize,
+    pub records: u32,
     /// Zone cuts.
-    pub cuts: usize,
+    pub cuts: u32,
     /// Names with a DNAME.
-    pub dnames: usize,
+    pub dnames: u32,
     /// Names whose first label is `*`.
-    pub wildcards: usize,
+    pub wildcards: u32,
 }
 
 /// A place among the nodes of a base; past the last chunk it is the end.
@@ -101,7 +101,7 @@ impl Base {
 
     fn new(origin: Name, chunks: Chunks, first: Vec<u64>, counts: Counts) -> Self {
         let is_large = first.len() > 1;
-        let index = is_large.then(|| index_of(&origin, &chunks, counts.names));
+        let index = is_large.then(|| index_of(&origin, &chunks, counts.names as usize));
         let table = index.map(|index| {
             Box::new(Table {
                 index,
@@ -384,10 +384,10 @@ fn chunk_of<'c>(bytes: &'c [u8], starts: &[usize], number: usize) -> &'c [u8] {
 impl Counts {
     pub(crate) fn add(&mut self, node: &Node<'_>) {
         self.names += 1;
-        self.records += node.rrsets().map(|rrset| rrset.len()).sum::<usize>();
-        self.cuts += usize::from(node.is_cut());
-        self.dnames += usize::from(node.has_dname());
-        self.wildcards += usize::from(node.is_wildcard());
+        self.records += node.rrsets().map(|rrset| rrset.len() as u32).sum::<u32>();
+        self.cuts += u32::from(node.is_cut());
+        self.dnames += u32::from(node.has_dname());
+        self.wildcards += u32::from(node.is_wildcard());
     }
 
     fn add_all(&mut self, other: &Self) {

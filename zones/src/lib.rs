@@ -25,6 +25,7 @@ pub mod rows;
 pub mod rtype;
 mod schema;
 pub mod serial;
+mod short;
 mod sought;
 pub mod staged;
 pub mod store;

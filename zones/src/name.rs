@@ -8,17 +8,17 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
+
+use crate::short::ShortBytes;
 
 /// Longest name in wire format (RFC 1035 section 3.1).
 pub const NAME_SIZE_MAX: usize = 255;
 /// Longest label (RFC 1035 section 3.1).
 pub const LABEL_SIZE_MAX: usize = 63;
 
-/// An absolute domain name. A clone costs one reference count: the origin of a zone stands in many
-/// places, and there are very many zones.
+/// An absolute domain name. A clone costs next to nothing.
 #[derive(Clone)]
-pub struct Name(Arc<[u8]>);
+pub struct Name(ShortBytes);
 
 /// A name that stands in bytes which somebody else holds; it compares and prints as [`Name`] does.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl Name {
     /// The root of the name space.
     #[must_use]
     pub fn root() -> Self {
-        Self(Arc::new([0]))
+        Self([0].as_slice().into())
     }
 
     /// Reads an uncompressed name from the start of `bytes`; it may be followed by others.
@@ -133,7 +133,7 @@ impl Name {
     pub fn from_text(text: &[u8], origin: Option<&Self>) -> Result<Self, NameError> {
         let mut wire = Vec::with_capacity(text.len() + 2);
         append_text(text, origin, &mut wire)?;
-        Ok(Self(wire.into()))
+        Ok(Self(wire.as_slice().into()))
     }
 
     /// This name with `label` put in front.
@@ -151,7 +151,7 @@ impl Name {
         wire.push(label.len() as u8);
         wire.extend_from_slice(label);
         wire.extend_from_slice(&self.0);
-        Ok(Self(wire.into()))
+        Ok(Self(wire.as_slice().into()))
     }
 
     /// The wire format, ended by the root's zero byte.
@@ -210,7 +210,7 @@ impl Name {
     #[must_use]
     pub fn to_lowercase(&self) -> Self {
         // Length bytes are below 64 and so never letters.
-        Self(self.0.to_ascii_lowercase().into())
+        Self(self.0.to_ascii_lowercase().as_slice().into())
     }
 
     /// A key whose byte order is the canonical order of names: the labels from the top down in
@@ -466,7 +466,7 @@ fn label_starts(wire: &[u8]) -> ([u8; 127], usize) {
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.eq_ignore_ascii_case(&other.0)
+        self.borrowed() == other.borrowed()
     }
 }
 

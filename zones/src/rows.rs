@@ -91,14 +91,17 @@ pub fn forget_rows(origin: &Name, previous: Option<&Version>) -> ZoneRows {
     rows
 }
 
-/// Reads all zones, and removes rows that an unfinished checkpoint left. `staged::recover` ran
+/// Reads all zones, gives each to `take`, and removes rows that an unfinished checkpoint left. `staged::recover` ran
 /// before.
 ///
 /// The three trees are in the order of zone ids: each is read once, from its start to its end. What is
 /// read of small zones is gathered in one run of bytes, and made to zones when the store has given back
-/// what it took for the reading: else the zones stand in its memory like fence posts.
-pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
-    let mut zones = Vec::new();
+/// what it took for the reading: else the zones stand in its memory like fence posts. For the same
+/// reason `take` gets them one by one: what is attached is gone before the next zone is made.
+pub fn load(
+    store: &mut dyn Store,
+    mut take: impl FnMut(StoredZone) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut gathered = Gathered::default();
     let mut bases = TreeReader::new(store, BASE);
     let mut changes = TreeReader::new(store, CHANGED);
@@ -127,11 +130,11 @@ pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
                 Some(load_changes(&mut changes, base, &prefix)?)
             }
         };
-        zones.push(StoredZone {
+        take(StoredZone {
             origin,
             version,
             attached,
-        });
+        })?;
     }
     let unreferred = [bases.finish()?, changes.finish()?].concat();
     for piece in pieces(unreferred, PIECE_ROWS_MAX) {
@@ -142,13 +145,13 @@ pub fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
         let (origin, base, attached) = decode_zone(row).expect("it did before");
         let (id, _) = base.expect("it has chunks");
         let base = make_base(&origin, &base_prefix(zone_id(&origin), id), chunks)?;
-        zones.push(StoredZone {
+        take(StoredZone {
             origin,
             version: Some(Version::from_base(Arc::new(base))),
             attached,
-        });
+        })?;
     }
-    Ok(zones)
+    Ok(())
 }
 
 /// What was read of many small zones.

@@ -268,7 +268,7 @@ impl Version {
         let changed = self.changed_names();
         changed > CHANGED_NAMES_MAX
             || (changed > CHANGED_NAMES_FREE
-                && changed > self.base.counts().names / CHANGED_PART_MAX)
+                && changed > self.base.counts().names as usize / CHANGED_PART_MAX)
     }
 
     /// The base below this version.

@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::name::Name;
 use crate::serial::Serial;
+use crate::short::ShortBytes;
 use crate::sought::Sought;
 use crate::tree::{Keyed, Tree};
 use crate::version::Version;
@@ -73,7 +74,7 @@ impl ZoneTable {
     /// Puts this zone in, or in the place of what stood there.
     pub fn put(&mut self, state: ZoneState) {
         self.put_place(Place {
-            key: state.origin().canonical_key().into(),
+            key: state.origin().canonical_key().as_slice().into(),
             state: Some(state),
         });
     }
@@ -92,7 +93,7 @@ impl ZoneTable {
             return;
         }
         self.put_place(Place {
-            key: origin.canonical_key().into(),
+            key: origin.canonical_key().as_slice().into(),
             state: None,
         });
         if self.places.len() <= 2 * self.len + PLACES_FREE {
@@ -185,7 +186,7 @@ impl ZoneTable {
 /// The place of a zone; it stays empty when the zone goes away.
 #[derive(Clone)]
 struct Place {
-    key: Arc<[u8]>,
+    key: ShortBytes,
     state: Option<ZoneState>,
 }
 

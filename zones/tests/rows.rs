@@ -57,7 +57,12 @@ fn write(store: &mut MemoryStore, zone: ZoneRows) {
 
 fn load(store: &mut dyn Store) -> Result<Vec<StoredZone>, StoreError> {
     recover(store, Database::Zones, &rows::TREES)?;
-    rows::load(store)
+    let mut zones = Vec::new();
+    rows::load(store, |zone| {
+        zones.push(zone);
+        Ok(())
+    })?;
+    Ok(zones)
 }
 
 fn load_one(store: &mut MemoryStore) -> (Version, Vec<u8>) {

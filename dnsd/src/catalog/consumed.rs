@@ -278,11 +278,12 @@ mod tests {
             version,
             counted: 1,
             offset: None,
-            changed: None,
-            fed: (!all.primaries.is_empty()).then_some(Fed {
-                serial: Some(Serial(1)),
-                refreshed: Hybrid(0),
-                is_expired: false,
+            fed: (!all.primaries.is_empty()).then(|| {
+                Arc::new(Fed {
+                    serial: Some(Serial(1)),
+                    refreshed: Hybrid(0),
+                    is_expired: false,
+                })
             }),
             settings: Some(Arc::new(all)),
         };

@@ -4,6 +4,7 @@ use super::{Failure, Global};
 use crate::config::{Birth, Effect, ServeConfig, Settings, changes};
 use crate::io::file;
 use crate::io::log::{self, LogHandle};
+use crate::io::memory;
 use crate::io::run::{self, ServeError};
 use clap::Args;
 use std::cell::RefCell;
@@ -39,13 +40,14 @@ A file:
 
 /// Runs a peer until it is told to stop.
 pub fn serve(serve: Serve, global: &Global) -> Result<(), Failure> {
+    memory::set_up();
     let started = Started {
         flags: serve
             .settings
             .with_paths(global.data_dir.clone(), global.named_socket()),
         config: serve.config,
     };
-    let config = started.load()?;
+    let config = memory::apart(|| started.load())?;
     let log = log::start(config.log_format, config.log_level);
     let mut running = config.clone();
     if let Birth::Cluster { zones, .. } = &mut running.birth {

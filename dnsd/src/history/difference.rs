@@ -58,7 +58,8 @@ impl<'s> Difference<'s> {
         };
         let difference = Self { sequences };
         // RFC 1995 section 5: the whole zone is sent where that is less.
-        (difference.record_count() <= shown.version.counts().records).then_some(difference)
+        let whole = shown.version.counts().records as usize;
+        (difference.record_count() <= whole).then_some(difference)
     }
 
     /// How many records go and come, SOAs apart.

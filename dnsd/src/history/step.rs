@@ -82,7 +82,7 @@ pub struct StepRecord<'s> {
 
 /// Records of versions on different bases that are compared: a walk of both takes this thread, which
 /// nothing may stop for long, some milliseconds.
-const RECORDS_COMPARED_MAX: usize = 20_000;
+const RECORDS_COMPARED_MAX: u32 = 20_000;
 /// Names changed since one base by versions that were folded apart, likewise.
 const NAMES_COMPARED_MAX: usize = 10_000;
 /// What a step takes beside its bytes.

@@ -33,7 +33,7 @@ pub mod joining;
 mod key_commands;
 pub mod listeners;
 pub mod log;
-mod memory;
+pub(crate) mod memory;
 mod notify;
 mod open_files;
 mod policy_commands;

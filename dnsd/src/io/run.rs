@@ -152,7 +152,6 @@ impl From<LoadError> for ServeError {
 
 /// Runs until SIGTERM or SIGINT. `reload` is called on SIGHUP.
 pub fn serve(config: ServeConfig, reload: impl Fn() + Send + 'static) -> Result<(), ServeError> {
-    memory::set_up();
     let mut config = config;
     let signals = Signals::start(reload).map_err(ServeError::Runtime)?;
     open_files::raise_limit();
@@ -199,12 +198,14 @@ fn live(
 
     let is_fresh = !config.data_dir.join("log").exists();
     // What cannot be read shall leave nothing behind.
-    let seeds = is_fresh.then(|| seeds::read_apart(config)).transpose()?;
+    let seeds = is_fresh
+        .then(|| memory::apart(|| seeds::read(config)))
+        .transpose()?;
     let (mut data, member) = open(config)?;
     let seeds = match (&member, seeds) {
         (_, Some(seeds)) => seeds,
         // A first start that was cut off, perhaps by a port in use: the next one brings it all.
-        (None, None) => seeds::read_apart(config)?,
+        (None, None) => memory::apart(|| seeds::read(config))?,
         (Some(_), None) => Seeds::default(),
     };
     // What is read is not needed again, and memory for the zones comes in its place.
@@ -592,14 +593,13 @@ fn check_birth(birth: &Birth, member: &Member) -> Result<(), ServeError> {
             allow_update,
             allow_transfer,
         } => {
-            let zones = zones.files();
             if !zones.is_empty() {
                 info!(
                     zones = zones.len(),
                     "--zone is ignored: the cluster is there already; `dnsd zone import` adds zones"
                 );
             }
-            let is_unknown = |zone: &&ZoneFile| member.checkpoint.version(&zone.origin).is_none();
+            let is_unknown = |zone: &ZoneFile| member.checkpoint.version(&zone.origin).is_none();
             for zone in zones.iter().filter(is_unknown).take(UNKNOWN_ZONES_TOLD_MAX) {
                 info!(zone = %zone.origin, "the cluster does not have this zone");
             }

@@ -4,11 +4,12 @@ use super::clock;
 use super::cookie_commands::new_secret;
 use super::run::ServeError;
 use crate::birth::Seeds;
-use crate::config::{Birth, ServeConfig};
+use crate::config::{Birth, ServeConfig, ZoneFiles};
 use crate::policy::{Policy, RULES_MAX, Realm, Rule};
 use crate::prefix::Prefix;
 use crate::setting::ZoneFile;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 use tracing::{info, warn};
 use zones::io::files;
@@ -17,17 +18,8 @@ use zones::{Serial, Version};
 /// How often a start that takes long says how far it is.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
-/// Reads them in a thread of its own, which has a heap of its own. In the one that large zone files
-/// leave behind, the store would get pieces that are cleared for it and that it never touches.
-pub(super) fn read_apart(config: &ServeConfig) -> Result<Seeds, ServeError> {
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(|| read(config)).join();
-        reading.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 /// What the command line seeds, if it gives birth to a cluster.
-fn read(config: &ServeConfig) -> Result<Seeds, ServeError> {
+pub(super) fn read(config: &ServeConfig) -> Result<Seeds, ServeError> {
     let Birth::Cluster {
         zones,
         allow_update,
@@ -37,7 +29,7 @@ fn read(config: &ServeConfig) -> Result<Seeds, ServeError> {
         return Ok(Seeds::default());
     };
     Ok(Seeds {
-        zones: read_zones(zones.files())?,
+        zones: read_zones(zones)?,
         policy: policy_of(allow_update, allow_transfer)?,
         cookies: Some(new_secret().ok_or(ServeError::Random)?),
     })
@@ -57,18 +49,19 @@ fn policy_of(allow_update: &[Prefix], allow_transfer: &[Prefix]) -> Result<Polic
 }
 
 /// Each is made compact before the next one is read: what a file holds takes several times as much.
-fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> {
-    let mut zones = BTreeMap::new();
+fn read_zones(files: &ZoneFiles) -> Result<Vec<(Version, Serial)>, ServeError> {
+    let named_twice = named_twice(files);
+    let mut zones = Vec::with_capacity(files.len());
     let mut records = 0;
     let mut due = clock::now() + PROGRESS_PERIOD;
     for (number, file) in files.iter().enumerate() {
-        if zones.contains_key(&file.origin) {
+        if named_twice.contains(&number) {
             warn!(zone = %file.origin, "--zone names it twice: the first file is taken");
             continue;
         }
-        let zone = read_zone(file)?;
-        records += zone.0.counts().records;
-        zones.insert(zone.0.origin().clone(), zone);
+        let zone = read_zone(&file)?;
+        records += u64::from(zone.0.counts().records);
+        zones.push(zone);
         if clock::now() >= due {
             due = clock::now() + PROGRESS_PERIOD;
             info!(zones = number + 1, of = files.len(), "reading zones");
@@ -77,14 +70,22 @@ fn read_zones(files: &[ZoneFile]) -> Result<Vec<(Version, Serial)>, ServeError> 
     if !zones.is_empty() {
         info!(zones = zones.len(), records, "zones are read");
     }
-    Ok(zones.into_values().collect())
+    Ok(zones)
+}
+
+/// The numbers of files whose zone an earlier one has. What it takes to know is free again before
+/// the first zone is made: zones in between would keep that memory from being used.
+fn named_twice(files: &ZoneFiles) -> BTreeSet<usize> {
+    let mut origins = BTreeSet::new();
+    let files = files.iter().enumerate();
+    let twice = files.filter(|(_, file)| !origins.insert(file.origin.clone()));
+    twice.map(|(number, _)| number).collect()
 }
 
 fn read_zone(zone: &ZoneFile) -> Result<(Version, Serial), ServeError> {
     let rejected = |rejected| ServeError::Zone(Box::new(rejected));
-    // The name gets memory of its own: that of the configuration shall go back as a whole.
-    let origin = zone.origin.borrowed().to_name();
-    let built = files::build(&zone.path, &origin, clock::wall()).map_err(rejected)?;
+    let built =
+        files::build(Path::new(&zone.path), &zone.origin, clock::wall()).map_err(rejected)?;
     for warning in &built.warnings {
         warn!("{warning}");
     }

@@ -100,9 +100,11 @@ impl<'a> Asked<'a> {
         Sender {
             address: self.client.address,
             is_address_proven: self.client.transport.proves_address(),
-            signature: signature.map(|(key, tsig)| Signature {
-                key: key.name.clone(),
-                mac: tsig.mac.into(),
+            signature: signature.map(|(key, tsig)| {
+                Box::new(Signature {
+                    key: key.name.clone(),
+                    mac: tsig.mac.into(),
+                })
             }),
         }
     }

@@ -95,13 +95,12 @@ mod tests {
             version: None,
             counted: 0,
             offset: None,
-            changed: None,
             settings: Some(Arc::new(settings)),
-            fed: Some(Fed {
+            fed: Some(Arc::new(Fed {
                 serial: None,
                 refreshed: Hybrid(0),
                 is_expired: false,
-            }),
+            })),
         };
         let rule = "notify from 198.51.100.0/24".parse().unwrap();
         Served {

@@ -306,7 +306,7 @@ impl World {
     pub(crate) fn content(&self, origin: &Name) -> (u128, Serial, usize) {
         let version = self.now(origin);
         let serial = self.peer.now().serial(origin);
-        (version.digest(), serial, version.counts().names)
+        (version.digest(), serial, version.counts().names as usize)
     }
 
     pub(crate) fn row_count(&self, tree: &str) -> usize {

@@ -140,7 +140,7 @@ fn start(rows: Vec<(Database, Row)>) {
             store.write(database, &[row]).unwrap();
         }
     }
-    let _ = load(&mut store);
+    let _ = load(&mut store, |_| Ok(()));
     let Ok(Some(member)) = durable::member(&mut store) else {
         return;
     };
