@@ -250,14 +250,14 @@ impl<'k> Request<'k> {
             taken.map_err(TransferError::NotSigned)?;
         }
         match response.question {
-            Some(question) => {
+            Some(question)
                 if question.qname != self.origin.borrowed()
                     || question.qtype != self.asks.qtype()
-                    || question.qclass != Class::IN
-                {
-                    return Err(TransferError::Unasked);
-                }
+                    || question.qclass != Class::IN =>
+            {
+                return Err(TransferError::Unasked);
             }
+            Some(_) => {}
             // RFC 5936 section 2.2.1: the first message has it, later ones may.
             None if is_first == IsFirst::Yes => return Err(TransferError::Malformed),
             None => {}

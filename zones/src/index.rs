@@ -91,7 +91,7 @@ impl Index {
 
     fn bucket_of(&self, hash: u64) -> usize {
         // As far among the buckets as the hash is among all numbers.
-        ((hash >> 32) * self.buckets.len() as u64 >> 32) as usize
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 
     fn bits_of(&self, hash: u64) -> u32 {
