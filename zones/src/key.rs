@@ -192,13 +192,13 @@ impl<'k> Target<'k> {
         Self { key, words }
     }
 
-    /// Compares the key with the key that `labels` would have, which end with the zero byte. A lookup
+    /// Compares the key with the key that `labels` would have, which end with the zero byte. A search
     /// does it a dozen times, and mostly the first label tells.
     #[inline]
     pub(crate) fn compare(&self, labels: &[u8]) -> Ordering {
         let (start, size) = top_label(labels);
         let mut at = 0;
-        for mine in self.words {
+        for mine in &self.words {
             let theirs = if at < size {
                 let from = start + at;
                 match word::fold(word::load_at(labels, from), size - at) {
@@ -208,7 +208,7 @@ impl<'k> Target<'k> {
             } else {
                 0
             };
-            if mine != theirs {
+            if *mine != theirs {
                 return mine.cmp(&theirs);
             }
             at += WORD_SIZE;
