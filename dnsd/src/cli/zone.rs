@@ -382,7 +382,10 @@ fn fetch(request: &Request, socket: &Path, out: &mut Output<'_>) -> Result<(), F
         Done::Fetched(zone) => out.data(&zone, |zone| {
             format!(
                 "{} is served as its primary has it: {} records, serial {}\n",
-                zone.origin, zone.records, zone.settled
+                // Where another peer was faster, it has arrived here, and may not have settled.
+                zone.origin,
+                zone.records,
+                zone.now
             )
         }),
         other => Err(unknown(&other)),
