@@ -11,7 +11,8 @@
 //! What goes to a newcomer lists all zones. In the store a zone's counters stand in its own row, so
 //! that a checkpoint costs what has changed.
 //! Integers are big-endian; what may be missing has a byte 0 or 1 before it. Unused is what a peer of
-//! an earlier release may have written and nobody asks for. Version 12 is that of the store: of the zones it says only how many there are.
+//! an earlier release may have written and nobody asks for. Version 12 is that of the store: of the
+//! zones it says only how many there are.
 
 use crate::cookie::Secrets;
 use crate::fed::Fed;

@@ -91,8 +91,8 @@ pub fn forget_rows(origin: &Name, previous: Option<&Version>) -> ZoneRows {
     rows
 }
 
-/// Reads all zones, gives each to `take`, and removes rows that an unfinished checkpoint left. `staged::recover` ran
-/// before.
+/// Reads all zones, gives each to `take`, and removes rows that an unfinished checkpoint left.
+/// `staged::recover` ran before.
 ///
 /// The three trees are in the order of zone ids: each is read once, from its start to its end. What is
 /// read of small zones is gathered in one run of bytes, and made to zones when the store has given back
