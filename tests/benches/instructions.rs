@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dnsd::serve::{Client, Outcome, Served, Setup, Transport, serve};
+use dnsd::serve::{Client, Outcome, Served, Setup, Spaces, Transport, serve};
 use tests::answer::Answer;
 use tests::figures::{Extent, refuse_other_args, value_of};
 use tests::question::Question;
@@ -137,10 +137,19 @@ fn measured(questions: &[Vec<u8>], served: &Served) -> Vec<u8> {
         identity: None,
     };
     let setup = Setup::default();
+    // As a worker has them.
+    let mut spaces = Spaces::default();
     let mut response = Vec::with_capacity(1_232);
     for question in questions {
         response.clear();
-        let handled = serve(black_box(question), &client, served, &setup, &mut response);
+        let handled = serve(
+            black_box(question),
+            &client,
+            served,
+            &setup,
+            &mut spaces,
+            &mut response,
+        );
         assert!(matches!(handled.outcome, Outcome::Respond(_)));
     }
     response

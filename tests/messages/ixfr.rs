@@ -2,7 +2,7 @@
 
 use dnsd::history::{Chains, Step};
 use dnsd::policy::{Policy, Realm, Rule};
-use dnsd::serve::{Client, Outcome, Served, Setup, Transport, serve, transfer};
+use dnsd::serve::{Client, Outcome, Served, Setup, Spaces, Transport, serve, transfer};
 use dnsd::state::Content;
 use replication::Stamp;
 use std::sync::Arc;
@@ -94,7 +94,14 @@ fn sent(served: &Served, serial: u32, transport: Transport) -> Vec<String> {
     question.serial = Some(serial);
     let (request, client, setup) = (question.to_wire(), client(transport), Setup::default());
     let mut response = Vec::new();
-    let handled = serve(&request, &client, served, &setup, &mut response);
+    let handled = serve(
+        &request,
+        &client,
+        served,
+        &setup,
+        &mut Spaces::default(),
+        &mut response,
+    );
     let mut messages = Vec::new();
     match handled.outcome {
         Outcome::Respond(_) => messages.push(response),
@@ -169,7 +176,14 @@ fn a_serial_alone_can_change_and_the_soa_too() {
     question.serial = Some(1);
     let (request, client) = (question.to_wire(), client(Transport::Udp));
     let mut response = Vec::new();
-    serve(&request, &client, &served, &Setup::default(), &mut response);
+    serve(
+        &request,
+        &client,
+        &served,
+        &Setup::default(),
+        &mut Spaces::default(),
+        &mut response,
+    );
     let [answer, ..] = Answer::read(&response).unwrap().sections;
     let mname = |record: &Record| {
         Name::from_wire(record.rdata.as_bytes())

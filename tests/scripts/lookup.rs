@@ -12,7 +12,7 @@ use dnsd::cookie::{Secret, Secrets};
 use dnsd::policy::Realm;
 use dnsd::serve::counters::COUNTS;
 use dnsd::serve::rate::Subject;
-use dnsd::serve::{Client, Outcome, Served, Setup, Tally, Transport, serve, transfer};
+use dnsd::serve::{Client, Outcome, Served, Setup, Spaces, Tally, Transport, serve, transfer};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,14 @@ impl Server {
     fn send(&mut self, command: &Command, request: &[u8]) -> String {
         let client = client(command);
         let mut response = Vec::new();
-        let handled = serve(request, &client, &self.served, &self.setup, &mut response);
+        let handled = serve(
+            request,
+            &client,
+            &self.served,
+            &self.setup,
+            &mut Spaces::default(),
+            &mut response,
+        );
         self.tally
             .add_request(client.transport, request, handled, &response);
         if !matches!(handled.outcome, Outcome::Respond(_)) {
@@ -147,7 +154,14 @@ impl Server {
         let request = question(command).to_wire();
         let client = client(command);
         let mut response = Vec::new();
-        let handled = serve(&request, &client, &self.served, &self.setup, &mut response);
+        let handled = serve(
+            &request,
+            &client,
+            &self.served,
+            &self.setup,
+            &mut Spaces::default(),
+            &mut response,
+        );
         if handled.outcome != Outcome::Transfer {
             return self.send(command, &request);
         }

@@ -12,8 +12,9 @@
 use std::cmp::Ordering;
 use std::sync::OnceLock;
 
+use crate::hash;
 use crate::index::Index;
-use crate::key::{self, DENIAL, Key, Target, WildcardKey, head};
+use crate::key::{DENIAL, Target, head};
 use crate::name::Name;
 use crate::node::{self, Node};
 use crate::sought::Below;
@@ -198,49 +199,41 @@ impl Base {
 
     /// The node with this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Node<'_>> {
-        if key.is_empty() {
-            return Some(self.apex());
-        }
-        self.find_key(key, |found| key::compare(key, found).is_eq())
+        self.node(self.search(key).ok()?)
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
+    #[inline]
     pub(crate) fn find(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
         if labels == 0 {
             return Some(self.apex());
         }
-        let wanted = name.labels(labels);
-        self.find_key(name.ancestor(labels), |found| {
-            found == wanted || found.eq_ignore_ascii_case(wanted)
-        })
-    }
-
-    /// The node of the wildcard with this key, which is right below the ancestor of a name that has so
-    /// many labels below the origin.
-    pub(crate) fn find_wildcard(
-        &self,
-        key: &WildcardKey,
-        name: Below<'_>,
-        labels: usize,
-    ) -> Option<Node<'_>> {
-        let wanted = name.labels(labels);
-        self.find_key(key.as_bytes(), |found| {
-            found
-                .strip_prefix(b"\x01*")
-                .is_some_and(|found| found.eq_ignore_ascii_case(wanted))
-        })
-    }
-
-    /// The node with this key, whose labels below the origin `has_labels` knows.
-    #[inline]
-    fn find_key(&self, key: &[u8], has_labels: impl Fn(&[u8]) -> bool) -> Option<Node<'_>> {
-        match self.table.as_ref().and_then(|table| table.index.as_ref()) {
-            Some(index) if !key.starts_with(DENIAL) => index.find(index.hash(key), |offset| {
-                let node = Node::read(&self.origin, &self.bytes[offset..]);
-                has_labels(node.labels()).then_some(node)
-            }),
-            _ => self.node(self.search(key).ok()?),
+        match self.index() {
+            Some(index) => self.find_indexed(index, name.labels(labels)),
+            None => name.with_key(labels, |key| self.get(key)),
         }
+    }
+
+    /// The node of the wildcard right below the ancestor of a name that has so many labels below the
+    /// origin.
+    pub(crate) fn find_wildcard(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
+        match self.index() {
+            Some(index) => self.find_indexed(index, name.wildcard_labels(labels).as_bytes()),
+            None => self.get(name.wildcard_key(labels).as_bytes()),
+        }
+    }
+
+    /// The node of a name that has these labels below the origin, one at least.
+    #[inline]
+    fn find_indexed(&self, index: &Index, labels: &[u8]) -> Option<Node<'_>> {
+        index.find(hash::of(labels), |offset| {
+            Node::read_if_of(&self.origin, &self.bytes[offset..], labels)
+        })
+    }
+
+    #[inline]
+    fn index(&self) -> Option<&Index> {
+        self.table.as_ref()?.index.as_ref()
     }
 
     /// The place of the first node whose key is `key` or greater.
@@ -519,13 +512,11 @@ fn index_of(origin: &Name, chunks: &Chunks, names: usize) -> Option<Index> {
         false => names,
     };
     let mut index = Index::new(names, chunks.bytes.len())?;
-    let mut key = Key::EMPTY;
     for (chunk, start) in named() {
         for offset in Nodes::of(chunk).iter() {
             let node = Node::read(origin, &chunk[offset..]);
             if !node.is_apex() {
-                key.set(node.labels());
-                index.put(index.hash(key.as_bytes()), start + offset);
+                index.put(hash::of(node.labels()), start + offset);
             }
         }
     }
@@ -650,6 +641,7 @@ const CHUNK_SIZE_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Key;
     use crate::record::{Rdata, Record};
     use crate::rtype::Rtype;
     use crate::sought::{Sought, Space};
@@ -742,10 +734,9 @@ mod tests {
                 let sought = Sought::new(name.borrowed(), &mut space);
                 let below = sought.below(&origin).unwrap();
                 for labels in 0..=below.label_count() {
-                    is_same(base.find(below, labels), below.ancestor(labels));
-                    is_same(base.get(below.ancestor(labels)), below.ancestor(labels));
-                    let wildcard = below.wildcard_below(labels);
-                    let source = base.find_wildcard(&wildcard, below, labels);
+                    below.with_key(labels, |key| is_same(base.find(below, labels), key));
+                    let wildcard = below.wildcard_key(labels);
+                    let source = base.find_wildcard(below, labels);
                     found += usize::from(source.is_some());
                     is_same(source, wildcard.as_bytes());
                 }

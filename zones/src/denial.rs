@@ -13,10 +13,10 @@ use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY};
 
 use crate::key::{AFTER_DENIAL, DENIAL};
 use crate::lookup::Found;
-use crate::name::NAME_SIZE_MAX;
+use crate::name::{NAME_SIZE_MAX, NameRef};
 use crate::node::{Node, RrsetRef};
 use crate::rtype::Rtype;
-use crate::sought::Sought;
+use crate::sought::Below;
 use crate::version::Version;
 
 /// Most additional iterations of the hash for which proofs are made. RFC 9276 section 3.2 lets
@@ -78,7 +78,7 @@ impl Version {
     /// the data is its DS.
     pub fn prove(
         &self,
-        qname: &Sought<'_>,
+        qname: Below<'_>,
         found: &Found<'_>,
         says: Says,
     ) -> Result<Proof<'_>, Collision> {
@@ -100,13 +100,11 @@ impl Version {
 
     fn prove_by_nsec<'v>(
         &'v self,
-        qname: &Sought<'_>,
+        qname: Below<'_>,
         found: &Found<'_>,
         says: Says,
         proof: &mut Proof<'v>,
     ) {
-        let key = qname.below(self.origin());
-        let key = key.expect("the zone was found by the QNAME");
         match (found, says) {
             (Found::Dname(_), _) => {}
             // RFC 4035 section 3.1.3.1: no such type; section 3.1.4: no DS.
@@ -116,15 +114,15 @@ impl Version {
             // RFC 4035 section 3.1.3.3: nothing closer than the wildcard; section 3.1.3.4: and the
             // wildcard does not have the type, or by section 3.1.3.2 it has none.
             (Found::Wildcard { source, .. }, says) => {
-                proof.add(self.nsec(key.as_bytes()));
+                proof.add(qname.with_key(qname.label_count(), |key| self.nsec(key)));
                 if says == Says::NoData {
                     proof.add(self.nsec(source.key().as_bytes()));
                 }
             }
             // RFC 4035 section 3.1.3.2: neither the name nor a wildcard.
             (Found::NxDomain { encloser }, _) => {
-                proof.add(self.nsec(key.as_bytes()));
-                let wildcard = key.wildcard_below(self.depth(encloser));
+                proof.add(qname.with_key(qname.label_count(), |key| self.nsec(key)));
+                let wildcard = qname.wildcard_key(self.depth(encloser));
                 proof.add(self.nsec(wildcard.as_bytes()));
             }
         }
@@ -193,7 +191,7 @@ impl<'v> HashChain<'v> {
 
     fn prove(
         &self,
-        qname: &Sought<'_>,
+        qname: Below<'_>,
         found: &Found<'_>,
         says: Says,
     ) -> Result<Proof<'v>, Collision> {
@@ -204,7 +202,7 @@ impl<'v> HashChain<'v> {
             // leaves without a record, an empty non-terminal too, is in the gap of another.
             (Found::Node(node) | Found::Cut(node), _) => {
                 let depth = self.version.depth(node);
-                match self.matching(&self.hash(&[], self.above(qname, depth))) {
+                match self.matching(&self.hash(&[], qname.ancestor(depth))) {
                     Some(node) => proof.add(Some(node)),
                     None => {
                         self.prove_encloser(qname, depth.saturating_sub(1), &mut proof)?;
@@ -213,19 +211,19 @@ impl<'v> HashChain<'v> {
             }
             // RFC 5155 section 7.2.6: nothing closer than the wildcard.
             (Found::Wildcard { encloser, .. }, Says::Data) => {
-                let next_closer = self.above(qname, self.version.depth(encloser) + 1);
+                let next_closer = qname.ancestor(self.version.depth(encloser) + 1);
                 proof.add(self.covering(&self.hash(&[], next_closer))?);
             }
             // RFC 5155 section 7.2.5: and the wildcard does not have the type. Where opt-out leaves
             // it without a record, that in whose gap it is.
             (Found::Wildcard { encloser, .. }, Says::NoData) => {
                 let depth = self.prove_encloser(qname, self.version.depth(encloser), &mut proof)?;
-                proof.add(self.at_or_before(&self.hash(WILDCARD, self.above(qname, depth))));
+                proof.add(self.at_or_before(&self.hash(WILDCARD, qname.ancestor(depth))));
             }
             // RFC 5155 section 7.2.2: neither the name nor a wildcard.
             (Found::NxDomain { encloser }, _) => {
                 let depth = self.prove_encloser(qname, self.version.depth(encloser), &mut proof)?;
-                proof.add(self.at_or_before(&self.hash(WILDCARD, self.above(qname, depth))));
+                proof.add(self.at_or_before(&self.hash(WILDCARD, qname.ancestor(depth))));
             }
         }
         Ok(proof)
@@ -235,11 +233,11 @@ impl<'v> HashChain<'v> {
     /// and that the name one label longer does not exist. Returns its depth.
     fn prove_encloser(
         &self,
-        qname: &Sought<'_>,
+        qname: Below<'_>,
         depth: usize,
         proof: &mut Proof<'v>,
     ) -> Result<usize, Collision> {
-        let has_record = |depth: usize| self.matching(&self.hash(&[], self.above(qname, depth)));
+        let has_record = |depth: usize| self.matching(&self.hash(&[], qname.ancestor(depth)));
         let found = (0..=depth)
             .rev()
             .find_map(|depth| Some((depth, has_record(depth)?)));
@@ -247,7 +245,7 @@ impl<'v> HashChain<'v> {
             return Ok(depth);
         };
         proof.add(Some(encloser));
-        let next_closer = self.above(qname, depth + 1);
+        let next_closer = qname.ancestor(depth + 1);
         proof.add(self.covering(&self.hash(&[], next_closer))?);
         Ok(depth)
     }
@@ -293,16 +291,9 @@ impl<'v> HashChain<'v> {
         })
     }
 
-    /// The ancestor of a name that has so many labels below the origin, in wire format.
-    fn above<'n>(&self, name: &Sought<'n>, depth: usize) -> &'n [u8] {
-        let labels = name.label_count() - self.version.origin().label_count() - depth;
-        let name = name.name();
-        let sizes = name.labels().take(labels).map(|label| label.len() + 1);
-        &name.as_wire()[sizes.sum::<usize>()..]
-    }
-
     /// RFC 5155 section 5.
-    fn hash(&self, label: &[u8], name: &[u8]) -> Hash {
+    fn hash(&self, label: &[u8], name: NameRef<'_>) -> Hash {
+        let name = name.as_wire();
         let mut wire = [0; NAME_SIZE_MAX];
         let wire = &mut wire[..name.len()];
         wire.copy_from_slice(name);
@@ -380,7 +371,7 @@ mod tests {
         let chain = HashChain::of(&version).unwrap();
         let check = |name: &str, expected: &str| {
             let name: Name = name.parse().unwrap();
-            let hash = chain.hash(&[], name.as_wire());
+            let hash = chain.hash(&[], name.borrowed());
             let expected = format!("\0{expected}\0");
             assert_eq!(hash.key, *expected.as_bytes(), "{name}");
         };
@@ -389,7 +380,7 @@ mod tests {
         check("*.w.example.", "r53bq7cc2uvmubfu5ocmm6pers9tk9en");
         check("x.y.w.example.", "2vptu5timamqttgl4luu9kg21e0aor3s");
         let encloser: Name = "w.example.".parse().unwrap();
-        let wildcard = chain.hash(WILDCARD, encloser.as_wire());
+        let wildcard = chain.hash(WILDCARD, encloser.borrowed());
         assert_eq!(wildcard.key[1..4], *b"r53");
     }
 }

@@ -7,17 +7,13 @@
 //! A name goes to the bucket that its hash says, or while that is full to another one. What the index
 //! leads to is compared before it is believed.
 
-use std::hash::{BuildHasher, RandomState};
-
-use crate::word::{self, WORD_SIZE};
+use crate::word;
 
 /// The places of nodes.
 pub(crate) struct Index {
     buckets: Box<[Bucket]>,
     /// How many bits of a place are of the hash; the others are the offset.
     hash_bits: u32,
-    /// Nobody who chooses names knows it: many of one bucket would make lookups slow.
-    seed: u64,
 }
 
 /// Eight places, the empty ones last.
@@ -40,15 +36,7 @@ impl Index {
         Some(Self {
             buckets: vec![[EMPTY; BUCKET_PLACES]; buckets].into(),
             hash_bits,
-            seed: RandomState::new().hash_one(size),
         })
-    }
-
-    /// The hash of a key.
-    #[inline]
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        key.chunks(WORD_SIZE)
-            .fold(self.seed, |hash, piece| word::mix(hash, word::load(piece)))
     }
 
     /// Says that a node with this hash is at this offset, which is not that of the apex.

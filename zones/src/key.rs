@@ -14,14 +14,14 @@ use crate::word::{self, WORD_SIZE};
 
 /// A key on the stack, so that a lookup allocates nothing.
 pub(crate) struct Key {
-    /// Behind the key there is room for a word.
-    bytes: [u8; KEY_SIZE_MAX + WORD_SIZE],
+    bytes: KeyBytes,
     /// Where each label of the key ends; the label nearest to the origin first.
     ends: [u16; LABELS_MAX],
-    /// Where each label begins in the wire format; the first label first.
-    starts: [u8; LABELS_MAX],
     labels: usize,
 }
+
+/// Behind the key there is room for a word.
+type KeyBytes = [u8; KEY_SIZE_MAX + WORD_SIZE];
 
 impl Key {
     /// The key of `name` relative to `origin`; none if `name` lies elsewhere.
@@ -34,7 +34,6 @@ impl Key {
     pub(crate) const EMPTY: Self = Self {
         bytes: [0; KEY_SIZE_MAX + WORD_SIZE],
         ends: [0; LABELS_MAX],
-        starts: [0; LABELS_MAX],
         labels: 0,
     };
 
@@ -47,10 +46,10 @@ impl Key {
 
     /// Becomes the key of labels that end with the zero byte or with the slice.
     pub(crate) fn set(&mut self, wire: &[u8]) {
-        self.labels = put_label_starts(wire, &mut self.starts);
+        let mut starts = [0; LABELS_MAX];
+        self.labels = put_label_starts(wire, &mut starts);
         let mut size = 0;
-        let starts = self.starts[..self.labels].iter().rev();
-        for (start, end) in starts.zip(&mut self.ends) {
+        for (start, end) in starts[..self.labels].iter().rev().zip(&mut self.ends) {
             size = put_label(&mut self.bytes, size, wire, usize::from(*start));
             self.bytes[size] = 0;
             size += 1;
@@ -78,19 +77,6 @@ impl Key {
     /// How many labels the name has below the origin.
     pub(crate) fn label_count(&self) -> usize {
         self.labels
-    }
-
-    /// Where the ancestor that has `labels` labels below the origin, one at least, begins in the wire
-    /// format.
-    pub(crate) fn start(&self, labels: usize) -> usize {
-        usize::from(self.starts[self.labels - labels])
-    }
-
-    /// How many labels this key has in common with another, from the origin down.
-    pub(crate) fn shared_labels(&self, other: &[u8]) -> usize {
-        let pairs = self.as_bytes().iter().zip(other);
-        let shared = pairs.take_while(|(a, b)| a == b).count();
-        self.ends[..self.labels].partition_point(|end| usize::from(*end) <= shared)
     }
 
     /// The key of the ancestor that has `labels` labels below the origin.
@@ -135,11 +121,9 @@ pub(crate) fn relative_labels<'n>(name: NameRef<'n>, origin: NameRef<'_>) -> Opt
 }
 
 /// The first eight bytes of a key as a number: most comparisons end here.
+#[inline]
 pub(crate) fn head(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let size = key.len().min(8);
-    bytes[..size].copy_from_slice(&key[..size]);
-    u64::from_be_bytes(bytes)
+    word::load(key).swap_bytes()
 }
 
 /// The key of the name one label up; none for the origin.
@@ -201,7 +185,8 @@ impl<'k> Target<'k> {
         for mine in &self.words {
             let theirs = if at < size {
                 let from = start + at;
-                match word::fold(word::load_at(labels, from), size - at) {
+                let word_size = WORD_SIZE.min(size - at);
+                match word::fold(word::load_some(labels, from, word_size), word_size) {
                     Some(folded) => folded.swap_bytes(),
                     None => return compare(self.key, labels),
                 }
@@ -272,20 +257,19 @@ fn compare_label(key: &mut &[u8], label: &[u8]) -> Ordering {
 
 /// Writes the label that stands in `wire` at `start` into a key from `size` on; how long the key is
 /// then. What comes behind it is undone.
-fn put_label(key: &mut [u8], mut size: usize, wire: &[u8], start: usize) -> usize {
+fn put_label(key: &mut KeyBytes, mut size: usize, wire: &[u8], start: usize) -> usize {
     let end = start + 1 + usize::from(wire[start]);
     let mut at = start + 1;
     while at < end {
-        let next = end.min(at + WORD_SIZE);
-        let folded = word::fold(word::load_at(wire, at), next - at);
-        match (folded, key.get_mut(size..size + WORD_SIZE)) {
-            (Some(folded), Some(place)) => {
-                place.copy_from_slice(&folded.to_le_bytes());
-                size += next - at;
+        let piece = WORD_SIZE.min(end - at);
+        match word::fold(word::load_some(wire, at, piece), piece) {
+            Some(folded) => {
+                key[size..size + WORD_SIZE].copy_from_slice(&folded.to_le_bytes());
+                size += piece;
             }
-            _ => size = put_bytes(key, size, &wire[at..next]),
+            None => size = put_bytes(key, size, &wire[at..at + piece]),
         }
-        at = next;
+        at += piece;
     }
     size
 }
@@ -321,7 +305,7 @@ fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
 }
 
 /// Writes down where each label begins; how many there are.
-fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> usize {
+pub(crate) fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> usize {
     let mut count = 0;
     let mut at = 0;
     while let Some(length) = wire.get(at)
@@ -335,7 +319,7 @@ fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> usize {
 }
 
 /// A name of 255 bytes has at most 127 labels of one byte each (RFC 1035 section 3.1).
-const LABELS_MAX: usize = 127;
+pub(crate) const LABELS_MAX: usize = 127;
 /// Words that hold the longest label as it stands, which has 63 bytes.
 const LABEL_WORDS: usize = 8;
 /// What keys of NSEC3 records begin with.

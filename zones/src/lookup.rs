@@ -1,7 +1,7 @@
 //! What a QNAME meets in a version: the name itself, a zone cut, a DNAME, a wildcard or nothing.
 
 use crate::node::Node;
-use crate::sought::{Below, Sought};
+use crate::sought::Below;
 use crate::version::Version;
 
 /// What a QNAME meets.
@@ -29,25 +29,23 @@ pub enum Found<'v> {
 }
 
 impl Version {
-    /// What `qname` meets. It must be at or below the origin.
+    /// What `qname` meets, which is below the origin of this zone.
     #[must_use]
-    pub fn find(&self, qname: &Sought<'_>) -> Found<'_> {
-        let key = qname.below(self.origin());
-        let key = key.expect("the zone was found by the QNAME");
+    pub fn find(&self, qname: Below<'_>) -> Found<'_> {
         let counts = self.counts();
         if counts.cuts == 0 && counts.dnames == 0 {
             // Nothing above can be in the way.
-            if let Some(node) = self.node_below(key, key.label_count()) {
+            if let Some(node) = self.node_below(qname, qname.label_count()) {
                 return Found::Node(node);
             }
-            let above = (1..key.label_count()).rev();
+            let above = (1..qname.label_count()).rev();
             let mut enclosers =
-                above.filter_map(|depth| Some((depth, self.node_below(key, depth)?)));
+                above.filter_map(|depth| Some((depth, self.node_below(qname, depth)?)));
             let (depth, encloser) = enclosers.next().unwrap_or_else(|| (0, self.apex()));
-            return self.find_below(encloser, depth, key);
+            return self.find_below(encloser, depth, qname);
         }
         let mut encloser = self.apex();
-        if key.label_count() == 0 {
+        if qname.label_count() == 0 {
             return Found::Node(encloser);
         }
         let mut depth = 0;
@@ -56,7 +54,7 @@ impl Version {
             if encloser.has_dname() {
                 return Found::Dname(encloser);
             }
-            let Some(node) = self.node_below(key, depth + 1) else {
+            let Some(node) = self.node_below(qname, depth + 1) else {
                 break;
             };
             depth += 1;
@@ -64,20 +62,20 @@ impl Version {
             if node.is_cut() {
                 return Found::Cut(node);
             }
-            if depth == key.label_count() {
+            if depth == qname.label_count() {
                 return Found::Node(node);
             }
             encloser = node;
         }
-        self.find_below(encloser, depth, key)
+        self.find_below(encloser, depth, qname)
     }
 
     /// What a name meets that does not exist, below its closest encloser.
-    fn find_below<'v>(&'v self, encloser: Node<'v>, depth: usize, key: Below<'_>) -> Found<'v> {
+    fn find_below<'v>(&'v self, encloser: Node<'v>, depth: usize, qname: Below<'_>) -> Found<'v> {
         // RFC 4592 section 3.3.1: only the wildcard right below the closest encloser counts, and
         // empty non-terminals are enclosers like all names.
         if self.counts().wildcards > 0
-            && let Some(source) = self.wildcard_below(key, depth)
+            && let Some(source) = self.wildcard_below(qname, depth)
         {
             return Found::Wildcard { source, encloser };
         }

@@ -10,6 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::short::ShortBytes;
+use crate::word;
 
 /// Longest name in wire format (RFC 1035 section 3.1).
 pub const NAME_SIZE_MAX: usize = 255;
@@ -537,7 +538,7 @@ impl PartialOrd for NameRef<'_> {
 impl PartialEq for NameRef<'_> {
     fn eq(&self, other: &Self) -> bool {
         // Case differs rarely, and a look without it is quick.
-        self.0 == other.0 || self.0.eq_ignore_ascii_case(other.0)
+        word::are_equal(self.0, other.0) || self.0.eq_ignore_ascii_case(other.0)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::name::{Name, wire_size};
 use crate::rdata::soa_serial_offset;
 use crate::record::{Rdata, Record};
 use crate::rtype::Rtype;
+use crate::word;
 
 /// A name that exists in a version. Without RRsets it is an empty non-terminal.
 #[derive(Clone, Copy)]
@@ -30,15 +31,32 @@ impl<'v> Node<'v> {
     /// Reads the node at the start of `bytes`, which passed [`check`] when they came in.
     pub(crate) fn read(origin: &'v Name, bytes: &'v [u8]) -> Self {
         let labels_end = labels_end(bytes).expect("node bytes are checked when they come in");
-        let (size, body) = take_number(&bytes[labels_end + 1..])
-            .expect("node bytes are checked when they come in");
+        let (labels, rest) = (&bytes[LABELS_AT..labels_end], &bytes[labels_end + 1..]);
+        Self::read_rest(origin, bytes, labels, rest)
+    }
+
+    /// Reads what follows its labels.
+    #[inline]
+    fn read_rest(origin: &'v Name, bytes: &'v [u8], labels: &'v [u8], rest: &'v [u8]) -> Self {
+        let (size, body) = take_number(rest).expect("node bytes are checked when they come in");
         let body_start = bytes.len() - body.len();
         Self {
             origin,
             bytes: &bytes[..body_start + size],
-            labels: &bytes[1..labels_end],
+            labels,
             body: &body[..size],
         }
+    }
+
+    /// Reads the node at the start of `bytes` if these are its labels, in any case.
+    #[inline]
+    pub(crate) fn read_if_of(origin: &'v Name, bytes: &'v [u8], labels: &[u8]) -> Option<Self> {
+        let (own, [0, rest @ ..]) = bytes[LABELS_AT..].split_at_checked(labels.len())? else {
+            return None;
+        };
+        // Case differs rarely.
+        (word::are_equal(own, labels) || own.eq_ignore_ascii_case(labels))
+            .then(|| Self::read_rest(origin, bytes, own, rest))
     }
 
     /// The owner name.

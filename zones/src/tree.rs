@@ -95,16 +95,23 @@ impl<T: Keyed> Tree<T> {
         self.at_or_before(key).filter(|item| item.key() == key)
     }
 
+    /// The item whose key is the eight bytes of this number.
+    #[inline]
+    pub(crate) fn get_by_head(&self, head: u64) -> Option<&T> {
+        self.last_below(|at, _| at <= head)
+            .filter(|item| item.key() == head.to_be_bytes())
+    }
+
     /// The greatest item at or below `key`.
     pub(crate) fn at_or_before(&self, key: &[u8]) -> Option<&T> {
         let target = (head(key), key);
-        self.last_below(|head, at| (head, at) <= target)
+        self.last_below(|head, item| (head, item.key()) <= target)
     }
 
     /// The greatest item strictly below `key`.
     pub(crate) fn before(&self, key: &[u8]) -> Option<&T> {
         let target = (head(key), key);
-        self.last_below(|head, at| (head, at) < target)
+        self.last_below(|head, item| (head, item.key()) < target)
     }
 
     /// The items from `key` on, in order.
@@ -194,12 +201,13 @@ impl<T: Keyed> Tree<T> {
     }
 
     /// The last item of those for which `is_below` holds: all up to some key.
-    fn last_below(&self, is_below: impl Fn(u64, &[u8]) -> bool) -> Option<&T> {
+    #[inline]
+    fn last_below(&self, is_below: impl Fn(u64, &T) -> bool) -> Option<&T> {
         let mut branch = self.root.as_deref()?;
         loop {
             let after = branch
                 .slots
-                .partition_point(|slot| is_below(slot.head, slot.item.key()));
+                .partition_point(|slot| is_below(slot.head, &slot.item));
             // The first item of a child is below, so its last one below is in that child.
             let at = after.checked_sub(1)?;
             if branch.height == 0 {

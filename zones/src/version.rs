@@ -140,36 +140,35 @@ impl Version {
     /// The node of exactly this name, whatever stands above it.
     #[must_use]
     pub fn node(&self, name: &Name) -> Option<Node<'_>> {
-        self.node_of(&Sought::new(name.borrowed(), &mut Space::default()))
+        let mut space = Space::default();
+        let sought = Sought::new(name.borrowed(), &mut space);
+        self.node_of(sought.below(self.origin())?)
     }
 
     /// The node of exactly this name, whatever stands above it: for glue.
     #[must_use]
-    pub fn node_of(&self, name: &Sought<'_>) -> Option<Node<'_>> {
-        let name = name.below(self.origin())?;
+    pub fn node_of(&self, name: Below<'_>) -> Option<Node<'_>> {
         self.node_below(name, name.label_count())
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
     pub(crate) fn node_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
-        match self.change(|| name.ancestor(labels)) {
-            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
-            None => self.base.find(name, labels),
+        if let Some(changed) = &self.changed
+            && let Some(change) = name.with_key(labels, |key| changed.names.get(key))
+        {
+            return change.node().map(|bytes| Node::read(self.origin(), bytes));
         }
+        self.base.find(name, labels)
     }
 
     /// The wildcard right below the ancestor of a name that has so many labels below the origin.
     pub(crate) fn wildcard_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
-        let key = name.wildcard_below(labels);
-        match self.change(|| key.as_bytes()) {
-            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
-            None => self.base.find_wildcard(&key, name, labels),
+        if let Some(changed) = &self.changed
+            && let Some(change) = changed.names.get(name.wildcard_key(labels).as_bytes())
+        {
+            return change.node().map(|bytes| Node::read(self.origin(), bytes));
         }
-    }
-
-    #[inline]
-    fn change<'k>(&self, key: impl FnOnce() -> &'k [u8]) -> Option<&Change> {
-        self.changed.as_ref()?.names.get(key())
+        self.base.find_wildcard(name, labels)
     }
 
     /// The last name at or before `name` in canonical order, none for one outside the zone.

@@ -20,25 +20,45 @@ pub fn load(bytes: &[u8]) -> u64 {
     bytes.fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// Eight bytes from `at` on, as [`load`] has them.
+/// The bytes from `at` on, so many of them, one to eight, as [`load`] has them.
 #[inline]
-pub(crate) fn load_at(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + WORD_SIZE) {
-        Some(bytes) => load(bytes),
-        None => load(bytes.get(at..).unwrap_or_default()),
+pub(crate) fn load_some(bytes: &[u8], at: usize, size: usize) -> u64 {
+    let above = 8 * (WORD_SIZE - size);
+    if let Some(word) = bytes.get(at..at + WORD_SIZE) {
+        return load(word) << above >> above;
+    }
+    // What stands before them makes the word whole.
+    match (at + size).checked_sub(WORD_SIZE) {
+        Some(from) => load(&bytes[from..at + size]) >> above,
+        None => load(&bytes[at..at + size]),
     }
 }
 
-/// The lowest `size` bytes of a word, one at least, as a key has them; zeroes above them. None if
-/// one of them takes two bytes in a key.
+/// The lowest `size` bytes of a word, one to eight, above which are zeroes, as a key has them. None
+/// if one of them takes two bytes in a key.
 #[inline]
 pub(crate) fn fold(word: u64, size: usize) -> Option<u64> {
-    let mask = u64::MAX >> (8 * (WORD_SIZE - size.min(WORD_SIZE)));
+    let mask = u64::MAX >> (8 * (WORD_SIZE - size));
     // Small letters, digits and the hyphen have this bit; capitals, 00 and 01 do not.
-    if word & SMALL & mask == SMALL & mask {
-        return Some(word & mask);
+    if !word & SMALL & mask == 0 {
+        return Some(word);
     }
-    (!has_zero_or_one(word | !mask)).then(|| to_lowercase(word & mask))
+    (!has_zero_or_one(word | !mask)).then(|| to_lowercase(word))
+}
+
+/// True if both are the same bytes.
+#[inline]
+pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(last_a), Some(last_b)) = (a.last_chunk(), b.last_chunk()) else {
+        return load(a) == load(b);
+    };
+    let mut words = a.chunks_exact(WORD_SIZE).zip(b.chunks_exact(WORD_SIZE));
+    // Where the last word overlaps the one before they say the same.
+    words.all(|(a, b)| load(a) == load(b))
+        && u64::from_le_bytes(*last_a) == u64::from_le_bytes(*last_b)
 }
 
 /// The bytes before the first zero; and whether there is one.
@@ -53,7 +73,9 @@ pub(crate) fn until_zero(word: u64) -> (u64, bool) {
     (word & ((first >> 7) - 1), true)
 }
 
-fn to_lowercase(word: u64) -> u64 {
+/// Eight bytes with small letters for capitals.
+#[inline]
+pub(crate) fn to_lowercase(word: u64) -> u64 {
     let low = word & !HIGH;
     // The high bit of each byte tells: it is `A` or above, it is above `Z`.
     let from_a = low + ONES * u64::from(0x80 - b'A');
@@ -99,9 +121,8 @@ mod tests {
                     expected.make_ascii_lowercase();
                     expected[size..].fill(0);
                     let expected = (byte > 1).then(|| u64::from_le_bytes(expected));
-                    let word = load(&bytes);
-                    assert_eq!(fold(word, size), expected, "{bytes:?} {size}");
-                    assert_eq!(fold(load(&bytes[..size]), size), expected);
+                    let folded = fold(load(&bytes[..size]), size);
+                    assert_eq!(folded, expected, "{bytes:?} {size}");
                 }
             }
         }
@@ -115,6 +136,33 @@ mod tests {
             let whole = size.min(WORD_SIZE);
             expected[..whole].copy_from_slice(&bytes[..whole]);
             assert_eq!(load(&bytes[..size]), u64::from_le_bytes(expected), "{size}");
+        }
+    }
+
+    #[test]
+    fn some_bytes_are_those_wherever_they_stand() {
+        let bytes = *b"abcdefghijk";
+        for whole in 1..=bytes.len() {
+            for at in 0..whole {
+                for size in 1..=WORD_SIZE.min(whole - at) {
+                    let some = load_some(&bytes[..whole], at, size);
+                    assert_eq!(some, load(&bytes[at..at + size]), "{whole} {at} {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_other_byte_makes_them_different() {
+        let bytes = *b"abcdefghijklmnopqrst";
+        for size in 0..=bytes.len() {
+            assert!(are_equal(&bytes[..size], &bytes.clone()[..size]));
+            for at in 0..size {
+                let mut other = bytes;
+                other[at] ^= 1;
+                assert!(!are_equal(&bytes[..size], &other[..size]), "{size} {at}");
+            }
+            assert!(size == 0 || !are_equal(&bytes[..size], &bytes[..size - 1]));
         }
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::name::Name;
+use crate::hash;
+use crate::name::{Name, NameRef};
 use crate::serial::Serial;
-use crate::short::ShortBytes;
-use crate::sought::Sought;
+use crate::sought::{Below, Sought};
 use crate::tree::{Keyed, Tree};
 use crate::version::Version;
 
@@ -42,6 +42,8 @@ impl ZoneSet {
 pub struct ZoneTable {
     places: Tree<Place>,
     len: usize,
+    /// The bit of each number of labels that the apex of a zone has, or has had.
+    label_counts: u128,
 }
 
 /// What is known of one zone.
@@ -73,10 +75,12 @@ impl ZoneState {
 impl ZoneTable {
     /// Puts this zone in, or in the place of what stood there.
     pub fn put(&mut self, state: ZoneState) {
-        self.put_place(Place {
-            key: state.origin().canonical_key().as_slice().into(),
-            state: Some(state),
-        });
+        let origin = state.origin().borrowed();
+        self.label_counts |= 1 << origin.label_count();
+        let number = match self.number_of(origin) {
+            Ok(number) | Err(number) => number,
+        };
+        self.put_place(Place::new(number, Some(state)));
     }
 
     /// A copy with this zone put in.
@@ -89,22 +93,19 @@ impl ZoneTable {
 
     /// Takes this zone out.
     pub fn remove(&mut self, origin: &Name) {
-        if self.get(origin).is_none() {
+        let Ok(number) = self.number_of(origin.borrowed()) else {
             return;
-        }
-        self.put_place(Place {
-            key: origin.canonical_key().as_slice().into(),
-            state: None,
-        });
+        };
+        self.put_place(Place::new(number, None));
         if self.places.len() <= 2 * self.len + PLACES_FREE {
             return;
         }
         // Places of zones that went away must not pile up.
-        let mut places = Tree::default();
-        for place in self.places.iter().filter(|place| place.state.is_some()) {
-            places.put(place.clone());
+        let mut table = Self::default();
+        for zone in self.iter() {
+            table.put(zone.clone());
         }
-        self.places = places;
+        *self = table;
     }
 
     /// How many zones there are.
@@ -121,54 +122,68 @@ impl ZoneTable {
 
     /// The zone that a name belongs to: the one with the longest apex at or above it.
     #[must_use]
-    pub fn find(&self, name: &Sought<'_>) -> Option<&ZoneState> {
+    pub fn find<'n>(&self, name: Sought<'n>) -> Option<(&ZoneState, Below<'n>)> {
         self.find_up_to(name, name.label_count())
     }
 
     /// The zone above that of a name, if the name is an apex: where its DS stands.
     #[must_use]
-    pub fn find_above(&self, name: &Sought<'_>) -> Option<&ZoneState> {
+    pub fn find_above<'n>(&self, name: Sought<'n>) -> Option<(&ZoneState, Below<'n>)> {
         self.find_up_to(name, name.label_count().checked_sub(1)?)
     }
 
     /// The zone with the longest apex that is at most so many labels long, at or above a name.
-    fn find_up_to(&self, name: &Sought<'_>, mut labels: usize) -> Option<&ZoneState> {
-        loop {
-            let key = name.key().ancestor(labels);
-            // An apex above the name is above all that comes between the two, so it is at or above
-            // the last place that is not after the name.
-            let place = self.places.at_or_before(key)?;
-            let is_above = key.starts_with(&place.key);
-            if is_above && place.state.is_some() {
-                return place.state.as_ref();
+    fn find_up_to<'n>(&self, name: Sought<'n>, labels: usize) -> Option<(&ZoneState, Below<'n>)> {
+        let mut counts = self.label_counts & u128::MAX >> (127 - labels);
+        while counts != 0 {
+            let labels = 127 - counts.leading_zeros();
+            if let Some(state) = self.at(name.ancestor(labels as usize)) {
+                return Some((state, name.below_ancestor(labels as usize)));
             }
-            let shared = name.key().shared_labels(&place.key);
-            labels = if is_above {
-                shared.checked_sub(1)?
-            } else {
-                shared
-            };
+            counts ^= 1 << labels;
         }
+        None
     }
 
     /// The zone with exactly this apex.
     #[must_use]
     pub fn get(&self, origin: &Name) -> Option<&ZoneState> {
-        self.at(&origin.canonical_key())
+        self.at(origin.borrowed())
     }
 
-    /// All zones in canonical order of their apexes.
+    /// All zones, in an order of this process.
     pub fn iter(&self) -> impl Iterator<Item = &ZoneState> {
-        self.places.iter().filter_map(|place| place.state.as_ref())
+        self.iter_from(0)
     }
 
-    /// The zones that come after this name in canonical order of their apexes.
-    pub fn iter_after(&self, name: &Name) -> impl Iterator<Item = &ZoneState> {
-        let key = name.canonical_key();
-        self.places
-            .iter_from(&key)
-            .skip_while(move |place| *place.key == *key)
-            .filter_map(|place| place.state.as_ref())
+    /// The zones that come after the one of this apex.
+    pub fn iter_after(&self, origin: &Name) -> impl Iterator<Item = &ZoneState> {
+        let next = match self.number_of(origin.borrowed()) {
+            Ok(number) => number.checked_add(1),
+            Err(number) => Some(number),
+        };
+        next.into_iter().flat_map(|next| self.iter_from(next))
+    }
+
+    fn iter_from(&self, number: u64) -> impl Iterator<Item = &ZoneState> {
+        let places = self.places.iter_from(&number.to_be_bytes());
+        places.filter_map(|place| place.state.as_ref())
+    }
+
+    /// The number of the place of this zone; or of the one where it would be.
+    fn number_of(&self, origin: NameRef<'_>) -> Result<u64, u64> {
+        let mut free = None;
+        for number in numbers(origin) {
+            match self.places.get_by_head(number) {
+                Some(Place {
+                    state: Some(state), ..
+                }) if state.origin().borrowed() == origin => return Ok(number),
+                Some(place) if place.state.is_none() => free = free.or(Some(number)),
+                Some(_) => {}
+                None => return Err(free.unwrap_or(number)),
+            }
+        }
+        unreachable!("there are fewer zones than numbers")
     }
 
     fn put_place(&mut self, place: Place) {
@@ -178,21 +193,46 @@ impl ZoneTable {
         self.len = self.len + usize::from(comes) - usize::from(went);
     }
 
-    fn at(&self, key: &[u8]) -> Option<&ZoneState> {
-        self.places.get(key)?.state.as_ref()
+    #[inline]
+    fn at(&self, origin: NameRef<'_>) -> Option<&ZoneState> {
+        for number in numbers(origin) {
+            let place = self.places.get_by_head(number)?;
+            if let Some(state) = &place.state
+                && state.origin().borrowed() == origin
+            {
+                return Some(state);
+            }
+        }
+        None
     }
 }
 
 /// The place of a zone; it stays empty when the zone goes away.
 #[derive(Clone)]
 struct Place {
-    key: ShortBytes,
+    number: [u8; 8],
     state: Option<ZoneState>,
+}
+
+/// The numbers of the places where a zone may be: the first one where no other has been.
+#[inline]
+fn numbers(origin: NameRef<'_>) -> impl Iterator<Item = u64> {
+    let first = hash::of(origin.as_wire());
+    std::iter::successors(Some(first), |number| Some(number.wrapping_add(1)))
+}
+
+impl Place {
+    fn new(number: u64, state: Option<ZoneState>) -> Self {
+        Self {
+            number: number.to_be_bytes(),
+            state,
+        }
+    }
 }
 
 impl Keyed for Place {
     fn key(&self) -> &[u8] {
-        &self.key
+        &self.number
     }
 }
 
@@ -220,8 +260,8 @@ mod tests {
         let check = |table: &ZoneTable, name: &str, expected: Option<&str>| {
             let name: Name = name.parse().unwrap();
             let found = table
-                .find(&Sought::new(name.borrowed(), &mut Space::default()))
-                .map(|zone| zone.origin().to_string().to_lowercase());
+                .find(Sought::new(name.borrowed(), &mut Space::default()))
+                .map(|(zone, _)| zone.origin().to_string().to_lowercase());
             assert_eq!(found.as_deref(), expected, "{name}");
         };
         check(&table, "example.", Some("example."));
@@ -231,10 +271,9 @@ mod tests {
         check(&table, "xexample.", None);
         check(&table, ".", None);
         let sub: Name = "sub.example.".parse().unwrap();
-        let above = table
-            .find_above(&Sought::new(sub.borrowed(), &mut Space::default()))
-            .unwrap();
-        assert_eq!(above.origin().to_string(), "example.");
+        let mut space = Space::default();
+        let above = table.find_above(Sought::new(sub.borrowed(), &mut space));
+        assert_eq!(above.unwrap().0.origin().to_string(), "example.");
 
         let mut without = table.clone();
         without.remove(&"sub.example.".parse().unwrap());
@@ -242,18 +281,42 @@ mod tests {
         check(&table, "a.sub.example.", Some("sub.example."));
         assert_eq!((table.len(), without.len()), (4, 3));
 
-        let after = |name: &str| -> Vec<String> {
-            let name = name.parse().unwrap();
-            let zones = without.iter_after(&name);
-            zones.map(|zone| zone.origin().to_string()).collect()
-        };
-        assert_eq!(after("EXAMPLE."), ["0.a.sub.example.", "other."]);
-        assert_eq!(after("sub.example."), ["0.a.sub.example.", "other."]);
-        assert!(after("other.").is_empty());
+        // One after the other, all are met.
+        let all: Vec<&Name> = without.iter().map(ZoneState::origin).collect();
+        for (n, origin) in all.iter().enumerate() {
+            let after: Vec<&Name> = without.iter_after(origin).map(ZoneState::origin).collect();
+            assert_eq!(after, all[n + 1..]);
+        }
 
         let with_root = table.with(state("."));
         check(&with_root, "xexample.", Some("."));
         check(&with_root, "example.", Some("example."));
+    }
+
+    #[test]
+    fn a_zone_whose_place_is_taken_has_the_next() {
+        let name = |text: &str| -> Name { text.parse().unwrap() };
+        let (a, other) = (name("a.example."), name("other.example."));
+        let first = numbers(a.borrowed()).next().unwrap();
+        let mut table = ZoneTable::default();
+        // As if both had the same hash.
+        table.put_place(Place::new(first, Some(state("other.example."))));
+        for _ in 0..3 {
+            table.put(state("a.example."));
+            table.put(state("A.example."));
+            assert_eq!(table.number_of(a.borrowed()), Ok(first.wrapping_add(1)));
+            assert_eq!(table.get(&a).unwrap().origin(), &a);
+            let after = table.iter_after(&a).map(ZoneState::origin);
+            assert!(after.filter(|origin| **origin == other).count() == 0);
+            table.remove(&a);
+            assert!(table.get(&a).is_none());
+        }
+        assert_eq!((table.len(), table.places.len()), (1, 2));
+        // What is before it goes away, and comes back to its own place.
+        table.put(state("a.example."));
+        table.put_place(Place::new(first, None));
+        assert_eq!(table.get(&a).unwrap().origin(), &a);
+        assert_eq!(table.number_of(a.borrowed()), Ok(first.wrapping_add(1)));
     }
 
     #[test]

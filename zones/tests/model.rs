@@ -153,7 +153,9 @@ impl Model {
 }
 
 fn meet<'v>(version: &'v Version, qname: &Name) -> Found<'v> {
-    version.find(&Sought::new(qname.borrowed(), &mut Space::default()))
+    let mut space = Space::default();
+    let sought = Sought::new(qname.borrowed(), &mut space);
+    version.find(sought.below(version.origin()).unwrap())
 }
 
 fn found(version: &Version, qname: &Name) -> String {

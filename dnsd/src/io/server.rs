@@ -9,7 +9,8 @@ use crate::proxy::Proxies;
 use crate::serve::transfer;
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{
-    Client, Count, Counters, Identity, Outcome, Served, Setup, Tally, Transport, respond, serve,
+    Client, Count, Counters, Identity, Outcome, Served, Setup, Spaces, Tally, Transport, respond,
+    serve,
 };
 use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
@@ -212,7 +213,8 @@ impl Connection {
     ) -> (Outcome, Vec<u8>) {
         let mut response = Vec::new();
         let setup = &*self.server.setup;
-        let handled = serve(message, client, served, setup, &mut response);
+        let mut spaces = Spaces::default();
+        let handled = serve(message, client, served, setup, &mut spaces, &mut response);
         let mut tally = Tally::default();
         tally.add_request(self.transport, message, handled, &response);
         self.server.counters.take(&mut tally);

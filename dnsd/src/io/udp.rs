@@ -15,7 +15,8 @@ use crate::requests::Sender;
 use crate::serve::rate::{Limiter, Notices, RateLimit, Verdict};
 use crate::serve::update::{self, ReplyTo, UpdateRequest};
 use crate::serve::{
-    Client, Count, Counters, Handled, Outcome, Served, Setup, Tally, Transport, serve, truncate,
+    Client, Count, Counters, Handled, Outcome, Served, Setup, Spaces, Tally, Transport, serve,
+    truncate,
 };
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -181,6 +182,7 @@ impl Work {
     fn run(&self, mut limiter: Option<Limiter>) {
         let mut batch = Batch::new(usize::from(self.setup.udp_size));
         let mut tally = Tally::default();
+        let mut spaces = Spaces::default();
         while !self.stopping.load(Ordering::Acquire) {
             let count = match batch.receive(&self.socket) {
                 Ok(count) => count,
@@ -191,7 +193,7 @@ impl Work {
                     continue;
                 }
             };
-            self.answer(&mut batch, count, limiter.as_mut(), &mut tally);
+            self.answer(&mut batch, count, limiter.as_mut(), &mut spaces, &mut tally);
             self.counters.take(&mut tally);
             if let Some(limiter) = &mut limiter {
                 self.tell_of_limits(limiter);
@@ -204,6 +206,7 @@ impl Work {
         batch: &mut Batch,
         count: usize,
         mut limiter: Option<&mut Limiter>,
+        spaces: &mut Spaces,
         tally: &mut Tally,
     ) {
         let served = self.shared.served.load();
@@ -227,7 +230,7 @@ impl Work {
                 timeout_idle: Duration::ZERO,
                 identity: None,
             };
-            let mut handled = serve(request, &client, &served, &self.setup, response);
+            let mut handled = serve(request, &client, &served, &self.setup, spaces, response);
             if let Some(limiter) = &mut limiter
                 && is_limited(&handled, &served)
             {

@@ -18,6 +18,7 @@ pub mod identity;
 mod notify;
 pub mod query;
 pub mod rate;
+mod records;
 mod refusal;
 pub mod served;
 pub mod transfer;
@@ -27,6 +28,7 @@ pub mod update;
 pub use chaos::Chaos;
 pub use counters::{Count, Counters, Tally};
 pub use identity::{Certified, ClientName, Identity};
+pub use query::Spaces;
 pub(crate) use refusal::Refusal;
 pub use served::Served;
 pub use update::{ReplyTo, UpdateQueue, UpdateRequest};
@@ -176,6 +178,7 @@ pub fn serve(
     client: &Client,
     served: &Served,
     setup: &Setup,
+    spaces: &mut Spaces,
     response: &mut Vec<u8>,
 ) -> Handled {
     response.clear();
@@ -203,7 +206,7 @@ pub fn serve(
     match Request::read(request, header) {
         Ok(read) => {
             let asked = Asked::new(read, client, served, setup);
-            let (outcome, subject) = handle(&asked, response);
+            let (outcome, subject) = handle(&asked, spaces, response);
             if let Outcome::Respond(_) = outcome {
                 asked.seal(response);
             }
@@ -218,7 +221,7 @@ pub fn serve(
 }
 
 /// Answers a request that was read.
-fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
+fn handle(asked: &Asked<'_>, spaces: &mut Spaces, response: &mut Vec<u8>) -> (Outcome, Subject) {
     let request = &asked.request;
     let transport = asked.client.transport;
     let refuse = |refusal: Refusal, response: &mut Vec<u8>| {
@@ -284,13 +287,11 @@ fn handle(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
             Err(refusal) => refuse(refusal, response),
         },
         // No zone holds a record of any other meta-TYPE or QTYPE: it is a type like all others.
-        _ => answer(asked, response),
+        _ => {
+            let (rcode, subject) = query::answer(asked, spaces, response);
+            (Outcome::Respond(rcode), subject)
+        }
     }
-}
-
-fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Outcome, Subject) {
-    let (rcode, subject) = query::answer(asked, response);
-    (Outcome::Respond(rcode), subject)
 }
 
 /// Writes, in place of the response to a request that was read, one without records that has its

@@ -8,6 +8,7 @@
 use super::Served;
 use super::asked::Asked;
 use super::rate::{Kind, Subject};
+use super::records::{Records, put_soa};
 use crate::message::compress::Case;
 use crate::message::header::{AA, HEADER_SIZE, TC};
 use crate::message::{Builder, ExtendedError, Full, Owner, Section};
@@ -16,7 +17,7 @@ use zones::name::NameRef;
 use zones::rdata;
 use zones::rtype::{Class, Rtype};
 use zones::zone_set::ZoneState;
-use zones::{Collision, Name, Node, Rcode, RrsetRef, Says, Serial, Sought, Space};
+use zones::{Below, Collision, Name, Node, Rcode, RrsetRef, Says, Sought, Space};
 
 /// Aliases followed in one answer, as in other servers: longer chains are mistakes, and each
 /// costs a lookup.
@@ -26,40 +27,55 @@ const ALIASES_MAX: usize = 16;
 const TARGETS_MAX: usize = 16;
 
 /// Answers a question of class IN, and says what kind of answer it is.
-pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subject) {
+pub(super) fn answer(
+    asked: &Asked<'_>,
+    spaces: &mut Spaces,
+    response: &mut Vec<u8>,
+) -> (Rcode, Subject) {
     let request = &asked.request;
-    let mut space = Space::default();
-    let qname = Sought::new(request.question.qname, &mut space);
-    let (size_max, opt) = (asked.size_max(), asked.opt());
-    let builder = Builder::new(response, request, Case::Ignored, size_max, opt);
+    let qname = Sought::new(request.question.qname, &mut spaces.qname);
     let mut answer = Answer {
         served: asked.served,
         qtype: request.question.qtype,
-        builder,
+        records: Records {
+            builder: Builder::new(
+                response,
+                request,
+                Case::Ignored,
+                asked.size_max(),
+                asked.opt(),
+            ),
+            dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
+        },
         flags: 0,
         dnames: Vec::new(),
-        dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
         proofs: Vec::new(),
         subject: Subject::of_qname(Kind::Error),
+        host: &mut spaces.host,
     };
-    let rcode = match answer.zone_of(&qname) {
+    let rcode = match answer.zone_of(qname) {
         // RFC 1034 section 4.3.1 leaves names outside of all zones to the server.
         None => {
-            answer.builder.explain(ExtendedError::NOT_AUTHORITATIVE);
+            answer
+                .records
+                .builder
+                .explain(ExtendedError::NOT_AUTHORITATIVE);
             Rcode::REFUSED
         }
-        Some(zone) => answer.fill(zone, &qname).unwrap_or_else(|stop| match stop {
-            Stop::Full => {
-                answer.flags |= TC;
-                Rcode::NOERROR
-            }
-            // RFC 5155 section 7.2.9.
-            Stop::Unprovable => {
-                answer.flags = 0;
-                answer.builder.clear();
-                Rcode::SERVFAIL
-            }
-        }),
+        Some(place) => answer
+            .fill(place, &mut spaces.alias)
+            .unwrap_or_else(|stop| match stop {
+                Stop::Full => {
+                    answer.flags |= TC;
+                    Rcode::NOERROR
+                }
+                // RFC 5155 section 7.2.9.
+                Stop::Unprovable => {
+                    answer.flags = 0;
+                    answer.records.builder.clear();
+                    Rcode::SERVFAIL
+                }
+            }),
     };
     // RFC 1035 section 6.2: who asks for all classes gets no authoritative answer, as nobody knows
     // them all.
@@ -67,57 +83,44 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> (Rcode, Subje
         answer.flags &= !AA;
     }
     answer
+        .records
         .builder
         .finish(&request.header, answer.flags, rcode.0);
     (rcode, answer.subject)
 }
 
-/// Appends the SOA of a zone with the serial that is shown.
-pub(super) fn put_soa(
-    builder: &mut Builder<'_>,
-    section: Section,
-    owner: Owner<'_>,
-    soa: RrsetRef<'_>,
-    ttl: u32,
-    serial: Serial,
-) -> Result<(), Full> {
-    let rdata = soa.rdata().next().expect("an RRset is never empty");
-    put_soa_rdata(builder, section, owner, rdata, ttl, serial)
-}
-
-/// Appends an SOA that has this RDATA but for its serial.
-pub(super) fn put_soa_rdata(
-    builder: &mut Builder<'_>,
-    section: Section,
-    owner: Owner<'_>,
-    rdata: &[u8],
-    ttl: u32,
-    serial: Serial,
-) -> Result<(), Full> {
-    builder.record(section, owner, Rtype::SOA, ttl, rdata)?;
-    builder.rewrite_last(rdata::SOA_NUMBERS_SIZE, &serial.0.to_be_bytes());
-    Ok(())
+/// Where the names of one answer are made ready to be looked up. It is large, so its owner keeps it
+/// from one answer to the next.
+#[derive(Default)]
+pub struct Spaces {
+    qname: Space,
+    /// A name that the QNAME is an alias for.
+    alias: Space,
+    /// A host whose addresses go into the additional section.
+    host: Space,
 }
 
 /// The response while it is written.
 struct Answer<'a, 'b> {
     served: &'a Served,
     qtype: Rtype,
-    builder: Builder<'b>,
+    records: Records<'b>,
     flags: u16,
     /// Owners of the DNAMEs in the answer section.
     dnames: Vec<Name>,
-    /// Signatures and proofs are wanted.
-    dnssec_ok: bool,
     /// Proofs that wait for the answer section to be complete.
     proofs: Vec<(Node<'a>, RrsetRef<'a>)>,
     subject: Subject,
+    host: &'b mut Space,
 }
+
+/// A zone, and a name in it.
+type Place<'a, 'n> = (&'a ZoneState, Below<'n>);
 
 /// What a name of a chain of aliases, first the QNAME, meets in its zone.
 struct Met<'a, 'n> {
     zone: &'a ZoneState,
-    name: &'n Sought<'n>,
+    name: Below<'n>,
     /// The name as the owner of records.
     owner: Owner<'n>,
     found: Found<'a>,
@@ -126,9 +129,10 @@ struct Met<'a, 'n> {
 impl<'n> Met<'_, 'n> {
     /// The name at or above it that has so many labels, as the owner of records.
     fn owner_above(&self, labels: usize) -> Owner<'n> {
-        let above = self.name.ancestor(labels).as_wire();
+        let name = self.name.sought();
+        let above = name.ancestor(labels).as_wire();
         match self.owner {
-            Owner::Question(_) => Owner::Question(self.name.name().as_wire().len() - above.len()),
+            Owner::Question(_) => Owner::Question(name.name().as_wire().len() - above.len()),
             Owner::Name(_) => Owner::Name(above),
         }
     }
@@ -163,41 +167,40 @@ enum Step {
 
 impl<'a> Answer<'a, '_> {
     /// The zone that answers for a name.
-    fn zone_of(&self, name: &Sought<'_>) -> Option<&'a ZoneState> {
-        let zone = self.served.zones.find(name)?;
+    fn zone_of<'n>(&self, name: Sought<'n>) -> Option<Place<'a, 'n>> {
+        let place = self.served.zones.find(name)?;
         // RFC 4035 section 3.1.4.1: a DS stands on the parent's side of the cut.
-        if self.qtype == Rtype::DS && zone.origin().borrowed() == name.name() {
-            return self.served.zones.find_above(name).or(Some(zone));
+        if self.qtype == Rtype::DS && place.1.is_apex() {
+            return self.served.zones.find_above(name).or(Some(place));
         }
-        Some(zone)
+        Some(place)
     }
 
     /// Writes all sections. What was proven on the way stands in the authority section.
-    fn fill(&mut self, zone: &'a ZoneState, qname: &Sought<'_>) -> Result<Rcode, Stop> {
-        if zone.shown.is_none() {
-            self.builder.explain(ExtendedError::NOT_READY);
+    fn fill(&mut self, qname: Place<'a, '_>, alias: &mut Space) -> Result<Rcode, Stop> {
+        if qname.0.shown.is_none() {
+            self.records.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
         }
-        let rcode = self.follow(zone, qname)?;
+        let rcode = self.follow(qname, alias)?;
         self.put_proofs()?;
         Ok(rcode)
     }
 
     /// Follows aliases from zone to zone, as far as the zones are ours.
-    fn follow(&mut self, zone: &'a ZoneState, qname: &Sought<'_>) -> Result<Rcode, Stop> {
-        let mut followed = match self.step(zone, qname, Owner::Question(0))? {
+    fn follow(&mut self, qname: Place<'a, '_>, alias: &mut Space) -> Result<Rcode, Stop> {
+        let mut followed = match self.step(qname, Owner::Question(0))? {
             Step::Done(rcode) => return Ok(rcode),
-            Step::Follow(target) => vec![qname.name().to_name(), target],
+            Step::Follow(target) => vec![qname.1.sought().name().to_name(), target],
         };
-        let mut space = Space::default();
         while followed.len() <= ALIASES_MAX {
             let (name, before) = followed.split_last().expect("the QNAME is in it");
-            let sought = Sought::new(name.borrowed(), &mut space);
-            let zone = self.zone_of(&sought).filter(|zone| zone.shown.is_some());
-            let Some(zone) = zone.filter(|_| !before.contains(name)) else {
+            let place = self.zone_of(Sought::new(name.borrowed(), alias));
+            let place = place.filter(|(zone, _)| zone.shown.is_some());
+            let Some(place) = place.filter(|_| !before.contains(name)) else {
                 break;
             };
-            match self.step(zone, &sought, Owner::Name(name.as_wire()))? {
+            match self.step(place, Owner::Name(name.as_wire()))? {
                 Step::Done(rcode) => return Ok(rcode),
                 Step::Follow(target) => followed.push(target),
             }
@@ -205,15 +208,10 @@ impl<'a> Answer<'a, '_> {
         Ok(Rcode::NOERROR)
     }
 
-    fn step(
-        &mut self,
-        zone: &'a ZoneState,
-        name: &Sought<'_>,
-        owner: Owner<'_>,
-    ) -> Result<Step, Stop> {
+    fn step(&mut self, (zone, name): Place<'a, '_>, owner: Owner<'_>) -> Result<Step, Stop> {
         let found = zone.now.find(name);
         if let Owner::Question(_) = owner {
-            self.subject = subject_of(&found, zone, name);
+            self.subject = subject_of(&found, zone, name.sought());
         }
         let met = Met {
             zone,
@@ -227,7 +225,8 @@ impl<'a> Answer<'a, '_> {
             // their owner.
             Found::Wildcard { source, .. } => self.node(&met, source),
             Found::Cut(cut) => {
-                if self.qtype == Rtype::DS && cut.label_count() == name.label_count() {
+                let labels = name.sought().label_count();
+                if self.qtype == Rtype::DS && cut.label_count() == labels {
                     self.node(&met, cut)
                 } else {
                     self.referral(&met, cut)
@@ -251,9 +250,9 @@ impl<'a> Answer<'a, '_> {
             if rrset.rtype() == Rtype::DNAME {
                 self.put_dname(zone, node, owner, rrset)?;
             } else {
-                self.put(zone, Section::Answer, owner, rrset)?;
+                self.records.put(zone, Section::Answer, owner, rrset)?;
             }
-            if self.dnssec_ok {
+            if self.records.dnssec_ok {
                 self.prove(met, Says::Data)?;
                 self.put_proofs()?;
             }
@@ -266,8 +265,8 @@ impl<'a> Answer<'a, '_> {
         let is_beside = matches!(self.qtype, Rtype::NSEC | Rtype::RRSIG);
         // RFC 1034 section 3.6.2: an alias answers for all other types but its own.
         if let Some(cname) = node.rrset(Rtype::CNAME).filter(|_| !is_beside) {
-            self.put(zone, Section::Answer, owner, cname)?;
-            if self.dnssec_ok {
+            self.records.put(zone, Section::Answer, owner, cname)?;
+            if self.records.dnssec_ok {
                 self.prove(met, Says::Data)?;
             }
             let target = cname.rdata().next().expect("an RRset is never empty");
@@ -278,14 +277,15 @@ impl<'a> Answer<'a, '_> {
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
     fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>) -> Result<Step, Stop> {
-        let name = met.name.name();
+        let name = met.name.sought();
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
         let owner = met.owner_above(node.label_count());
         self.put_dname(met.zone, node, owner, dname)?;
         let target = dname.rdata().next().expect("an RRset is never empty");
-        let above = met.name.ancestor(node.label_count()).as_wire();
-        let below = &name.as_wire()[..name.as_wire().len() - above.len()];
+        let above = name.ancestor(node.label_count()).as_wire();
+        let wire = name.name().as_wire();
+        let below = &wire[..wire.len() - above.len()];
         let wire = [below, target].concat();
         // RFC 6672 section 2.2: a name that becomes too long.
         let Ok(target) = Name::from_wire(&wire) else {
@@ -294,7 +294,7 @@ impl<'a> Answer<'a, '_> {
         // RFC 6672 section 3.1: the TTL of the CNAME is that of the DNAME. Section 5.3.1: it has no
         // signature; who validates makes it again from the DNAME.
         let ttl = dname.ttl();
-        self.builder.record(
+        self.records.builder.record(
             Section::Answer,
             met.owner,
             Rtype::CNAME,
@@ -319,7 +319,7 @@ impl<'a> Answer<'a, '_> {
     ) -> Result<(), Full> {
         let name = node.owner();
         if !self.dnames.contains(&name) {
-            self.put(zone, Section::Answer, owner, dname)?;
+            self.records.put(zone, Section::Answer, owner, dname)?;
             self.dnames.push(name);
         }
         Ok(())
@@ -349,14 +349,22 @@ impl<'a> Answer<'a, '_> {
             let ttl = soa.ttl().min(minimum.unwrap_or(0));
             let owner = met.owner_above(zone.origin().label_count());
             let section = Section::Authority;
-            put_soa(&mut self.builder, section, owner, soa, ttl, shown.serial)?;
-            if self.dnssec_ok
+            put_soa(
+                &mut self.records.builder,
+                section,
+                owner,
+                soa,
+                ttl,
+                shown.serial,
+            )?;
+            if self.records.dnssec_ok
                 && let Some(signatures) = soa.signatures()
             {
-                self.put_signatures(section, owner, ttl, signatures)?;
+                self.records
+                    .put_signatures(section, owner, ttl, signatures)?;
             }
         }
-        if self.dnssec_ok {
+        if self.records.dnssec_ok {
             self.prove(met, Says::NoData)?;
             self.put_proofs()?;
         }
@@ -367,14 +375,14 @@ impl<'a> Answer<'a, '_> {
     fn referral(&mut self, met: &Met<'a, '_>, cut: Node<'a>) -> Result<Step, Stop> {
         let zone = met.zone;
         let labels = cut.label_count();
-        let (name, owner) = (met.name.ancestor(labels), met.owner_above(labels));
+        let (name, owner) = (met.name.sought().ancestor(labels), met.owner_above(labels));
         let servers = cut.rrset(Rtype::NS).expect("a cut has NS records");
-        self.put(zone, Section::Authority, owner, servers)?;
-        if self.dnssec_ok {
+        self.records.put(zone, Section::Authority, owner, servers)?;
+        if self.records.dnssec_ok {
             // RFC 4035 section 3.1.4: the DS with its signature, or the proof that there is none.
             match cut.rrset(Rtype::DS) {
                 Some(ds) if ds.signatures().is_some() => {
-                    self.put(zone, Section::Authority, owner, ds)?;
+                    self.records.put(zone, Section::Authority, owner, ds)?;
                 }
                 // The parent is not signed, and its DS is worth nothing.
                 Some(_) => {}
@@ -382,26 +390,33 @@ impl<'a> Answer<'a, '_> {
             }
             self.put_proofs()?;
         }
-        let mut space = Space::default();
         let hosts = || servers.rdata().map(read_name);
         // RFC 9471 section 3.1: a client cannot go on without in-domain glue, so it fits or TC is
         // set. Section 3.2: sibling glue is sent as far as there is room.
         for host in hosts().filter(|host| host.is_at_or_below(name)) {
-            self.add_addresses(zone, &Sought::new(host, &mut space))?;
+            self.add_glue(zone, host)?;
         }
-        for host in hosts()
-            .filter(|host| !host.is_at_or_below(name))
-            .take(TARGETS_MAX)
-        {
-            if host.is_at_or_below(zone.origin().borrowed())
-                && self
-                    .add_addresses(zone, &Sought::new(host, &mut space))
-                    .is_err()
-            {
+        let others = hosts().filter(|host| !host.is_at_or_below(name));
+        for host in others.take(TARGETS_MAX) {
+            if self.add_glue(zone, host).is_err() {
                 break;
             }
         }
         Ok(Step::Done(Rcode::NOERROR))
+    }
+
+    /// The addresses of a host as far as this zone holds them.
+    fn add_glue(&mut self, zone: &ZoneState, host: NameRef<'_>) -> Result<(), Full> {
+        if !host.is_at_or_below(zone.origin().borrowed()) {
+            return Ok(());
+        }
+        let sought = Sought::new(host, self.host).below(zone.origin());
+        match sought.and_then(|sought| zone.now.node_of(sought)) {
+            Some(node) => self
+                .records
+                .put_addresses(zone, Owner::Name(host.as_wire()), node),
+            None => Ok(()),
+        }
     }
 
     /// RFC 1034 section 4.3.2 step 6: what will be asked next, as far as there is room.
@@ -418,7 +433,6 @@ impl<'a> Answer<'a, '_> {
                 _ => target,
             })
         };
-        let mut space = Space::default();
         for (i, target) in targets().enumerate() {
             let is_there = targets()
                 .take(i)
@@ -427,72 +441,21 @@ impl<'a> Answer<'a, '_> {
             if is_there || target == ROOT {
                 continue;
             }
-            let target = Sought::new(read_name(target), &mut space);
-            let full = match self.served.zones.find(&target) {
-                Some(zone) if zone.shown.is_some() => self.add_addresses(zone, &target),
-                _ => Ok(()),
-            };
-            if full.is_err() {
+            let place = self
+                .served
+                .zones
+                .find(Sought::new(read_name(target), self.host));
+            let place = place.filter(|(zone, _)| zone.shown.is_some());
+            if let Some((zone, name)) = place
+                && let Some(node) = zone.now.node_of(name)
+                && self
+                    .records
+                    .put_addresses(zone, Owner::Name(target), node)
+                    .is_err()
+            {
                 break;
             }
         }
-    }
-
-    /// The addresses of a host: its own data, or glue.
-    fn add_addresses(&mut self, zone: &'a ZoneState, host: &Sought<'_>) -> Result<(), Full> {
-        let Some(node) = zone.now.node_of(host) else {
-            return Ok(());
-        };
-        let owner = Owner::Name(host.name().as_wire());
-        for rtype in [Rtype::A, Rtype::AAAA] {
-            if let Some(rrset) = node.rrset(rtype) {
-                self.put(zone, Section::Additional, owner, rrset)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn put(
-        &mut self,
-        zone: &ZoneState,
-        section: Section,
-        owner: Owner<'_>,
-        rrset: RrsetRef<'_>,
-    ) -> Result<(), Full> {
-        match (rrset.rtype(), &zone.shown) {
-            (Rtype::SOA, Some(shown)) => put_soa(
-                &mut self.builder,
-                section,
-                owner,
-                rrset,
-                rrset.ttl(),
-                shown.serial,
-            ),
-            (rtype, _) => self
-                .builder
-                .rrset(section, owner, rtype, rrset.ttl(), rrset.rdata()),
-        }?;
-        if self.dnssec_ok
-            && let Some(signatures) = rrset.signatures()
-        {
-            let put = self.put_signatures(section, owner, signatures.ttl(), signatures);
-            // RFC 4035 section 3.1.1: in the additional section they are left out for want of room.
-            if section != Section::Additional {
-                return put;
-            }
-        }
-        Ok(())
-    }
-
-    fn put_signatures(
-        &mut self,
-        section: Section,
-        owner: Owner<'_>,
-        ttl: u32,
-        signatures: RrsetRef<'_>,
-    ) -> Result<(), Full> {
-        self.builder
-            .rrset(section, owner, Rtype::RRSIG, ttl, signatures.rdata())
     }
 
     /// Has the authority section prove that the name meets what it meets.
@@ -515,10 +478,16 @@ impl<'a> Answer<'a, '_> {
         for (node, rrset) in std::mem::take(&mut self.proofs) {
             let (section, owner) = (Section::Authority, node.owner());
             let owner = Owner::Name(owner.as_wire());
-            self.builder
-                .rrset(section, owner, rrset.rtype(), rrset.ttl(), rrset.rdata())?;
+            self.records.builder.rrset(
+                section,
+                owner,
+                rrset.rtype(),
+                rrset.ttl(),
+                rrset.rdata(),
+            )?;
             if let Some(signatures) = rrset.signatures() {
-                self.put_signatures(section, owner, signatures.ttl(), signatures)?;
+                self.records
+                    .put_signatures(section, owner, signatures.ttl(), signatures)?;
             }
         }
         Ok(())
@@ -527,7 +496,7 @@ impl<'a> Answer<'a, '_> {
 
 /// What an answer is counted as, by what the QNAME meets. All names that anyone can make up below a
 /// cut, a DNAME, a wildcard, or where nothing is, count as one.
-fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: &Sought<'_>) -> Subject {
+fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: Sought<'_>) -> Subject {
     let (kind, labels) = match found {
         Found::Node(_) => return Subject::of_qname(Kind::Answer),
         Found::Cut(cut) => (Kind::Referral, cut.label_count()),

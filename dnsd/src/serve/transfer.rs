@@ -9,7 +9,7 @@
 //! same serial has the same content at every peer.
 
 use super::asked::Asked;
-use super::query::{put_soa, put_soa_rdata};
+use super::records::{put_soa, put_soa_rdata};
 use super::{Client, Refusal, Served, Setup};
 use crate::history::{Difference, STEPS_SIZE_MAX, StepRecord};
 use crate::message::compress::Case;

@@ -6,7 +6,7 @@ use crate::question::{Question, RD, UPDATE};
 use dnsd::cookie::{Secret, Secrets};
 use dnsd::policy::{Policy, Realm};
 use dnsd::serve::{
-    Chaos, Client, Outcome, SELF_TEXT_SIZE_MAX, Served, Setup, Transport, serve, transfer,
+    Chaos, Client, Outcome, SELF_TEXT_SIZE_MAX, Served, Setup, Spaces, Transport, serve, transfer,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -149,7 +149,16 @@ pub fn check(request: &[u8], transport: Transport) {
         identity: None,
     };
     let mut response = b"left over".to_vec();
-    match serve(request, &client, &SERVED, &SETUP, &mut response).outcome {
+    match serve(
+        request,
+        &client,
+        &SERVED,
+        &SETUP,
+        &mut Spaces::default(),
+        &mut response,
+    )
+    .outcome
+    {
         Outcome::Drop | Outcome::Update => {}
         Outcome::Respond(rcode) => {
             let answer = Answer::read(&response)
