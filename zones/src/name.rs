@@ -226,6 +226,7 @@ impl Name {
 
 impl<'n> NameRef<'n> {
     /// Reads an uncompressed name from the start of `bytes`; it may be followed by others.
+    #[inline]
     pub fn from_wire(bytes: &'n [u8]) -> Result<Self, NameError> {
         Ok(Self(&bytes[..wire_size(bytes)?]))
     }
@@ -315,6 +316,7 @@ impl<'n> Iterator for Labels<'n> {
 }
 
 /// The size of the uncompressed name at the start of `bytes`.
+#[inline]
 pub fn wire_size(bytes: &[u8]) -> Result<usize, NameError> {
     let mut at = 0;
     loop {

@@ -23,47 +23,50 @@ use crate::word;
 pub struct Node<'v> {
     origin: &'v Name,
     bytes: &'v [u8],
-    labels: &'v [u8],
-    body: &'v [u8],
+    /// Where the zero byte is that ends its labels.
+    labels_end: u16,
+    /// Where its RRsets begin.
+    body_at: u16,
 }
 
 impl<'v> Node<'v> {
     /// Reads the node at the start of `bytes`, which passed [`check`] when they came in.
     pub(crate) fn read(origin: &'v Name, bytes: &'v [u8]) -> Self {
         let labels_end = labels_end(bytes).expect("node bytes are checked when they come in");
-        let (labels, rest) = (&bytes[LABELS_AT..labels_end], &bytes[labels_end + 1..]);
-        Self::read_rest(origin, bytes, labels, rest)
-    }
-
-    /// Reads what follows its labels.
-    #[inline]
-    fn read_rest(origin: &'v Name, bytes: &'v [u8], labels: &'v [u8], rest: &'v [u8]) -> Self {
-        let (size, body) = take_number(rest).expect("node bytes are checked when they come in");
-        let body_start = bytes.len() - body.len();
-        Self {
-            origin,
-            bytes: &bytes[..body_start + size],
-            labels,
-            body: &body[..size],
-        }
+        Self::read_rest(origin, bytes, labels_end)
     }
 
     /// Reads the node at the start of `bytes` if these are its labels, in any case.
     #[inline]
     pub(crate) fn read_if_of(origin: &'v Name, bytes: &'v [u8], labels: &[u8]) -> Option<Self> {
-        let (own, [0, rest @ ..]) = bytes[LABELS_AT..].split_at_checked(labels.len())? else {
+        let (own, [0, ..]) = bytes[LABELS_AT..].split_at_checked(labels.len())? else {
             return None;
         };
         // Case differs rarely.
         (word::are_equal(own, labels) || own.eq_ignore_ascii_case(labels))
-            .then(|| Self::read_rest(origin, bytes, own, rest))
+            .then(|| Self::read_rest(origin, bytes, LABELS_AT + labels.len()))
+    }
+
+    /// Reads what follows its labels.
+    #[inline]
+    fn read_rest(origin: &'v Name, bytes: &'v [u8], labels_end: usize) -> Self {
+        let (size, body) = take_number(&bytes[labels_end + 1..])
+            .expect("node bytes are checked when they come in");
+        let body_at = bytes.len() - body.len();
+        Self {
+            origin,
+            bytes: &bytes[..body_at + size],
+            // Of all that stands before a body there are less than 300 bytes.
+            labels_end: labels_end as u16,
+            body_at: body_at as u16,
+        }
     }
 
     /// The owner name.
     #[must_use]
     pub fn owner(&self) -> Name {
-        let mut wire = Vec::with_capacity(self.labels.len() + self.origin.as_wire().len());
-        wire.extend_from_slice(self.labels);
+        let mut wire = Vec::with_capacity(self.labels().len() + self.origin.as_wire().len());
+        wire.extend_from_slice(self.labels());
         wire.extend_from_slice(self.origin.as_wire());
         Name::from_wire(&wire).expect("labels below an origin make a name")
     }
@@ -72,7 +75,7 @@ impl<'v> Node<'v> {
     /// origin. For writers that allocate nothing.
     #[must_use]
     pub fn owner_wire(&self) -> (&'v [u8], &'v [u8]) {
-        (self.labels, self.origin.as_wire())
+        (self.labels(), self.origin.as_wire())
     }
 
     /// How many labels the owner name has, the root not counted. For a node at or above a QNAME
@@ -80,7 +83,7 @@ impl<'v> Node<'v> {
     #[must_use]
     pub fn label_count(&self) -> usize {
         let mut count = self.origin.label_count();
-        let mut rest = self.labels;
+        let mut rest = self.labels();
         while let Some(length) = rest.first() {
             rest = &rest[usize::from(*length) + 1..];
             count += 1;
@@ -91,13 +94,13 @@ impl<'v> Node<'v> {
     /// True for the apex of the zone.
     #[must_use]
     pub fn is_apex(&self) -> bool {
-        self.labels.is_empty()
+        self.labels().is_empty()
     }
 
     /// True if no RRset stands here: an empty non-terminal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.body.is_empty()
+        self.body().is_empty()
     }
 
     /// True if an NS RRset below the apex stands here.
@@ -122,7 +125,7 @@ impl<'v> Node<'v> {
     /// True if the first label is `*` alone.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
-        self.labels.starts_with(b"\x01*")
+        self.labels().starts_with(b"\x01*")
     }
 
     /// The RRset of this type. Signatures are several RRsets, one for each type that they cover;
@@ -140,7 +143,10 @@ impl<'v> Node<'v> {
     /// All RRsets, by type, each followed by its signatures.
     #[must_use]
     pub fn rrsets(&self) -> Rrsets<'v> {
-        Rrsets { rest: self.body }
+        Rrsets {
+            rest: self.body(),
+            rdata_before: 0,
+        }
     }
 
     /// All records, the SOA with serial 0.
@@ -161,8 +167,14 @@ impl<'v> Node<'v> {
         self.bytes
     }
 
+    #[inline]
     pub(crate) fn labels(&self) -> &'v [u8] {
-        self.labels
+        &self.bytes[LABELS_AT..usize::from(self.labels_end)]
+    }
+
+    #[inline]
+    fn body(&self) -> &'v [u8] {
+        &self.bytes[usize::from(self.body_at)..]
     }
 
     /// The place of the node in its version.
@@ -276,9 +288,11 @@ impl<'v> RrsetRef<'v> {
     /// The RRSIG records that cover it.
     #[must_use]
     pub fn signatures(&self) -> Option<Self> {
-        let mut rdata = self.rdata();
-        rdata.by_ref().for_each(drop);
-        let next = Rrsets { rest: rdata.rest }.next()?;
+        let mut behind = Rrsets {
+            rest: self.rdata,
+            rdata_before: self.count,
+        };
+        let next = behind.next()?;
         let mine = Rank {
             of: self.rtype,
             is_signature: true,
@@ -304,18 +318,26 @@ impl std::fmt::Debug for RrsetRef<'_> {
 #[derive(Clone, Copy)]
 pub struct Rrsets<'v> {
     rest: &'v [u8],
+    /// So many RDATA of the RRset before come first. Who finds the first RRset does not need to know
+    /// where it ends.
+    rdata_before: usize,
 }
 
 impl<'v> Iterator for Rrsets<'v> {
     type Item = RrsetRef<'v>;
 
     fn next(&mut self) -> Option<RrsetRef<'v>> {
+        while self.rdata_before > 0 {
+            let (_, rest) =
+                take_sized(self.rest).expect("node bytes are checked when they come in");
+            self.rest = rest;
+            self.rdata_before -= 1;
+        }
         if self.rest.is_empty() {
             return None;
         }
-        let (rrset, rest) =
-            take_rrset(self.rest).expect("node bytes are checked when they come in");
-        self.rest = rest;
+        let rrset = read_rrset(self.rest).expect("node bytes are checked when they come in");
+        (self.rest, self.rdata_before) = (rrset.rdata, rrset.count);
         Some(rrset)
     }
 }
@@ -436,7 +458,11 @@ pub(crate) fn check(origin: &Name, bytes: &[u8]) -> Option<usize> {
     let mut last = None;
     let mut flags = 0;
     while !body.is_empty() {
-        let (rrset, rest) = take_rrset(body)?;
+        let rrset = read_rrset(body)?;
+        let mut rest = rrset.rdata;
+        for _ in 0..rrset.count {
+            rest = take_sized(rest)?.1;
+        }
         let rank = rrset.rank();
         let is_mixed = rrset.rtype == Rtype::RRSIG
             && rrset
@@ -521,7 +547,9 @@ pub(crate) fn size(bytes: &[u8]) -> usize {
     body.expect("node bytes are checked when they come in")
 }
 
-fn take_rrset(bytes: &[u8]) -> Option<(RrsetRef<'_>, &[u8])> {
+/// Reads the RRset at the start of `bytes`, but not its RDATA.
+#[inline]
+fn read_rrset(bytes: &[u8]) -> Option<RrsetRef<'_>> {
     let (code, rest) = bytes.split_first()?;
     let (rtype, rest) = match code {
         0 => {
@@ -539,22 +567,12 @@ fn take_rrset(bytes: &[u8]) -> Option<(RrsetRef<'_>, &[u8])> {
         code => (*TTLS.get(usize::from(code))?, rest),
     };
     let (count, rdata) = take_number(rest)?;
-    if count == 0 {
-        return None;
-    }
-    let mut rest = rdata;
-    for _ in 0..count {
-        rest = take_sized(rest)?.1;
-    }
-    Some((
-        RrsetRef {
-            rtype: Rtype(rtype),
-            ttl,
-            count,
-            rdata,
-        },
-        rest,
-    ))
+    (count > 0).then_some(RrsetRef {
+        rtype: Rtype(rtype),
+        ttl,
+        count,
+        rdata,
+    })
 }
 
 fn take_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -17,8 +17,9 @@ use zones::rtype::{Class, Rtype};
 pub struct Builder<'b> {
     message: &'b mut Vec<u8>,
     size_max: usize,
-    names: Compressor,
-    knows_question: bool,
+    /// Most answers hold no name beside the question's, so that is learned only with the next.
+    names: Option<Compressor>,
+    case: Case,
     question_size: usize,
     counts: [u16; 4],
     opt: Option<Opt<'b>>,
@@ -59,6 +60,7 @@ pub struct Mark {
 impl<'b> Builder<'b> {
     /// Starts the response to `request`, which may become `size_max` bytes long; `opt` if it
     /// has an OPT record.
+    #[inline]
     pub fn new(
         message: &'b mut Vec<u8>,
         request: &Request<'_>,
@@ -85,6 +87,7 @@ impl<'b> Builder<'b> {
         Self::over(message, None, case, size_max, [0; 4], 0)
     }
 
+    #[inline]
     fn over(
         message: &'b mut Vec<u8>,
         opt: Option<Opt<'b>>,
@@ -96,8 +99,8 @@ impl<'b> Builder<'b> {
         Self {
             message,
             size_max: size_max - opt.map_or(0, |opt| opt.size()),
-            names: Compressor::new(case),
-            knows_question: false,
+            names: None,
+            case,
             question_size,
             counts,
             opt,
@@ -136,19 +139,32 @@ impl<'b> Builder<'b> {
             Owner::Question(skipped) => self.pointer_to_question(skipped),
             Owner::Name(wire) => self.name(wire),
         }
-        let ([a, b], [c, d], [e, f, g, h]) = (
+        let size = u16::try_from(rdata.len()).expect("RDATA is no longer than its field says");
+        let ([a, b], [c, d], [e, f, g, h], [i, j]) = (
             rtype.0.to_be_bytes(),
             class.0.to_be_bytes(),
             ttl.to_be_bytes(),
+            size.to_be_bytes(),
         );
         self.message
-            .extend_from_slice(&[a, b, c, d, e, f, g, h, 0, 0]);
-        let start = self.message.len();
-        let parts = rdata::has_names(rtype).then(|| rdata::parts(rtype, rdata));
-        if parts.is_none() {
+            .extend_from_slice(&[a, b, c, d, e, f, g, h, i, j]);
+        if rdata::has_names(rtype) {
+            self.rdata_with_names(rtype, rdata);
+        } else {
             self.message.extend_from_slice(rdata);
         }
-        for part in parts.into_iter().flatten() {
+        if self.message.len() > self.size_max || self.counts[section as usize] == u16::MAX {
+            self.rollback(mark);
+            return Err(Full);
+        }
+        self.counts[section as usize] += 1;
+        Ok(())
+    }
+
+    /// Appends RDATA behind its size, and says how much of it names leave.
+    fn rdata_with_names(&mut self, rtype: Rtype, rdata: &[u8]) {
+        let start = self.message.len();
+        for part in rdata::parts(rtype, rdata) {
             match part {
                 Part::Name {
                     wire,
@@ -162,14 +178,8 @@ impl<'b> Builder<'b> {
             }
         }
         let size = self.message.len() - start;
-        if self.message.len() > self.size_max || self.counts[section as usize] == u16::MAX {
-            self.rollback(mark);
-            return Err(Full);
-        }
         let size = u16::try_from(size).expect("compression does not lengthen RDATA");
         self.message[start - 2..start].copy_from_slice(&size.to_be_bytes());
-        self.counts[section as usize] += 1;
-        Ok(())
     }
 
     /// Writes over the bytes that begin so far before the end of the last record.
@@ -240,7 +250,9 @@ impl<'b> Builder<'b> {
     pub fn rollback(&mut self, mark: Mark) {
         self.message.truncate(mark.size);
         self.counts = mark.counts;
-        self.names.forget_from(mark.size);
+        if let Some(names) = &mut self.names {
+            names.forget_from(mark.size);
+        }
     }
 
     /// Takes back all records.
@@ -274,16 +286,15 @@ impl<'b> Builder<'b> {
     }
 
     fn name(&mut self, wire: &[u8]) {
-        // Most answers hold no name beside the question's, so it is learned only with the next.
-        if !self.knows_question {
-            self.knows_question = true;
+        let names = self.names.get_or_insert_with(|| {
+            let mut names = Compressor::new(self.case);
             if self.question_size > 0 {
                 let end = HEADER_SIZE + self.question_size - 4;
-                self.names
-                    .learn(HEADER_SIZE, &self.message[HEADER_SIZE..end]);
+                names.learn(HEADER_SIZE, &self.message[HEADER_SIZE..end]);
             }
-        }
-        self.names.write(self.message, wire);
+            names
+        });
+        names.write(self.message, wire);
     }
 }
 

@@ -46,6 +46,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the start of a message.
+    #[inline]
     pub fn read(message: &[u8]) -> Result<Self, Malformed> {
         let header = message.get(..HEADER_SIZE).ok_or(Malformed)?;
         let word = |i: usize| u16::from_be_bytes([header[2 * i], header[2 * i + 1]]);

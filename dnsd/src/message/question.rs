@@ -19,6 +19,7 @@ pub struct Question<'m> {
 impl<'m> Question<'m> {
     /// Reads the first question of a message. Nothing precedes it to which its name could point,
     /// so a compressed name is malformed here.
+    #[inline]
     pub fn read(message: &'m [u8]) -> Result<Self, Malformed> {
         let rest = message.get(HEADER_SIZE..).ok_or(Malformed)?;
         let qname = NameRef::from_wire(rest).map_err(|_| Malformed)?;

@@ -46,6 +46,7 @@ pub struct RawRecord<'m> {
 
 impl<'m> Request<'m> {
     /// Reads a message whose header has been read.
+    #[inline]
     pub fn read(message: &'m [u8], header: Header) -> Result<Self, Malformed> {
         // RFC 9619 section 4: more than one question is malformed; without one there is nothing to
         // answer here: `unread` gives the cookie that may be asked for (RFC 7873 section 5.4).
@@ -61,14 +62,28 @@ impl<'m> Request<'m> {
             edns: None,
             tsig_at: None,
         };
-        let mut at = HEADER_SIZE + question.size();
-        let [_, answers, authorities, additionals] = header.counts;
+        let mut end = HEADER_SIZE + question.size();
+        if header.counts[1..] != [0; 3] {
+            end = request.read_records(end)?;
+        }
+        // A query is understood without what follows it. An update changes zones: there the bytes
+        // may be half of what was meant.
+        if end != message.len() && header.opcode() != Opcode::QUERY {
+            return Err(Malformed);
+        }
+        Ok(request)
+    }
+
+    /// Reads the records that begin at `at`. Returns the offset of what follows them.
+    fn read_records(&mut self, mut at: usize) -> Result<usize, Malformed> {
+        let message = self.message;
+        let [_, answers, authorities, additionals] = self.header.counts;
         for _ in 0..u32::from(answers) + u32::from(authorities) {
             (_, at) = RawRecord::read(message, at)?;
         }
         for _ in 0..additionals {
             // RFC 8945 section 5.2: a TSIG record is the last one.
-            if request.tsig_at.is_some() {
+            if self.tsig_at.is_some() {
                 return Err(Malformed);
             }
             let (record, end) = RawRecord::read(message, at)?;
@@ -77,25 +92,20 @@ impl<'m> Request<'m> {
                 Rtype::OPT => {
                     // RFC 6891 section 6.1.1: one OPT record at most; section 6.1.2: owned by the
                     // root.
-                    if request.edns.is_some() || message[record.owner_at] != 0 {
+                    if self.edns.is_some() || message[record.owner_at] != 0 {
                         return Err(Malformed);
                     }
-                    request.edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
+                    self.edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
                 }
                 Rtype::TSIG => {
                     Tsig::read(&record)?;
                     let at = u16::try_from(record.owner_at).map_err(|_| Malformed)?;
-                    request.tsig_at = NonZeroU16::new(at);
+                    self.tsig_at = NonZeroU16::new(at);
                 }
                 _ => {}
             }
         }
-        // A query is understood without what follows it. An update changes zones: there the bytes
-        // may be half of what was meant.
-        if at != message.len() && header.opcode() != Opcode::QUERY {
-            return Err(Malformed);
-        }
-        Ok(request)
+        Ok(at)
     }
 
     /// Its TSIG record, the last one: a signature over all before it.

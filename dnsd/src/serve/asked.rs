@@ -30,6 +30,7 @@ pub(crate) struct Asked<'a> {
 pub(super) type Exchange = (Standing, [u8; COOKIE_SIZE]);
 
 impl<'a> Asked<'a> {
+    #[inline]
     pub(super) fn new(
         request: Request<'a>,
         client: &'a Client,
@@ -37,12 +38,19 @@ impl<'a> Asked<'a> {
         setup: &'a Setup,
     ) -> Self {
         Self {
-            cookie: request
-                .edns
-                .and_then(|edns| exchange(&edns, client, served)),
-            verdict: request
-                .tsig()
-                .map(|tsig| tsig::verify(request.message, &tsig, &served.keys, client.wall)),
+            cookie: match &request.edns {
+                Some(edns) => exchange(edns, client, served),
+                None => None,
+            },
+            verdict: match request.tsig() {
+                Some(tsig) => Some(tsig::verify(
+                    request.message,
+                    &tsig,
+                    &served.keys,
+                    client.wall,
+                )),
+                None => None,
+            },
             request,
             client,
             served,
@@ -110,6 +118,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Signs the response to a request that is signed. Nothing is added to it after that.
+    #[inline]
     pub(super) fn seal(&self, response: &mut Vec<u8>) {
         if let Some(signed) = self.signed() {
             signed.seal(response, self.client.wall);
@@ -124,12 +133,19 @@ impl<'a> Asked<'a> {
     }
 
     /// What the OPT record of the response says, if the request has one.
+    #[inline]
     pub(super) fn opt(&self) -> Option<Opt<'a>> {
-        let edns = self.request.edns?;
+        match &self.request.edns {
+            Some(edns) => Some(self.opt_for(edns)),
+            None => None,
+        }
+    }
+
+    fn opt_for(&self, edns: &Edns<'_>) -> Opt<'a> {
         // RFC 7828 section 3.3.1: over UDP the option is ignored; so it is by HTTP.
         let keepalive = (edns.wants_keepalive && self.client.transport.has_keepalive())
             .then(|| keepalive_timeout(self.client.timeout_idle));
-        Some(Opt {
+        Opt {
             keepalive,
             // RFC 7830 section 6: padding without encryption hides nothing.
             is_padded: edns.wants_padding && self.client.transport.is_encrypted(),
@@ -140,10 +156,11 @@ impl<'a> Asked<'a> {
             cookie: self.cookie.map(|(_, cookie)| cookie),
             followed_by: self.signature_size(),
             ..Opt::new(self.setup.udp_size, edns.dnssec_ok)
-        })
+        }
     }
 
     /// How long the response may be before it is signed.
+    #[inline]
     pub(super) fn size_max(&self) -> usize {
         let size = match self.client.transport {
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {
@@ -151,19 +168,24 @@ impl<'a> Asked<'a> {
             }
             // RFC 6891 section 6.2.3: what the client takes, 512 at least; and no more than this
             // server is set to send.
-            Transport::Udp => match self.request.edns {
+            Transport::Udp => match &self.request.edns {
                 Some(edns) => usize::from(edns.size.min(self.setup.udp_size).max(UDP_SIZE_MIN)),
                 None => usize::from(UDP_SIZE_MIN),
             },
         };
-        let Some(signed) = self.signed() else {
-            return size;
-        };
+        match self.verdict {
+            Some(_) => self.size_max_signed(size),
+            None => size,
+        }
+    }
+
+    /// How much of that many bytes a signed response may take before it is signed.
+    fn size_max_signed(&self, size: usize) -> usize {
         // RFC 8945 section 5.3: what is cut short to make room for the signature still has its
         // question, however small a message the client takes.
         let least = HEADER_SIZE + self.request.question.size();
         let least = least + self.opt().map_or(0, |opt| opt.size());
-        size.saturating_sub(signed.size()).max(least)
+        size.saturating_sub(self.signature_size()).max(least)
     }
 
     fn signature_size(&self) -> usize {

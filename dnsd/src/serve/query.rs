@@ -189,37 +189,38 @@ impl<'a> Answer<'a, '_> {
 
     /// Follows aliases from zone to zone, as far as the zones are ours.
     fn follow(&mut self, qname: Place<'a, '_>, alias: &mut Space) -> Result<Rcode, Stop> {
-        let mut followed = match self.step(qname, Owner::Question(0))? {
-            Step::Done(rcode) => return Ok(rcode),
-            Step::Follow(target) => vec![qname.1.sought().name().to_name(), target],
-        };
-        while followed.len() <= ALIASES_MAX {
-            let (name, before) = followed.split_last().expect("the QNAME is in it");
-            let place = self.zone_of(Sought::new(name.borrowed(), alias));
-            let place = place.filter(|(zone, _)| zone.shown.is_some());
-            let Some(place) = place.filter(|_| !before.contains(name)) else {
-                break;
-            };
-            match self.step(place, Owner::Name(name.as_wire()))? {
+        let mut followed: Vec<Name> = Vec::new();
+        let (mut place, mut owner) = (qname, Owner::Question(0));
+        loop {
+            let target = match self.step(place, owner)? {
                 Step::Done(rcode) => return Ok(rcode),
-                Step::Follow(target) => followed.push(target),
+                Step::Follow(target) => target,
+            };
+            let is_met = qname.1.sought().name() == target.borrowed() || followed.contains(&target);
+            if is_met || followed.len() == ALIASES_MAX - 1 {
+                return Ok(Rcode::NOERROR);
             }
+            followed.push(target);
+            let name = followed.last().expect("it was put there");
+            match self.zone_of(Sought::new(name.borrowed(), alias)) {
+                Some((zone, name)) if zone.shown.is_some() => place = (zone, name),
+                _ => return Ok(Rcode::NOERROR),
+            }
+            owner = Owner::Name(name.as_wire());
         }
-        Ok(Rcode::NOERROR)
     }
 
     fn step(&mut self, (zone, name): Place<'a, '_>, owner: Owner<'_>) -> Result<Step, Stop> {
-        let found = zone.now.find(name);
-        if let Owner::Question(_) = owner {
-            self.subject = subject_of(&found, zone, name.sought());
-        }
         let met = Met {
             zone,
             name,
             owner,
-            found,
+            found: zone.now.find(name),
         };
-        match found {
+        if let Owner::Question(_) = owner {
+            self.subject = subject_of(&met.found, zone, name.sought());
+        }
+        match &met.found {
             Found::Node(node) => self.node(&met, node),
             // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
             // their owner.
@@ -237,7 +238,7 @@ impl<'a> Answer<'a, '_> {
         }
     }
 
-    fn node(&mut self, met: &Met<'a, '_>, node: Node<'a>) -> Result<Step, Stop> {
+    fn node(&mut self, met: &Met<'a, '_>, node: &Node<'a>) -> Result<Step, Stop> {
         let (zone, owner) = (met.zone, met.owner);
         self.flags |= AA;
         let rrset = match self.qtype {
@@ -276,7 +277,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
-    fn dname(&mut self, met: &Met<'a, '_>, node: Node<'a>) -> Result<Step, Stop> {
+    fn dname(&mut self, met: &Met<'a, '_>, node: &Node<'a>) -> Result<Step, Stop> {
         let name = met.name.sought();
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
@@ -313,7 +314,7 @@ impl<'a> Answer<'a, '_> {
     fn put_dname(
         &mut self,
         zone: &'a ZoneState,
-        node: Node<'a>,
+        node: &Node<'a>,
         owner: Owner<'_>,
         dname: RrsetRef<'a>,
     ) -> Result<(), Full> {
@@ -372,7 +373,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 1034 section 4.3.2 step 3b: who is asked next.
-    fn referral(&mut self, met: &Met<'a, '_>, cut: Node<'a>) -> Result<Step, Stop> {
+    fn referral(&mut self, met: &Met<'a, '_>, cut: &Node<'a>) -> Result<Step, Stop> {
         let zone = met.zone;
         let labels = cut.label_count();
         let (name, owner) = (met.name.sought().ancestor(labels), met.owner_above(labels));
@@ -420,7 +421,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 1034 section 4.3.2 step 6: what will be asked next, as far as there is room.
-    fn add_targets(&mut self, node: Node<'a>, rrset: RrsetRef<'a>) {
+    fn add_targets(&mut self, node: &Node<'a>, rrset: RrsetRef<'a>) {
         let rtype = rrset.rtype();
         let is_service = matches!(rtype, Rtype::SVCB | Rtype::HTTPS) && !node.is_wildcard();
         // RFC 9460 section 2.5.2: the target `.` is the owner itself.
@@ -471,10 +472,15 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Nothing goes into the answer section after this.
+    #[inline]
     fn put_proofs(&mut self) -> Result<(), Full> {
-        if self.proofs.is_empty() {
-            return Ok(());
+        match self.proofs.is_empty() {
+            true => Ok(()),
+            false => self.put_proofs_there(),
         }
+    }
+
+    fn put_proofs_there(&mut self) -> Result<(), Full> {
         for (node, rrset) in std::mem::take(&mut self.proofs) {
             let (section, owner) = (Section::Authority, node.owner());
             let owner = Owner::Name(owner.as_wire());
