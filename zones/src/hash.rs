@@ -12,15 +12,13 @@ pub(crate) fn of(labels: &[u8]) -> u64 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     // Labels of different length may be made of the same words.
     let hash = *SEED ^ labels.len() as u64;
-    let mut words = labels.chunks_exact(WORD_SIZE);
-    let hash = words
-        .by_ref()
-        .fold(hash, |hash, word| mix(hash, word::load(word)));
-    match (words.remainder(), labels.last_chunk::<WORD_SIZE>()) {
-        ([], _) => hash,
-        (_, Some(last)) => mix(hash, word::load(last)),
-        (few, None) => mix(hash, word::load(few)),
-    }
+    let Some(last) = labels.last_chunk::<WORD_SIZE>() else {
+        return mix(hash, word::load(labels));
+    };
+    let words = labels.chunks_exact(WORD_SIZE);
+    let hash = words.fold(hash, |hash, word| mix(hash, word::load(word)));
+    // It overlaps the word before, or is the same.
+    mix(hash, word::load(last))
 }
 
 #[inline]

@@ -4,9 +4,8 @@
 //! ```text
 //! bucket = 8 × u32    place = offset among the bytes of the base | as many bits of the hash as fit
 //! ```
-//! A name goes to the place of a bucket that its hash says, or to the next one of that bucket that is
-//! free, or while all are taken to another bucket. What the index leads to is compared before it is
-//! believed.
+//! A name goes to the bucket that its hash says, or while that is full to another one. What the index
+//! leads to is compared before it is believed.
 
 use crate::word;
 
@@ -17,7 +16,7 @@ pub(crate) struct Index {
     hash_bits: u32,
 }
 
-/// Eight places, as many as are read at once.
+/// Eight places, the empty ones last.
 type Bucket = [u32; BUCKET_PLACES];
 
 /// No node but the apex stands at the beginning, and nobody needs to look for that.
@@ -46,9 +45,9 @@ impl Index {
         let mut probe = hash;
         loop {
             let bucket = self.bucket_of(probe);
-            let bucket = &mut self.buckets[bucket];
-            if let Some(empty) = order(probe).find(|number| bucket[*number] == EMPTY) {
-                bucket[empty] = place;
+            let mut places = self.buckets[bucket].iter_mut();
+            if let Some(empty) = places.find(|place| **place == EMPTY) {
+                *empty = place;
                 return;
             }
             probe = next(probe);
@@ -63,16 +62,19 @@ impl Index {
         let mut probe = hash;
         loop {
             let bucket = &self.buckets[self.bucket_of(probe)];
-            for number in order(probe) {
-                let place = bucket[number];
-                if place == EMPTY {
-                    return None;
+            // Of names that do not exist this is all that is looked at, most of the time.
+            if has_bits(bucket, bits, mask) {
+                for place in bucket {
+                    if (place ^ bits) & mask == 0
+                        && *place != EMPTY
+                        && let Some(found) = look((place >> self.hash_bits) as usize)
+                    {
+                        return Some(found);
+                    }
                 }
-                if (place ^ bits) & mask == 0
-                    && let Some(found) = look((place >> self.hash_bits) as usize)
-                {
-                    return Some(found);
-                }
+            }
+            if bucket[BUCKET_PLACES - 1] == EMPTY {
+                return None;
             }
             probe = next(probe);
         }
@@ -87,17 +89,18 @@ impl Index {
         hash as u32 & self.mask()
     }
 
+    #[inline]
     fn mask(&self) -> u32 {
         (1 << self.hash_bits) - 1
     }
 }
 
-/// The places of a bucket from the one on that a hash says, by their numbers.
+/// True if one of the places of a bucket has these bits of the hash. In this form all are compared at
+/// once.
 #[inline]
-fn order(probe: u64) -> impl Iterator<Item = usize> {
-    // What says the bucket are the bits above these.
-    let first = (probe >> 29) as usize;
-    (0..BUCKET_PLACES).map(move |number| (first + number) % BUCKET_PLACES)
+fn has_bits(bucket: &Bucket, bits: u32, mask: u32) -> bool {
+    let has = bucket.iter().map(|place| (place ^ bits) & mask == 0);
+    has.fold(false, |some, this| some | this)
 }
 
 /// Where to look after a full bucket: anywhere, as full buckets that follow each other would make

@@ -131,6 +131,7 @@ impl<'v> Node<'v> {
     /// The RRset of this type. Signatures are several RRsets, one for each type that they cover;
     /// of these it is the first.
     #[must_use]
+    #[inline]
     pub fn rrset(&self, rtype: Rtype) -> Option<RrsetRef<'v>> {
         self.rrsets().find(|rrset| rrset.rtype == rtype)
     }
@@ -142,6 +143,7 @@ impl<'v> Node<'v> {
 
     /// All RRsets, by type, each followed by its signatures.
     #[must_use]
+    #[inline]
     pub fn rrsets(&self) -> Rrsets<'v> {
         Rrsets {
             rest: self.body(),
@@ -278,6 +280,7 @@ impl<'v> RrsetRef<'v> {
     /// The RDATA of each record in canonical order, uncompressed; that of an SOA has serial 0, or
     /// the one that is signed.
     #[must_use]
+    #[inline]
     pub fn rdata(&self) -> RdataIter<'v> {
         RdataIter {
             rest: self.rdata,
@@ -326,12 +329,10 @@ pub struct Rrsets<'v> {
 impl<'v> Iterator for Rrsets<'v> {
     type Item = RrsetRef<'v>;
 
+    #[inline]
     fn next(&mut self) -> Option<RrsetRef<'v>> {
-        while self.rdata_before > 0 {
-            let (_, rest) =
-                take_sized(self.rest).expect("node bytes are checked when they come in");
-            self.rest = rest;
-            self.rdata_before -= 1;
+        if self.rdata_before > 0 {
+            self.skip_rdata();
         }
         if self.rest.is_empty() {
             return None;
@@ -339,6 +340,15 @@ impl<'v> Iterator for Rrsets<'v> {
         let rrset = read_rrset(self.rest).expect("node bytes are checked when they come in");
         (self.rest, self.rdata_before) = (rrset.rdata, rrset.count);
         Some(rrset)
+    }
+}
+
+impl Rrsets<'_> {
+    fn skip_rdata(&mut self) {
+        for _ in 0..self.rdata_before {
+            let rdata = take_sized(self.rest);
+            self.rest = rdata.expect("node bytes are checked when they come in").1;
+        }
     }
 }
 
@@ -550,21 +560,15 @@ pub(crate) fn size(bytes: &[u8]) -> usize {
 /// Reads the RRset at the start of `bytes`, but not its RDATA.
 #[inline]
 fn read_rrset(bytes: &[u8]) -> Option<RrsetRef<'_>> {
-    let (code, rest) = bytes.split_first()?;
-    let (rtype, rest) = match code {
-        0 => {
-            let (rtype, rest) = rest.split_first_chunk()?;
-            (u16::from_be_bytes(*rtype), rest)
-        }
-        code => (u16::from(*code), rest),
+    let (rtype, rest) = match bytes {
+        [0, a, b, rest @ ..] => (u16::from_be_bytes([*a, *b]), rest),
+        [code, rest @ ..] => (u16::from(*code), rest),
+        [] => return None,
     };
-    let (code, rest) = rest.split_first()?;
-    let (ttl, rest) = match *code {
-        TTL_IN_FULL => {
-            let (ttl, rest) = rest.split_first_chunk()?;
-            (u32::from_be_bytes(*ttl), rest)
-        }
-        code => (*TTLS.get(usize::from(code))?, rest),
+    let (ttl, rest) = match rest {
+        [TTL_IN_FULL, a, b, c, d, rest @ ..] => (u32::from_be_bytes([*a, *b, *c, *d]), rest),
+        [code, rest @ ..] => (*TTLS.get(usize::from(*code))?, rest),
+        [] => return None,
     };
     let (count, rdata) = take_number(rest)?;
     (count > 0).then_some(RrsetRef {
@@ -575,6 +579,7 @@ fn read_rrset(bytes: &[u8]) -> Option<RrsetRef<'_>> {
     })
 }
 
+#[inline]
 fn take_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (size, rest) = take_number(bytes)?;
     rest.split_at_checked(size)
@@ -588,7 +593,15 @@ fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
     bytes.push(number as u8);
 }
 
+#[inline]
 fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes {
+        [byte @ 0..0x80, rest @ ..] => Some((usize::from(*byte), rest)),
+        _ => take_large_number(bytes),
+    }
+}
+
+fn take_large_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut number = 0;
     for (at, byte) in bytes.iter().take(NUMBER_SIZE_MAX).enumerate() {
         number |= usize::from(byte & 0x7f) << (7 * at);

@@ -152,13 +152,16 @@ impl Version {
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
+    #[inline]
     pub(crate) fn node_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
-        if let Some(changed) = &self.changed
-            && let Some(change) = name.with_key(labels, |key| changed.names.get(key))
-        {
-            return change.node().map(|bytes| Node::read(self.origin(), bytes));
+        let change = match &self.changed {
+            Some(changed) => name.with_key(labels, |key| changed.names.get(key)),
+            None => None,
+        };
+        match change {
+            Some(change) => change.node().map(|bytes| Node::read(self.origin(), bytes)),
+            None => self.base.find(name, labels),
         }
-        self.base.find(name, labels)
     }
 
     /// The wildcard right below the ancestor of a name that has so many labels below the origin.

@@ -156,7 +156,7 @@ mod tests {
     fn one_other_byte_makes_them_different() {
         let bytes = *b"abcdefghijklmnopqrst";
         for size in 0..=bytes.len() {
-            assert!(are_equal(&bytes[..size], &bytes.clone()[..size]));
+            assert!(are_equal(&bytes[..size], &{ bytes }[..size]));
             for at in 0..size {
                 let mut other = bytes;
                 other[at] ^= 1;

@@ -42,8 +42,9 @@ impl ZoneSet {
 pub struct ZoneTable {
     places: Tree<Place>,
     len: usize,
-    /// The bit of each number of labels that the apex of a zone has, or has had.
-    label_counts: u128,
+    /// The bit of each number of labels that the apex of a zone has, or has had; the last bit is for
+    /// all that are greater too.
+    label_counts: u64,
 }
 
 /// What is known of one zone.
@@ -76,7 +77,7 @@ impl ZoneTable {
     /// Puts this zone in, or in the place of what stood there.
     pub fn put(&mut self, state: ZoneState) {
         let origin = state.origin().borrowed();
-        self.label_counts |= 1 << origin.label_count();
+        self.label_counts |= 1 << origin.label_count().min(LABELS_COUNTED);
         let number = match self.number_of(origin) {
             Ok(number) | Err(number) => number,
         };
@@ -133,16 +134,24 @@ impl ZoneTable {
     }
 
     /// The zone with the longest apex that is at most so many labels long, at or above a name.
-    fn find_up_to<'n>(&self, name: Sought<'n>, labels: usize) -> Option<(&ZoneState, Below<'n>)> {
-        let mut counts = self.label_counts & u128::MAX >> (127 - labels);
-        while counts != 0 {
-            let labels = 127 - counts.leading_zeros();
-            if let Some(state) = self.at(name.ancestor(labels as usize)) {
-                return Some((state, name.below_ancestor(labels as usize)));
+    fn find_up_to<'n>(
+        &self,
+        name: Sought<'n>,
+        mut labels: usize,
+    ) -> Option<(&ZoneState, Below<'n>)> {
+        loop {
+            let most = labels.min(LABELS_COUNTED);
+            match (self.label_counts & u64::MAX >> (LABELS_COUNTED - most)).checked_ilog2()?
+                as usize
+            {
+                LABELS_COUNTED => {}
+                fewer => labels = fewer,
             }
-            counts ^= 1 << labels;
+            if let Some(state) = self.at(name.ancestor(labels)) {
+                return Some((state, name.below_ancestor(labels)));
+            }
+            labels = labels.checked_sub(1)?;
         }
-        None
     }
 
     /// The zone with exactly this apex.
@@ -236,6 +245,8 @@ impl Keyed for Place {
     }
 }
 
+/// Numbers of labels from here on are not told apart: hardly a zone has them.
+const LABELS_COUNTED: usize = 63;
 /// So many empty places are kept before the table is made anew.
 const PLACES_FREE: usize = 64;
 

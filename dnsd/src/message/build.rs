@@ -134,11 +134,6 @@ impl<'b> Builder<'b> {
             self.counts[section as usize + 1..].iter().all(|n| *n == 0),
             "sections are written in order"
         );
-        match owner {
-            // The question follows the header, so its name stands at 12.
-            Owner::Question(skipped) => self.pointer_to_question(skipped),
-            Owner::Name(wire) => self.name(wire),
-        }
         let size = u16::try_from(rdata.len()).expect("RDATA is no longer than its field says");
         let ([a, b], [c, d], [e, f, g, h], [i, j]) = (
             rtype.0.to_be_bytes(),
@@ -146,8 +141,21 @@ impl<'b> Builder<'b> {
             ttl.to_be_bytes(),
             size.to_be_bytes(),
         );
-        self.message
-            .extend_from_slice(&[a, b, c, d, e, f, g, h, i, j]);
+        match self.pointer_to(owner) {
+            Some([p, q]) => {
+                let fixed = [p, q, a, b, c, d, e, f, g, h, i, j];
+                self.message.extend_from_slice(&fixed);
+            }
+            None => {
+                match owner {
+                    // The root of the question is the root, and shorter than a pointer.
+                    Owner::Question(_) => self.message.push(0),
+                    Owner::Name(wire) => self.name(wire),
+                }
+                let fixed = [a, b, c, d, e, f, g, h, i, j];
+                self.message.extend_from_slice(&fixed);
+            }
+        }
         if rdata::has_names(rtype) {
             self.rdata_with_names(rtype, rdata);
         } else {
@@ -222,9 +230,10 @@ impl<'b> Builder<'b> {
     /// Completes the message: flags, counts and, if the request has one, the OPT record. `flags`
     /// are added to those that every response has; `rcode` may have twelve bits if there is an
     /// OPT record.
-    pub fn finish(self, header: &Header, flags: u16, rcode: u16) {
+    #[inline]
+    pub fn finish(&mut self, header: &Header, flags: u16, rcode: u16) {
         let mut counts = self.counts;
-        if let Some(opt) = self.opt {
+        if let Some(opt) = &self.opt {
             opt.write(self.message, rcode);
             counts[3] += 1;
         }
@@ -274,15 +283,15 @@ impl<'b> Builder<'b> {
         self.message
     }
 
-    fn pointer_to_question(&mut self, skipped: usize) {
-        // The question follows the header. A pointer to its root would be longer than the root.
+    /// The pointer to an owner that is in the question; none if there is none.
+    #[inline]
+    fn pointer_to(&self, owner: Owner<'_>) -> Option<[u8; 2]> {
+        let Owner::Question(skipped) = owner else {
+            return None;
+        };
+        // The question follows the header.
         let at = HEADER_SIZE + skipped;
-        match self.message[at] {
-            0 => self.message.push(0),
-            _ => self
-                .message
-                .extend_from_slice(&(POINTER | at as u16).to_be_bytes()),
-        }
+        (self.message[at] != 0).then_some((POINTER | at as u16).to_be_bytes())
     }
 
     fn name(&mut self, wire: &[u8]) {

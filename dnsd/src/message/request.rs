@@ -55,57 +55,23 @@ impl<'m> Request<'m> {
             return Err(Malformed);
         }
         let question = Question::read(message)?;
-        let mut request = Self {
-            message,
-            header,
-            question,
-            edns: None,
-            tsig_at: None,
+        let at = HEADER_SIZE + question.size();
+        let ((edns, tsig_at), end) = match header.counts {
+            [_, 0, 0, 0] => ((None, None), at),
+            _ => read_records(message, at, &header)?,
         };
-        let mut end = HEADER_SIZE + question.size();
-        if header.counts[1..] != [0; 3] {
-            end = request.read_records(end)?;
-        }
         // A query is understood without what follows it. An update changes zones: there the bytes
         // may be half of what was meant.
         if end != message.len() && header.opcode() != Opcode::QUERY {
             return Err(Malformed);
         }
-        Ok(request)
-    }
-
-    /// Reads the records that begin at `at`. Returns the offset of what follows them.
-    fn read_records(&mut self, mut at: usize) -> Result<usize, Malformed> {
-        let message = self.message;
-        let [_, answers, authorities, additionals] = self.header.counts;
-        for _ in 0..u32::from(answers) + u32::from(authorities) {
-            (_, at) = RawRecord::read(message, at)?;
-        }
-        for _ in 0..additionals {
-            // RFC 8945 section 5.2: a TSIG record is the last one.
-            if self.tsig_at.is_some() {
-                return Err(Malformed);
-            }
-            let (record, end) = RawRecord::read(message, at)?;
-            at = end;
-            match record.rtype {
-                Rtype::OPT => {
-                    // RFC 6891 section 6.1.1: one OPT record at most; section 6.1.2: owned by the
-                    // root.
-                    if self.edns.is_some() || message[record.owner_at] != 0 {
-                        return Err(Malformed);
-                    }
-                    self.edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
-                }
-                Rtype::TSIG => {
-                    Tsig::read(&record)?;
-                    let at = u16::try_from(record.owner_at).map_err(|_| Malformed)?;
-                    self.tsig_at = NonZeroU16::new(at);
-                }
-                _ => {}
-            }
-        }
-        Ok(at)
+        Ok(Self {
+            message,
+            header,
+            question,
+            edns,
+            tsig_at,
+        })
     }
 
     /// Its TSIG record, the last one: a signature over all before it.
@@ -150,6 +116,49 @@ impl<'m> RawRecord<'m> {
         };
         Ok((record, end))
     }
+}
+
+/// What the additional section says about a message itself: its OPT record, and where its TSIG record
+/// starts.
+type AboutMessage<'m> = (Option<Edns<'m>>, Option<NonZeroU16>);
+
+/// Reads the records of all sections, which begin at `at`. Returns what they say about the message,
+/// with the offset of what follows them.
+fn read_records<'m>(
+    message: &'m [u8],
+    mut at: usize,
+    header: &Header,
+) -> Result<(AboutMessage<'m>, usize), Malformed> {
+    let (mut edns, mut tsig_at) = (None, None);
+    let [_, answers, authorities, additionals] = header.counts;
+    for _ in 0..u32::from(answers) + u32::from(authorities) {
+        (_, at) = RawRecord::read(message, at)?;
+    }
+    for _ in 0..additionals {
+        // RFC 8945 section 5.2: a TSIG record is the last one.
+        if tsig_at.is_some() {
+            return Err(Malformed);
+        }
+        let (record, end) = RawRecord::read(message, at)?;
+        at = end;
+        match record.rtype {
+            Rtype::OPT => {
+                // RFC 6891 section 6.1.1: one OPT record at most; section 6.1.2: owned by the
+                // root.
+                if edns.is_some() || message[record.owner_at] != 0 {
+                    return Err(Malformed);
+                }
+                edns = Some(Edns::read(record.class, record.ttl, record.rdata)?);
+            }
+            Rtype::TSIG => {
+                Tsig::read(&record)?;
+                let at = u16::try_from(record.owner_at).map_err(|_| Malformed)?;
+                tsig_at = NonZeroU16::new(at);
+            }
+            _ => {}
+        }
+    }
+    Ok(((edns, tsig_at), at))
 }
 
 /// The OPT record of a message that is no request as it should be, as far as one can be found; without

@@ -17,8 +17,8 @@ use zones::Rcode;
 
 /// A request that was read.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    pub(crate) request: Request<'a>,
+pub(crate) struct Asked<'r, 'a> {
+    pub(crate) request: &'r Request<'a>,
     pub(crate) client: &'a Client,
     pub(crate) served: &'a Served,
     pub(crate) setup: &'a Setup,
@@ -29,44 +29,27 @@ pub(crate) struct Asked<'a> {
 /// What the cookie of a request says of its sender, and the one that the response has.
 pub(super) type Exchange = (Standing, [u8; COOKIE_SIZE]);
 
-impl<'a> Asked<'a> {
+impl<'r, 'a> Asked<'r, 'a> {
     #[inline]
     pub(super) fn new(
-        request: Request<'a>,
+        request: &'r Request<'a>,
         client: &'a Client,
         served: &'a Served,
         setup: &'a Setup,
     ) -> Self {
         Self {
-            cookie: match &request.edns {
-                Some(edns) => exchange(edns, client, served),
-                None => None,
-            },
-            verdict: match request.tsig() {
-                Some(tsig) => Some(tsig::verify(
-                    request.message,
-                    &tsig,
-                    &served.keys,
-                    client.wall,
-                )),
-                None => None,
-            },
+            cookie: request
+                .edns
+                .as_ref()
+                .and_then(|edns| exchange(edns, client, served)),
+            verdict: request
+                .tsig()
+                .map(|tsig| tsig::verify(request.message, &tsig, &served.keys, client.wall)),
             request,
             client,
             served,
             setup,
         }
-    }
-
-    /// A request that was read before.
-    pub(super) fn again(
-        request: &'a [u8],
-        client: &'a Client,
-        served: &'a Served,
-        setup: &'a Setup,
-    ) -> Self {
-        let read = Header::read(request).and_then(|header| Request::read(request, header));
-        Self::new(read.expect("it was read before"), client, served, setup)
     }
 
     /// What the cookie says of the sender; none if there is none.
@@ -135,10 +118,7 @@ impl<'a> Asked<'a> {
     /// What the OPT record of the response says, if the request has one.
     #[inline]
     pub(super) fn opt(&self) -> Option<Opt<'a>> {
-        match &self.request.edns {
-            Some(edns) => Some(self.opt_for(edns)),
-            None => None,
-        }
+        self.request.edns.as_ref().map(|edns| self.opt_for(edns))
     }
 
     fn opt_for(&self, edns: &Edns<'_>) -> Opt<'a> {
@@ -195,20 +175,25 @@ impl<'a> Asked<'a> {
     /// Writes a response that says nothing but that it is cut short.
     pub(super) fn respond_truncated(&self, response: &mut Vec<u8>) {
         let size_max = self.size_max();
-        let builder = Builder::new(response, &self.request, Case::Ignored, size_max, self.opt());
+        let mut builder = Builder::new(response, self.request, Case::Ignored, size_max, self.opt());
         builder.finish(&self.request.header, TC, Rcode::NOERROR.0);
     }
 
     /// Writes a response without records: the question, and OPT if the request has it.
     pub(super) fn respond_empty(&self, refusal: Refusal, response: &mut Vec<u8>) {
         let size_max = MESSAGE_SIZE_MAX - self.signature_size();
-        let mut builder =
-            Builder::new(response, &self.request, Case::Ignored, size_max, self.opt());
+        let mut builder = Builder::new(response, self.request, Case::Ignored, size_max, self.opt());
         if let Some(error) = refusal.error {
             builder.explain(error);
         }
         builder.finish(&self.request.header, 0, refusal.rcode.0);
     }
+}
+
+/// Reads a request that was read before.
+pub(super) fn read_again(request: &[u8]) -> Request<'_> {
+    let read = Header::read(request).and_then(|header| Request::read(request, header));
+    read.expect("it was read before")
 }
 
 /// Looks at the cookie of a request, if it has one and the cluster has a secret.

@@ -17,8 +17,8 @@ pub struct Chaos {
 }
 
 /// Answers a question of class CH, or returns false if nothing is said.
-pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> bool {
-    let (request, setup) = (&asked.request, asked.setup);
+pub(super) fn answer(asked: &Asked<'_, '_>, response: &mut Vec<u8>) -> bool {
+    let (request, setup) = (asked.request, asked.setup);
     let question = &request.question;
     let is_one_of = |names: [&[u8]; 2]| {
         names

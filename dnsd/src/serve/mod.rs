@@ -205,7 +205,7 @@ pub fn serve(
     }
     match Request::read(request, header) {
         Ok(read) => {
-            let asked = Asked::new(read, client, served, setup);
+            let asked = Asked::new(&read, client, served, setup);
             let (outcome, subject) = handle(&asked, spaces, response);
             if let Outcome::Respond(_) = outcome {
                 asked.seal(response);
@@ -221,8 +221,12 @@ pub fn serve(
 }
 
 /// Answers a request that was read.
-fn handle(asked: &Asked<'_>, spaces: &mut Spaces, response: &mut Vec<u8>) -> (Outcome, Subject) {
-    let request = &asked.request;
+fn handle(
+    asked: &Asked<'_, '_>,
+    spaces: &mut Spaces,
+    response: &mut Vec<u8>,
+) -> (Outcome, Subject) {
+    let request = asked.request;
     let transport = asked.client.transport;
     let refuse = |refusal: Refusal, response: &mut Vec<u8>| {
         asked.respond_empty(refusal, response);
@@ -303,7 +307,8 @@ pub(crate) fn truncate(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    let asked = Asked::again(request, client, served, setup);
+    let request = asked::read_again(request);
+    let asked = Asked::new(&request, client, served, setup);
     asked.respond_truncated(response);
     asked.seal(response);
 }
@@ -317,7 +322,8 @@ pub(crate) fn respond(
     setup: &Setup,
     response: &mut Vec<u8>,
 ) {
-    let asked = Asked::again(request, client, served, setup);
+    let request = asked::read_again(request);
+    let asked = Asked::new(&request, client, served, setup);
     asked.respond_empty(refusal, response);
     asked.seal(response);
 }

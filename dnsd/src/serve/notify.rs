@@ -20,8 +20,8 @@ pub(super) enum Taken {
 }
 
 /// Writes the response, or says why there is none.
-pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Result<Taken, Refusal> {
-    let request = &asked.request;
+pub(super) fn answer(asked: &Asked<'_, '_>, response: &mut Vec<u8>) -> Result<Taken, Refusal> {
+    let request = asked.request;
     // RFC 1996 section 3.5: so far only changes of the SOA are told.
     if request.question.qtype != Rtype::SOA {
         return Err(Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED));
@@ -49,17 +49,17 @@ pub(super) fn answer(asked: &Asked<'_>, response: &mut Vec<u8>) -> Result<Taken,
 }
 
 /// Writes the response to a NOTIFY that is taken.
-pub(super) fn acknowledge(asked: &Asked<'_>, response: &mut Vec<u8>) {
-    let request = &asked.request;
+pub(super) fn acknowledge(asked: &Asked<'_, '_>, response: &mut Vec<u8>) {
+    let request = asked.request;
     let (size_max, opt) = (asked.size_max(), asked.opt());
-    let builder = Builder::new(response, request, Case::Kept, size_max, opt);
+    let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     // RFC 1996 section 4.7: the header of the request and QR, with its question.
     builder.finish(&request.header, AA, Rcode::NOERROR.0);
 }
 
 /// Whether it comes from a server that the zone comes from. Most servers do not sign NOTIFY, and by UDP
 /// an address can be feigned: all that comes of it is a question to the primary.
-fn is_from_primary(asked: &Asked<'_>, primaries: &[Remote]) -> bool {
+fn is_from_primary(asked: &Asked<'_, '_>, primaries: &[Remote]) -> bool {
     let address = asked.client.address.ip();
     let mut primaries = primaries.iter();
     primaries.any(|primary| primary.address.ip() == address)
@@ -128,7 +128,7 @@ mod tests {
                 identity: None,
             };
             let setup = Setup::default();
-            let asked = Asked::new(request, &client, &served, &setup);
+            let asked = Asked::new(&request, &client, &served, &setup);
             let mut response = Vec::new();
             let taken = answer(&asked, &mut response).map(|taken| match taken {
                 Taken::Answered => "answered",

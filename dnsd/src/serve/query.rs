@@ -28,11 +28,11 @@ const TARGETS_MAX: usize = 16;
 
 /// Answers a question of class IN, and says what kind of answer it is.
 pub(super) fn answer(
-    asked: &Asked<'_>,
+    asked: &Asked<'_, '_>,
     spaces: &mut Spaces,
     response: &mut Vec<u8>,
 ) -> (Rcode, Subject) {
-    let request = &asked.request;
+    let request = asked.request;
     let qname = Sought::new(request.question.qname, &mut spaces.qname);
     let mut answer = Answer {
         served: asked.served,
@@ -48,7 +48,7 @@ pub(super) fn answer(
             dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
         },
         flags: 0,
-        dnames: Vec::new(),
+        dnames: None,
         proofs: Vec::new(),
         subject: Subject::of_qname(Kind::Error),
         host: &mut spaces.host,
@@ -106,8 +106,8 @@ struct Answer<'a, 'b> {
     qtype: Rtype,
     records: Records<'b>,
     flags: u16,
-    /// Owners of the DNAMEs in the answer section.
-    dnames: Vec<Name>,
+    /// Owners of the DNAMEs in the answer section; few have any.
+    dnames: Option<Vec<Name>>,
     /// Proofs that wait for the answer section to be complete.
     proofs: Vec<(Node<'a>, RrsetRef<'a>)>,
     subject: Subject,
@@ -189,14 +189,17 @@ impl<'a> Answer<'a, '_> {
 
     /// Follows aliases from zone to zone, as far as the zones are ours.
     fn follow(&mut self, qname: Place<'a, '_>, alias: &mut Space) -> Result<Rcode, Stop> {
-        let mut followed: Vec<Name> = Vec::new();
+        // Few QNAMEs are aliases.
+        let mut followed: Option<Vec<Name>> = None;
         let (mut place, mut owner) = (qname, Owner::Question(0));
         loop {
             let target = match self.step(place, owner)? {
                 Step::Done(rcode) => return Ok(rcode),
                 Step::Follow(target) => target,
             };
+            let followed = followed.get_or_insert_default();
             let is_met = qname.1.sought().name() == target.borrowed() || followed.contains(&target);
+            // The QNAME is the first of them.
             if is_met || followed.len() == ALIASES_MAX - 1 {
                 return Ok(Rcode::NOERROR);
             }
@@ -319,9 +322,10 @@ impl<'a> Answer<'a, '_> {
         dname: RrsetRef<'a>,
     ) -> Result<(), Full> {
         let name = node.owner();
-        if !self.dnames.contains(&name) {
+        let dnames = self.dnames.get_or_insert_default();
+        if !dnames.contains(&name) {
             self.records.put(zone, Section::Answer, owner, dname)?;
-            self.dnames.push(name);
+            dnames.push(name);
         }
         Ok(())
     }

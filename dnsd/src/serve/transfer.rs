@@ -31,8 +31,8 @@ use zones::{Name, Rcode, RrsetRef, Serial};
 const MESSAGE_SIZE_GOAL: usize = 16 * 1024;
 
 /// Which zone is asked for, and whether its sender may have it.
-pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
-    let (request, served) = (&asked.request, asked.served);
+pub(super) fn admit<'a>(asked: &Asked<'_, 'a>) -> Result<&'a ZoneState, Refusal> {
+    let (request, served) = (asked.request, asked.served);
     let origin = request.question.qname.to_name();
     // RFC 5936 section 2.2.1.
     let zone = served.zones.get(&origin).ok_or(Refusal::NOT_HELD)?;
@@ -50,8 +50,8 @@ pub(super) fn admit<'a>(asked: &Asked<'a>) -> Result<&'a ZoneState, Refusal> {
 
 /// True if one message answers a transfer request at once: an IXFR by UDP, or HTTP, and one whose
 /// sender has the newest version, unless another is about to be shown.
-pub(super) fn is_one_message(asked: &Asked<'_>, zone: &ZoneState) -> bool {
-    let (request, served) = (&asked.request, asked.served);
+pub(super) fn is_one_message(asked: &Asked<'_, '_>, zone: &ZoneState) -> bool {
+    let (request, served) = (asked.request, asked.served);
     let has_newest = || {
         let shown = zone.shown.as_ref();
         served.shown >= served.begun && shown.is_some_and(|shown| is_newest(request, shown))
@@ -68,8 +68,8 @@ fn is_newest(request: &Request<'_>, shown: &Shown) -> bool {
 
 /// Writes that message: the difference if it fits, or else the SOA alone, by which the requestor
 /// learns that it has the newest version or must ask by TCP (RFC 1995 section 2).
-pub(super) fn respond_at_once(asked: &Asked<'_>, zone: &ZoneState, response: &mut Vec<u8>) {
-    let request = &asked.request;
+pub(super) fn respond_at_once(asked: &Asked<'_, '_>, zone: &ZoneState, response: &mut Vec<u8>) {
+    let request = asked.request;
     let (size_max, opt) = (asked.size_max(), asked.opt());
     let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     let shown = zone.shown.as_ref().expect("the transfer was admitted");
@@ -177,7 +177,7 @@ pub fn messages<'v>(
     let origin = request.question.qname.to_name();
     let shown = served.zones.get(&origin)?.shown.as_ref()?;
     shown.version.apex().rrset(Rtype::SOA)?;
-    let asked = Asked::new(request, client, served, setup);
+    let asked = Asked::new(&request, client, served, setup);
     let content = if is_newest(&request, shown) {
         Content::Nothing
     } else if let Some(difference) = difference(&request, served, shown, STEPS_SIZE_MAX) {

@@ -1,6 +1,6 @@
 //! UPDATE: what can be said of it at once, and the way of all others to the peer and back.
 
-use super::asked::Asked;
+use super::asked::{self, Asked};
 use super::{Client, Refusal, Served, Setup};
 use crate::message::{Header, Opcode};
 use crate::requests::Sender;
@@ -64,12 +64,13 @@ impl UpdateQueue {
 /// the zones.
 #[must_use]
 pub fn sender(message: &[u8], client: &Client, served: &Served, setup: &Setup) -> Sender {
-    Asked::again(message, client, served, setup).sender()
+    let request = asked::read_again(message);
+    Asked::new(&request, client, served, setup).sender()
 }
 
 /// Says at once what needs no look at the data (RFC 2136 sections 3.1 and 3.3).
-pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
-    let request = &asked.request;
+pub(super) fn admit(asked: &Asked<'_, '_>) -> Result<(), Refusal> {
+    let request = asked.request;
     // RFC 2136 section 3.1.1: the zone section names one zone by its SOA.
     if request.question.qtype != Rtype::SOA {
         return Err(Rcode::FORMERR.into());
@@ -85,7 +86,7 @@ pub(super) fn admit(asked: &Asked<'_>) -> Result<(), Refusal> {
     })
 }
 
-fn authorise(asked: &Asked<'_>, zone: &Name) -> Result<(), Refusal> {
+fn authorise(asked: &Asked<'_, '_>, zone: &Name) -> Result<(), Refusal> {
     let served = asked.served;
     // RFC 2136 section 3.1.2.
     let held = served.zones.get(zone);
@@ -114,7 +115,8 @@ pub fn respond(
     response: &mut Vec<u8>,
 ) {
     if is_notify(message) && rcode == Rcode::NOERROR {
-        let asked = Asked::again(message, client, served, setup);
+        let request = asked::read_again(message);
+        let asked = Asked::new(&request, client, served, setup);
         super::notify::acknowledge(&asked, response);
         asked.seal(response);
         return;
@@ -184,7 +186,7 @@ mod tests {
                 identity: None,
             };
             let setup = Setup::default();
-            let asked = Asked::new(request, &client, &served, &setup);
+            let asked = Asked::new(&request, &client, &served, &setup);
             assert_eq!(
                 admit(&asked).map_err(|refusal| refusal.rcode),
                 expected,
