@@ -12,7 +12,7 @@ use crate::key::head;
 
 /// An item that carries its own key.
 pub(crate) trait Keyed: Clone {
-    /// The place of the item in the order.
+    /// The place of the item in the order, among those of the same head.
     fn key(&self) -> &[u8];
 }
 
@@ -52,10 +52,12 @@ impl<T> Default for Tree<T> {
 impl<T: Keyed> Tree<T> {
     /// Puts `item` in, and returns the item of the same key that it replaces.
     pub(crate) fn put(&mut self, item: T) -> Option<T> {
-        let slot = Slot {
-            head: head(item.key()),
-            item,
-        };
+        self.put_at(head(item.key()), item)
+    }
+
+    /// As [`Self::put`], for items that have another head than the first bytes of their keys.
+    pub(crate) fn put_at(&mut self, head: u64, item: T) -> Option<T> {
+        let slot = Slot { head, item };
         let Some(root) = &mut self.root else {
             let mut slots = Vec::with_capacity(BRANCH_SLOTS_MAX + 1);
             slots.push(slot);
@@ -95,28 +97,35 @@ impl<T: Keyed> Tree<T> {
         self.at_or_before(key).filter(|item| item.key() == key)
     }
 
-    /// The item whose key is the eight bytes of this number.
+    /// The last item with this head.
     #[inline]
-    pub(crate) fn get_by_head(&self, head: u64) -> Option<&T> {
-        self.last_below(|at, _| at <= head)
-            .filter(|item| item.key() == head.to_be_bytes())
+    pub(crate) fn get_at(&self, head: u64) -> Option<&T> {
+        let slot = self.last_below(|at, _| at <= head)?;
+        (slot.head == head).then_some(&slot.item)
     }
 
     /// The greatest item at or below `key`.
     pub(crate) fn at_or_before(&self, key: &[u8]) -> Option<&T> {
         let target = (head(key), key);
-        self.last_below(|head, item| (head, item.key()) <= target)
+        let slot = self.last_below(|head, item| (head, item.key()) <= target)?;
+        Some(&slot.item)
     }
 
     /// The greatest item strictly below `key`.
     pub(crate) fn before(&self, key: &[u8]) -> Option<&T> {
         let target = (head(key), key);
-        self.last_below(|head, item| (head, item.key()) < target)
+        let slot = self.last_below(|head, item| (head, item.key()) < target)?;
+        Some(&slot.item)
     }
 
     /// The items from `key` on, in order.
     pub(crate) fn iter_from(&self, key: &[u8]) -> Iter<'_, T> {
-        let target = (head(key), key);
+        self.iter_at(head(key), key)
+    }
+
+    /// The items from this place on, in order.
+    pub(crate) fn iter_at(&self, head: u64, key: &[u8]) -> Iter<'_, T> {
+        let target = (head, key);
         let mut path = Vec::new();
         let mut next = self.root.as_deref();
         while let Some(branch) = next {
@@ -202,7 +211,7 @@ impl<T: Keyed> Tree<T> {
 
     /// The last item of those for which `is_below` holds: all up to some key.
     #[inline]
-    fn last_below(&self, is_below: impl Fn(u64, &T) -> bool) -> Option<&T> {
+    fn last_below(&self, is_below: impl Fn(u64, &T) -> bool) -> Option<&Slot<T>> {
         let mut branch = self.root.as_deref()?;
         loop {
             let after = branch
@@ -211,7 +220,7 @@ impl<T: Keyed> Tree<T> {
             // The first item of a child is below, so its last one below is in that child.
             let at = after.checked_sub(1)?;
             if branch.height == 0 {
-                return Some(&branch.slots[at].item);
+                return Some(&branch.slots[at]);
             }
             branch = &branch.children[at];
         }

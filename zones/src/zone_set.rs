@@ -81,7 +81,7 @@ impl ZoneTable {
         let number = match self.number_of(origin) {
             Ok(number) | Err(number) => number,
         };
-        self.put_place(Place::new(number, Some(state)));
+        self.put_place(number, Place(Some(state)));
     }
 
     /// A copy with this zone put in.
@@ -97,7 +97,7 @@ impl ZoneTable {
         let Ok(number) = self.number_of(origin.borrowed()) else {
             return;
         };
-        self.put_place(Place::new(number, None));
+        self.put_place(number, Place(None));
         if self.places.len() <= 2 * self.len + PLACES_FREE {
             return;
         }
@@ -175,38 +175,38 @@ impl ZoneTable {
     }
 
     fn iter_from(&self, number: u64) -> impl Iterator<Item = &ZoneState> {
-        let places = self.places.iter_from(&number.to_be_bytes());
-        places.filter_map(|place| place.state.as_ref())
+        let places = self.places.iter_at(number, &[]);
+        places.filter_map(|place| place.0.as_ref())
     }
 
     /// The number of the place of this zone; or of the one where it would be.
     fn number_of(&self, origin: NameRef<'_>) -> Result<u64, u64> {
         let mut free = None;
         for number in numbers(origin) {
-            match self.places.get_by_head(number) {
-                Some(Place {
-                    state: Some(state), ..
-                }) if state.origin().borrowed() == origin => return Ok(number),
-                Some(place) if place.state.is_none() => free = free.or(Some(number)),
-                Some(_) => {}
+            match self.places.get_at(number) {
+                Some(Place(Some(state))) if state.origin().borrowed() == origin => {
+                    return Ok(number);
+                }
+                Some(Place(Some(_))) => {}
+                Some(Place(None)) => free = free.or(Some(number)),
                 None => return Err(free.unwrap_or(number)),
             }
         }
         unreachable!("there are fewer zones than numbers")
     }
 
-    fn put_place(&mut self, place: Place) {
-        let comes = place.state.is_some();
-        let replaced = self.places.put(place);
-        let went = replaced.is_some_and(|replaced| replaced.state.is_some());
+    fn put_place(&mut self, number: u64, place: Place) {
+        let comes = place.0.is_some();
+        let replaced = self.places.put_at(number, place);
+        let went = replaced.is_some_and(|replaced| replaced.0.is_some());
         self.len = self.len + usize::from(comes) - usize::from(went);
     }
 
     #[inline]
     fn at(&self, origin: NameRef<'_>) -> Option<&ZoneState> {
         for number in numbers(origin) {
-            let place = self.places.get_by_head(number)?;
-            if let Some(state) = &place.state
+            let place = self.places.get_at(number)?;
+            if let Some(state) = &place.0
                 && state.origin().borrowed() == origin
             {
                 return Some(state);
@@ -216,12 +216,9 @@ impl ZoneTable {
     }
 }
 
-/// The place of a zone; it stays empty when the zone goes away.
+/// The place of a zone, which has a number; it stays empty when the zone goes away.
 #[derive(Clone)]
-struct Place {
-    number: [u8; 8],
-    state: Option<ZoneState>,
-}
+struct Place(Option<ZoneState>);
 
 /// The numbers of the places where a zone may be: the first one where no other has been.
 #[inline]
@@ -230,18 +227,10 @@ fn numbers(origin: NameRef<'_>) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(first), |number| Some(number.wrapping_add(1)))
 }
 
-impl Place {
-    fn new(number: u64, state: Option<ZoneState>) -> Self {
-        Self {
-            number: number.to_be_bytes(),
-            state,
-        }
-    }
-}
-
 impl Keyed for Place {
     fn key(&self) -> &[u8] {
-        &self.number
+        // The number is the head, and no two have the same.
+        &[]
     }
 }
 
@@ -311,7 +300,7 @@ mod tests {
         let first = numbers(a.borrowed()).next().unwrap();
         let mut table = ZoneTable::default();
         // As if both had the same hash.
-        table.put_place(Place::new(first, Some(state("other.example."))));
+        table.put_place(first, Place(Some(state("other.example."))));
         for _ in 0..3 {
             table.put(state("a.example."));
             table.put(state("A.example."));
@@ -325,7 +314,7 @@ mod tests {
         assert_eq!((table.len(), table.places.len()), (1, 2));
         // What is before it goes away, and comes back to its own place.
         table.put(state("a.example."));
-        table.put_place(Place::new(first, None));
+        table.put_place(first, Place(None));
         assert_eq!(table.get(&a).unwrap().origin(), &a);
         assert_eq!(table.number_of(a.borrowed()), Ok(first.wrapping_add(1)));
     }
