@@ -224,7 +224,7 @@ impl Base {
     }
 
     /// The node of a name that has these labels below the origin, one at least.
-    #[inline]
+    #[inline(always)]
     fn find_indexed(&self, index: &Index, labels: &[u8]) -> Option<Node<'_>> {
         index.find(hash::of(labels), |offset| {
             Node::read_if_of(&self.origin, &self.bytes[offset..], labels)

@@ -56,7 +56,7 @@ impl Index {
 
     /// What `look` makes of the first offset, among those where a node with this hash may be, of which
     /// it makes anything.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<T>(&self, hash: u64, mut look: impl FnMut(usize) -> Option<T>) -> Option<T> {
         let (bits, mask) = (self.bits_of(hash), self.mask());
         let mut probe = hash;

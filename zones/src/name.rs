@@ -538,6 +538,7 @@ impl PartialOrd for NameRef<'_> {
 }
 
 impl PartialEq for NameRef<'_> {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         // Case differs rarely, and a look without it is quick.
         word::are_equal(self.0, other.0) || self.0.eq_ignore_ascii_case(other.0)

@@ -37,7 +37,7 @@ impl<'v> Node<'v> {
     }
 
     /// Reads the node at the start of `bytes` if these are its labels, in any case.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_if_of(origin: &'v Name, bytes: &'v [u8], labels: &[u8]) -> Option<Self> {
         let (own, [0, ..]) = bytes[LABELS_AT..].split_at_checked(labels.len())? else {
             return None;
@@ -329,7 +329,7 @@ pub struct Rrsets<'v> {
 impl<'v> Iterator for Rrsets<'v> {
     type Item = RrsetRef<'v>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<RrsetRef<'v>> {
         if self.rdata_before > 0 {
             self.skip_rdata();
@@ -558,7 +558,7 @@ pub(crate) fn size(bytes: &[u8]) -> usize {
 }
 
 /// Reads the RRset at the start of `bytes`, but not its RDATA.
-#[inline]
+#[inline(always)]
 fn read_rrset(bytes: &[u8]) -> Option<RrsetRef<'_>> {
     let (rtype, rest) = match bytes {
         [0, a, b, rest @ ..] => (u16::from_be_bytes([*a, *b]), rest),

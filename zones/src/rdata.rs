@@ -131,6 +131,7 @@ pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
 
 /// True if RDATA of this type may hold names that [`parts`] finds.
 #[must_use]
+#[inline]
 pub fn has_names(rtype: Rtype) -> bool {
     schema(rtype).has_names
 }
@@ -222,6 +223,7 @@ impl<'r> Iterator for Pieces<'r> {
 
 /// True if RDATA of this type has a [`target`].
 #[must_use]
+#[inline]
 pub fn has_target(rtype: Rtype) -> bool {
     schema(rtype).target.is_some()
 }

@@ -47,7 +47,7 @@ pub(crate) fn fold(word: u64, size: usize) -> Option<u64> {
 }
 
 /// True if both are the same bytes.
-#[inline]
+#[inline(always)]
 pub(crate) fn are_equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;

@@ -202,7 +202,7 @@ impl ZoneTable {
         self.len = self.len + usize::from(comes) - usize::from(went);
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, origin: NameRef<'_>) -> Option<&ZoneState> {
         for number in numbers(origin) {
             let place = self.places.get_at(number)?;

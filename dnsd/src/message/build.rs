@@ -108,6 +108,7 @@ impl<'b> Builder<'b> {
     }
 
     /// Appends one record of class IN.
+    #[inline(always)]
     pub fn record(
         &mut self,
         section: Section,
@@ -120,6 +121,7 @@ impl<'b> Builder<'b> {
     }
 
     /// Appends one record of any class.
+    #[inline(always)]
     pub fn record_of(
         &mut self,
         class: Class,
@@ -197,6 +199,7 @@ impl<'b> Builder<'b> {
     }
 
     /// Appends an RRset, whole or not at all.
+    #[inline(always)]
     pub fn rrset<'r>(
         &mut self,
         section: Section,

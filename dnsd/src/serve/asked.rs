@@ -140,7 +140,7 @@ impl<'r, 'a> Asked<'r, 'a> {
     }
 
     /// How long the response may be before it is signed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn size_max(&self) -> usize {
         let size = match self.client.transport {
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => {

@@ -197,20 +197,30 @@ impl<'a> Answer<'a, '_> {
                 Step::Done(rcode) => return Ok(rcode),
                 Step::Follow(target) => target,
             };
-            let followed = followed.get_or_insert_default();
-            let is_met = qname.1.sought().name() == target.borrowed() || followed.contains(&target);
-            // The QNAME is the first of them.
-            if is_met || followed.len() == ALIASES_MAX - 1 {
-                return Ok(Rcode::NOERROR);
+            let followed = followed.get_or_insert_with(|| vec![qname.1.sought().name().to_name()]);
+            match self.place_of_target(target, followed, alias) {
+                Some(target) => place = target,
+                None => return Ok(Rcode::NOERROR),
             }
-            followed.push(target);
-            let name = followed.last().expect("it was put there");
-            match self.zone_of(Sought::new(name.borrowed(), alias)) {
-                Some((zone, name)) if zone.shown.is_some() => place = (zone, name),
-                _ => return Ok(Rcode::NOERROR),
-            }
-            owner = Owner::Name(name.as_wire());
+            owner = Owner::Name(place.1.sought().name().as_wire());
         }
+    }
+
+    /// Where an alias leads that is followed, behind those that were.
+    #[cold]
+    fn place_of_target<'n>(
+        &self,
+        target: Name,
+        followed: &'n mut Vec<Name>,
+        alias: &'n mut Space,
+    ) -> Option<Place<'a, 'n>> {
+        if followed.len() == ALIASES_MAX || followed.contains(&target) {
+            return None;
+        }
+        followed.push(target);
+        let target = followed.last().expect("it was put there");
+        let place = self.zone_of(Sought::new(target.borrowed(), alias))?;
+        place.0.shown.is_some().then_some(place)
     }
 
     fn step(&mut self, (zone, name): Place<'a, '_>, owner: Owner<'_>) -> Result<Step, Stop> {
