@@ -288,6 +288,17 @@ mod tests {
             assert_eq!(after, all[n + 1..]);
         }
 
+        // More labels than are told apart.
+        let (deep, deeper) = ("d.".repeat(63), "d.".repeat(70));
+        let with_deep = table.with(state(&deep)).with(state(&deeper));
+        for below in ["", "x.", "x.y.z."] {
+            check(&with_deep, &format!("{below}{deep}"), Some(&deep));
+            check(&with_deep, &format!("{below}d.{deep}"), Some(&deep));
+            check(&with_deep, &format!("{below}{deeper}"), Some(&deeper));
+        }
+        check(&with_deep, &"d.".repeat(62), None);
+        check(&with_deep, "x.example.", Some("example."));
+
         let with_root = table.with(state("."));
         check(&with_root, "xexample.", Some("."));
         check(&with_root, "example.", Some("example."));
