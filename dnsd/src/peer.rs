@@ -14,6 +14,7 @@ mod addresses;
 mod catalogs;
 mod checkpoints;
 mod feeding;
+mod forwarding;
 mod imports;
 mod leases;
 mod notification;
@@ -21,7 +22,8 @@ mod publication;
 mod updates;
 
 pub use checkpoints::Checkpoint;
-pub use feeding::{Attempted, Forward, Forwarded};
+pub use feeding::Attempted;
+pub use forwarding::{Forward, Forwarded};
 
 use crate::body::Body;
 use crate::catalog::{Catalogs, Consumed};

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 /// How long a change waits that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
+struct NotWritten;
+
 impl Peer {
     /// Lists zones that came, and takes out those that went; has zones come and go as the catalogs of
-    /// primaries say; if that is for this peer: of those that
-    /// settle together, the least does it. Where two sides do, the second update changes nothing. True
-    /// if anything settled on the way.
+    /// primaries say; if that is for this peer: of those that settle together, the least does it. Where
+    /// two sides do, the second update changes nothing. True if anything settled on the way.
     pub(super) fn keep_catalogs(&mut self, wall: Duration, now: Instant) -> bool {
         self.catalogs_due = None;
         let is_called = !self.fold.now().catalogs().is_empty() && self.sees_to_duties();
@@ -39,42 +40,46 @@ impl Peer {
                 terms: Vec::new(),
                 message: message.into(),
             };
-            match self
-                .replica
-                .submit(None, body.encode(), Vec::new(), wall, now)
-            {
-                Ok(submitted) => self.note_authored(submitted),
-                Err(_) => {
-                    // It is found again.
+            match self.write(&body, wall, now) {
+                Ok(settled) => has_settled |= settled,
+                Err(NotWritten) => {
                     self.catalogs.rest();
-                    self.catalogs_due = Some(now + AGAIN);
                     return has_settled;
                 }
             }
-            has_settled |= self.fold_on();
         }
         let found = self.consumed.look(self.fold.now());
         for (catalog, why) in found.troubles {
             self.effects.push_back(Effect::BadCatalog(catalog, why));
         }
         for body in found.bodies {
-            match self
-                .replica
-                .submit(None, body.encode(), Vec::new(), wall, now)
-            {
-                Ok(submitted) => self.note_authored(submitted),
-                Err(_) => {
+            match self.write(&body, wall, now) {
+                Ok(settled) => has_settled |= settled,
+                Err(NotWritten) => {
                     self.consumed.rest();
-                    self.catalogs_due = Some(now + AGAIN);
                     return has_settled;
                 }
             }
-            has_settled |= self.fold_on();
         }
         if !self.catalogs.is_idle() || !self.consumed.is_idle() {
             self.catalogs_due = Some(now + Duration::from_millis(1));
         }
         has_settled
+    }
+
+    /// Writes a change; true if anything settled on the way. One that cannot be written is found again.
+    fn write(&mut self, body: &Body, wall: Duration, now: Instant) -> Result<bool, NotWritten> {
+        let replica = &mut self.replica;
+        match replica.submit(None, body.encode(), Vec::new(), wall, now) {
+            Ok(submitted) => {
+                self.note_authored(submitted);
+                Ok(self.fold_on())
+            }
+            Err(_) => {
+                self.catalogs_due = Some(now + AGAIN);
+                Err(NotWritten)
+            }
+        }
     }
 
     /// Whether it is for this peer to do what one of those that settle together does for all.

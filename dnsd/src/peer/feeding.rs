@@ -1,5 +1,5 @@
-//! Fed zones: their primaries are asked, and what they have goes to all peers; NOTIFY requests reach the
-//! peer that asks; updates go to the primary (RFC 2136 section 6).
+//! Fed zones: their primaries are asked, at the times and after each NOTIFY that RFC 1034 section 4.3.5
+//! and RFC 1996 say, and what they have goes to all peers.
 
 use super::publication::Held;
 use super::{Effect, Peer};
@@ -7,43 +7,18 @@ use crate::body::{Body, Order};
 use crate::feed::{Ask, Difference, Primary, timing};
 use crate::message::{Header, Request as Message};
 use crate::refresh::{Attempt, Due, Known, Standing};
-use crate::requests::{Answer, ClientId, CommandRefused, Request, Sender, Waits};
+use crate::requests::{Answer, ClientId, CommandRefused, Sender};
 use crate::state::{Outcome, State};
 use crate::tsig::Keys;
 use crate::zone_settings::ZoneSettings;
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use overlay::PeerId;
-use replication::Digest;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 use zones::{Name, Rcode, Serial};
 
 /// The first byte of what one peer tells another of a NOTIFY; replicas' messages begin with their version.
 const HINT: u8 = 0xf0;
-
-/// An UPDATE of a fed zone on its way to a primary.
-#[derive(Clone, Debug)]
-pub struct Forward {
-    /// By what its answer is known.
-    pub digest: Digest,
-    /// Who is asked, in this order until one answers.
-    pub primaries: Vec<Primary>,
-    /// The message as it came, with its signature.
-    pub message: Bytes,
-    /// The key and the MAC of its signature, by which the response is known; none if it is not signed.
-    pub signature: Option<(crate::tsig::Key, Box<[u8]>)>,
-}
-
-/// What became of an UPDATE that was to be sent on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Forwarded {
-    /// A primary answered.
-    Answered(Rcode),
-    /// None did.
-    Unanswered,
-    /// So many wait that this one was not sent: its requestor sends it again.
-    TooMany,
-}
 
 /// How an attempt to fetch a zone ended, for the log and for operators.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -303,60 +278,6 @@ impl Peer {
             published,
         })
     }
-
-    /// Sends an update on that is for a fed zone and may be made.
-    pub(super) fn forward(&mut self, digest: Digest, origin: &Name) {
-        let now_state = self.fold.now();
-        let Some(Request::Update(request)) =
-            self.requests.get(&digest).map(|waiting| &waiting.request)
-        else {
-            return;
-        };
-        let keys = now_state.keys();
-        let settings = now_state.settings(origin).cloned().unwrap_or_default();
-        let signature = request.sender.signature.as_ref().and_then(|signature| {
-            let key = keys.get(&signature.key)?.clone();
-            Some((key, signature.mac.clone()))
-        });
-        let forward = Forward {
-            digest,
-            primaries: primaries(&settings, keys),
-            message: request.message.clone(),
-            signature,
-        };
-        self.effects.push_back(Effect::Forward(Box::new(forward)));
-        self.requests.wait(digest, Waits::Primary);
-    }
-
-    /// What became of an update that was to be sent on.
-    pub fn handle_forwarded(
-        &mut self,
-        digest: Digest,
-        forwarded: Forwarded,
-        wall: Duration,
-        now: Instant,
-    ) {
-        let Some(waiting) = self.requests.get(&digest) else {
-            return;
-        };
-        if let Request::Update(request) = &waiting.request
-            && forwarded == Forwarded::Answered(Rcode::NOERROR)
-        {
-            let origin = request.update.zone().clone();
-            self.refresher.urge(&origin, None, Order::Ahead, now);
-        }
-        match forwarded {
-            Forwarded::Answered(rcode) => self.finish(&digest, Outcome::Rcode(rcode)),
-            Forwarded::Unanswered => self.give_up(&digest),
-            Forwarded::TooMany => {
-                let waiting = self.requests.remove(&digest);
-                for client in waiting.into_iter().flat_map(|waiting| waiting.clients) {
-                    self.answer(client, Answer::Silence);
-                }
-            }
-        }
-        self.called = Some((wall, now));
-    }
 }
 
 fn known(origin: &Name, state: &State) -> Option<Known> {
@@ -381,7 +302,7 @@ fn hash(primaries: &[Primary]) -> u64 {
     hasher.finish()
 }
 
-fn primaries(settings: &ZoneSettings, keys: &Keys) -> Vec<Primary> {
+pub(super) fn primaries(settings: &ZoneSettings, keys: &Keys) -> Vec<Primary> {
     let primaries = settings.primaries.iter().map(|remote| Primary {
         remote: remote.clone(),
         key: remote.key.as_ref().and_then(|name| keys.get(name).cloned()),
