@@ -212,7 +212,7 @@ fn real_secondaries_follow_by_notify_and_differences_while_a_peer_dies() {
     let notified: Vec<String> = secondaries.iter().map(target).collect();
     let setting = format!("also-notify={}", notified.join(","));
     peers[0].daemon.ask(&["zone", "set", ORIGIN, &setting]);
-    let wait_newest = |peers: &[Peer]| {
+    let wait_followed = |peers: &[Peer]| {
         let serial = until(SPREAD, "all have the same serial", || {
             let serials: BTreeSet<Option<u32>> = peers.iter().map(Peer::serial).collect();
             (serials.len() == 1).then(|| serials.first().copied().flatten())?
@@ -224,6 +224,10 @@ fn real_secondaries_follow_by_notify_and_differences_while_a_peer_dies() {
                 || (serial_at(secondary.address) == Some(serial)).then_some(()),
             );
         }
+        serial
+    };
+    let wait_newest = |peers: &[Peer]| {
+        let serial = wait_followed(peers);
         let axfr = |server| {
             let text = dig(server, &[ORIGIN, "AXFR", "+onesoa", "+noall", "+answer"]);
             let lines = text.lines().map(|line| {
@@ -265,6 +269,8 @@ fn real_secondaries_follow_by_notify_and_differences_while_a_peer_dies() {
     for round in 0..12 {
         let peer = &peers[round % peers.len()];
         nsupdate(peer.daemon.dns, &random_updates(&mut random, 100)).unwrap();
+        // A difference of many more steps is larger than the zone, which is sent in its place.
+        wait_followed(&peers);
     }
     let serial = wait_newest(&peers);
     assert!(serial > 600, "{serial}");

@@ -233,11 +233,24 @@ fn while_no_guard_lives_nothing_is_held_for_long_and_starts_are_few() {
     host.bring(vip, Kernel::Announced);
 }
 
+/// Returns once none of its threads runs any more.
+fn stop(process: u32) {
+    signal(process, "-STOP");
+    until(SOON, "all its threads stand still", || {
+        let mut threads = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+        let is_stopped = threads.all(|thread| {
+            let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
+        });
+        is_stopped.then_some(())
+    });
+}
+
 #[test]
 fn a_start_removes_what_the_last_run_left_and_nothing_else() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let victim = Victim::start(&segment, data.path(), LEASE);
-    signal(victim.guard, "-STOP");
+    stop(victim.guard);
     signal(victim.child.id(), "-KILL");
     signal(victim.guard, "-KILL");
     drop(victim);
@@ -256,7 +269,7 @@ fn a_start_removes_what_the_last_run_left_and_nothing_else() {
 fn what_the_last_run_left_is_removed_whatever_the_driver_is_now() {
     let (segment, data) = (Segment::new(1), tempdir().unwrap());
     let victim = Victim::start(&segment, data.path(), LEASE);
-    signal(victim.guard, "-STOP");
+    stop(victim.guard);
     signal(victim.child.id(), "-KILL");
     signal(victim.guard, "-KILL");
     drop(victim);
