@@ -5,9 +5,9 @@
 //! chunk = node … | u16 offset of each eighth node but the first | u16 how many of these
 //! ```
 //! A chunk stands alone: the same bytes are the row in the store and the image in memory. A name that
-//! is asked for is found by its hash; a place in the order by binary search over the first keys of the
-//! chunks, then over the offsets in one, and from there node by node. No chunk holds nodes of two
-//! regions of the key space, so that one look tells how its keys compare.
+//! is asked for is found by its hash, among few by a look at each; a place in the order by binary search
+//! over the first keys of the chunks, then over the offsets in one, and from there node by node. No
+//! chunk holds nodes of two regions of the key space, so that one look tells how its keys compare.
 
 use std::cmp::Ordering;
 use std::sync::OnceLock;

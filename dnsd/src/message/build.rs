@@ -136,7 +136,9 @@ impl<'b> Builder<'b> {
             self.counts[section as usize + 1..].iter().all(|n| *n == 0),
             "sections are written in order"
         );
-        let size = u16::try_from(rdata.len()).expect("RDATA is no longer than its field says");
+        let Ok(size) = u16::try_from(rdata.len()) else {
+            return Err(Full);
+        };
         let ([a, b], [c, d], [e, f, g, h], [i, j]) = (
             rtype.0.to_be_bytes(),
             class.0.to_be_bytes(),
@@ -171,7 +173,7 @@ impl<'b> Builder<'b> {
         Ok(())
     }
 
-    /// Appends RDATA behind its size, and says how much of it names leave.
+    /// Appends RDATA whose names may become shorter, and corrects its size, which stands before it.
     fn rdata_with_names(&mut self, rtype: Rtype, rdata: &[u8]) {
         let start = self.message.len();
         for part in rdata::parts(rtype, rdata) {
@@ -342,6 +344,21 @@ mod tests {
 
     fn request() -> Request<'static> {
         Request::read(REQUEST, Header::read(REQUEST).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn rdata_that_no_record_can_have_does_not_fit() {
+        let request = request();
+        for size in [65_535, 65_536] {
+            let (mut message, rdata) = (Vec::new(), vec![7; size]);
+            let mut builder = Builder::new(&mut message, &request, Case::Kept, 70_000, None);
+            let before = builder.message().to_vec();
+            let owner = Owner::Question(0);
+            let put = builder.record(Section::Answer, owner, Rtype::NULL, 60, &rdata);
+            assert_eq!(put.is_ok(), size == 65_535);
+            assert_eq!(builder.message() == before, put.is_err());
+            assert_eq!(builder.count(Section::Answer), u16::from(put.is_ok()));
+        }
     }
 
     #[test]
