@@ -66,6 +66,7 @@ impl Edges {
     }
 }
 
+/// What was asked for so far makes no difference.
 impl PartialEq for Edges {
     fn eq(&self, other: &Self) -> bool {
         self.linked == other.linked
@@ -91,29 +92,14 @@ fn hops(linked: &BTreeMap<PeerId, BTreeSet<PeerId>>, source: PeerId) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link_state::{LinkState, StatedLink};
+    use crate::link_state::LinkState;
     use crate::peer_id::Incarnation;
+    use crate::testing::{linked, peer};
     use proptest::prelude::*;
-
-    fn peer(n: u8) -> PeerId {
-        PeerId([n; 8])
-    }
 
     /// Peers 1, 2, … with these links.
     fn edges(links: &[Vec<u8>]) -> Edges {
-        let state = |links: &Vec<u8>| LinkState {
-            links: links
-                .iter()
-                .map(|n| StatedLink {
-                    peer: peer(*n),
-                    incarnation: Incarnation(1),
-                    cost: 1,
-                    loss_permille: 0,
-                })
-                .collect(),
-            ..LinkState::default()
-        };
-        let states: Vec<LinkState> = links.iter().map(state).collect();
+        let states: Vec<LinkState> = links.iter().map(|links| linked(links)).collect();
         let numbered = states.iter().zip(1..);
         let statements = numbered
             .map(|(state, n)| (peer(n), (Incarnation(1), state)))

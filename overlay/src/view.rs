@@ -366,31 +366,18 @@ fn hash(context: &[u8], round: u64, set: &[(PeerId, Incarnation)]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link_state::StatedLink;
-
-    fn peer(n: u8) -> PeerId {
-        PeerId([n; 8])
-    }
+    use crate::testing::{linked, peer};
 
     /// The link state of a peer that lists these neighbors, all in life 1.
     fn state(links: &[u8], round: u64, hash: u64, complaints: &[u8]) -> LinkState {
         LinkState {
-            links: links
-                .iter()
-                .map(|n| StatedLink {
-                    peer: peer(*n),
-                    incarnation: Incarnation(1),
-                    cost: 1,
-                    loss_permille: 0,
-                })
-                .collect(),
             round,
             set_hash: hash,
             complaints: complaints
                 .iter()
                 .map(|n| (peer(*n), Incarnation(1)))
                 .collect(),
-            ..LinkState::default()
+            ..linked(links)
         }
     }
 

@@ -207,7 +207,7 @@ impl<C: Send + 'static> LinkThread<C> {
     /// out together.
     pub fn send_together(&self, commands: Vec<C>) -> Result<(), SendError<Vec<C>>> {
         assert!(
-            commands.len() <= TOGETHER_MAX,
+            (1..=TOGETHER_MAX).contains(&commands.len()),
             "the caller cuts its batches"
         );
         self.commands
@@ -354,26 +354,29 @@ where
     }
 
     fn drain_ready_input(&mut self) {
-        for handled in 1..=DRAIN_MAX {
+        let mut handled = 0;
+        let mut together = 0;
+        while handled < DRAIN_MAX {
             let is_held = self.is_held();
             let input = match self.urgent.try_recv() {
                 Ok(input) => Some(input),
                 Err(_) if is_held => None,
                 Err(_) => self.bulk.try_recv().ok(),
             };
-            match (input, self.commands.try_recv()) {
-                (None, Err(_)) => break,
-                (input, commands) => {
-                    if let Some(input) = input {
-                        self.handle_input(input);
-                    }
-                    if let Ok(commands) = commands {
-                        self.handle_commands(commands);
-                    }
-                }
+            let commands = self.commands.try_recv().unwrap_or_default();
+            let count = usize::from(input.is_some()) + commands.len();
+            if count == 0 {
+                break;
             }
-            if handled % TOGETHER_MAX == 0 {
+            if let Some(input) = input {
+                self.handle_input(input);
+            }
+            self.handle_commands(commands);
+            handled += count;
+            together += count;
+            if together >= TOGETHER_MAX {
                 self.perform();
+                together = 0;
             }
         }
         self.perform();
@@ -895,8 +898,8 @@ async fn sleep_until(wake: Option<Instant>) {
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-zonecast";
 /// What the peer thread may send before it has to wait, in batches of up to [`TOGETHER_MAX`]
-/// commands: many updates.
-const BATCHES_MAX: usize = 1024;
+/// commands: 4 096 of them, many updates.
+const BATCHES_MAX: usize = 256;
 /// What tasks may have read before they have to wait.
 const INPUTS_MAX: usize = 512;
 /// Events for which the peer thread has no room, before packets wait too.
