@@ -98,8 +98,7 @@ pub(super) struct Transport {
 impl Transport {
     /// Serves the socket; called within the runtime that drives it.
     pub(super) fn new(udp: UdpSocket, identity: &Identity) -> io::Result<Self> {
-        let transport = Arc::new(transport_config(ACK_DELAY));
-        let beats = Arc::new(transport_config(ACK_DELAY_BEAT));
+        let transport = Arc::new(transport_config());
         let mut server = ServerConfig::with_crypto(Arc::new(tls::server_config(identity)));
         server.transport_config(Arc::clone(&transport));
         server.max_incoming(INCOMING_MAX);
@@ -118,10 +117,7 @@ impl Transport {
         let clients = clients.map(|protocol| {
             let crypto = tls::client_config(identity, protocol);
             let mut config = ClientConfig::new(Arc::new(crypto));
-            config.transport_config(Arc::clone(match protocol {
-                Protocol::Beat => &beats,
-                _ => &transport,
-            }));
+            config.transport_config(Arc::clone(&transport));
             (protocol, config)
         });
         Ok(Self {
@@ -153,10 +149,9 @@ pub(super) fn lift_limits(connection: &quinn::Connection) {
 }
 
 /// Overlay protocol section 1: "the transport settings that matter".
-fn transport_config(ack_delay: Duration) -> TransportConfig {
+fn transport_config() -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.max_ack_delay(Some(ack_delay))
-        .ack_eliciting_threshold(ACK_THRESHOLD);
+    acks.max_ack_delay(Some(ACK_DELAY));
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_MAX);
     let mut config = TransportConfig::default();
@@ -207,10 +202,6 @@ const STREAMS_ACCEPTED: VarInt = VarInt::from_u32(64);
 const RTT_INITIAL: Duration = Duration::from_millis(20);
 /// Overlay protocol section 1: at once, or after at most this.
 const ACK_DELAY: Duration = Duration::from_millis(2);
-/// Asked for where only heartbeats are sent: the acknowledgement goes with the next beat.
-const ACK_DELAY_BEAT: Duration = Duration::from_millis(25);
-/// So many packets are acknowledged in one: half of what the least window holds.
-const ACK_THRESHOLD: VarInt = VarInt::from_u32(7);
 /// The router gives up a link long before.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
