@@ -43,6 +43,8 @@ pub enum Faults {
     OneComplaintSuffices,
     /// A link is stated before its push is acknowledged.
     ListedBeforePush,
+    /// What was left to a link that ends is not passed on by those who are to do so now.
+    NothingForLostLinks,
 }
 
 /// How a configuration names a neighbor; one that has not joined yet is waited for.

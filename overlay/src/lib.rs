@@ -7,6 +7,7 @@ pub mod config;
 mod dialing;
 #[doc(hidden)]
 pub mod doors;
+mod edges;
 pub mod event;
 mod fetch;
 mod health;

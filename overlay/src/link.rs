@@ -261,6 +261,9 @@ impl Link {
         let srtt = self.srtt();
         let mut datagram = Vec::new();
         let is_ack_due = self.receiver.is_ack_due(now);
+        if self.outbox.second_due().is_some_and(|due| due <= now) {
+            self.outbox.take_along();
+        }
         let has_data = match &mut self.sender {
             None => false,
             Some(sender) => {
@@ -269,6 +272,7 @@ impl Link {
             }
         };
         if is_ack_due || has_data {
+            self.outbox.take_along();
             let session = self.sender.as_ref().map_or(0, Sender::session);
             if let Some(ack) = self.receiver.ack(session, srtt, now) {
                 ack.encode(&mut datagram);
@@ -342,7 +346,7 @@ impl Link {
                 next.extend([triple.beat.dial_at(), triple.canary.dial_at()]);
             }
             if self.credit > 0 && !is_silenced {
-                next.push(self.receiver.poll_timeout());
+                next.extend([self.receiver.poll_timeout(), self.outbox.second_due()]);
             }
         }
         if let Some(sender) = &self.sender {

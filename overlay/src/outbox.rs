@@ -11,6 +11,7 @@ use crate::packet::Urgency;
 use crate::peer_id::PeerId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 /// Unicast payloads that wait for one link; more are dropped, as every user of them repeats.
 const UNICAST_SIZE_MAX: usize = 8 << 20;
@@ -19,6 +20,10 @@ const UNICAST_SIZE_MAX: usize = 8 << 20;
 #[derive(Default)]
 pub(crate) struct Outbox {
     control: VecDeque<Item>,
+    /// Words that the neighbor most likely gets from another: they go along with the next packet.
+    second: Vec<(PeerId, StateKind)>,
+    /// When they go without one.
+    second_due: Option<Instant>,
     states: BTreeSet<(PeerId, StateKind)>,
     messages: BTreeMap<(Class, Life), VecDeque<u64>>,
     unicast: BTreeMap<Class, VecDeque<Bytes>>,
@@ -57,6 +62,28 @@ impl Outbox {
         if self.states.insert((peer, kind)) {
             self.push(Item::State(peer, kind));
         }
+    }
+
+    /// A word that the neighbor most likely has from another: it goes with the next packet, or
+    /// alone once this time has come.
+    pub(crate) fn push_second(&mut self, peer: PeerId, kind: StateKind, due: Instant) {
+        if !self.states.contains(&(peer, kind)) && !self.second.contains(&(peer, kind)) {
+            self.second.push((peer, kind));
+            self.second_due.get_or_insert(due);
+        }
+    }
+
+    /// A packet goes out: those that wait for one go with it.
+    pub(crate) fn take_along(&mut self) {
+        self.second_due = None;
+        for (peer, kind) in std::mem::take(&mut self.second) {
+            self.push_state(peer, kind);
+        }
+    }
+
+    /// When those that wait for a packet go without one.
+    pub(crate) fn second_due(&self) -> Option<Instant> {
+        self.second_due
     }
 
     pub(crate) fn push_message(&mut self, class: Class, life: Life, sequence: u64) {

@@ -21,6 +21,7 @@ mod wanted;
 use crate::admit::ADDRESSES_MAX;
 use crate::config::{Config, Faults};
 use crate::dialing::Dialing;
+use crate::edges::Edges;
 use crate::event::{Class, Event, FetchId, Full, Last, Output, Standing, StateKind, Unheard};
 use crate::fetch::Fetches;
 use crate::health::Health;
@@ -66,8 +67,11 @@ pub struct Router {
     /// When the agreement has something to judge; it moves with what is stated.
     agreement_due: Option<Instant>,
     routes: BTreeMap<PeerId, Route>,
-    /// Pairs of peers with a direct link that both state.
-    edges: BTreeSet<(PeerId, PeerId)>,
+    edges: Edges,
+    /// Words of the layers above that are still to be signed: of a kind the last one.
+    to_say: BTreeMap<StateKind, Bytes>,
+    /// What the agreement rests on has changed since it was last evaluated.
+    restate_due: Option<Issue>,
     multicasts: Multicasts,
     source: Source,
     fetches: Fetches,
@@ -119,7 +123,9 @@ impl Router {
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
-            edges: BTreeSet::new(),
+            edges: Edges::default(),
+            to_say: BTreeMap::new(),
+            restate_due: None,
             fetches: Fetches::default(),
             wall,
             refresh_next: now,
@@ -133,7 +139,7 @@ impl Router {
             faults: Faults::None,
         };
         router.want_links(now);
-        router.restate(Issue::Always, now);
+        router.restate(Issue::Always);
         router.settle(now);
         router
     }
@@ -173,14 +179,14 @@ impl Router {
             body.len() <= PAYLOAD_SIZE_MAX,
             "the caller keeps its words short"
         );
-        self.say(kind, body, None, now);
+        self.to_say.insert(kind, body);
         self.called = Some(now);
     }
 
     /// A member's word is missing for too long.
     pub fn complain(&mut self, of: PeerId, now: Instant) {
         if self.agreement.complain(of, now) {
-            self.restate(Issue::Always, now);
+            self.restate(Issue::Always);
         }
         self.called = Some(now);
     }
@@ -188,7 +194,7 @@ impl Router {
     /// Tells the neighbors that this peer stops; afterwards it forms no view with others.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = Stopping::Yes;
-        self.restate(Issue::Always, now);
+        self.restate(Issue::Always);
         self.called = Some(now);
     }
 
@@ -205,7 +211,7 @@ impl Router {
         self.close_unfit();
         self.pruned.clear();
         self.want_links(now);
-        self.restate(Issue::IfDue, now);
+        self.restate(Issue::IfDue);
         self.called = Some(now);
     }
 
@@ -276,9 +282,9 @@ impl Router {
         let has_complained = self.judge_members(now);
         if has_complained || now >= self.refresh_next {
             self.close_surplus(now);
-            self.restate(Issue::Always, now);
+            self.restate(Issue::Always);
         } else if has_expired {
-            self.restate(Issue::IfDue, now);
+            self.restate(Issue::IfDue);
         } else {
             self.judge_next(now);
         }
@@ -362,12 +368,16 @@ impl Router {
 
     /// What every input leads to: numbers what may be numbered, sends what there is room for.
     fn settle(&mut self, now: Instant) {
+        self.list_links();
+        self.follow_statements(now);
+        while let Some((kind, body)) = self.to_say.pop_first() {
+            self.say(kind, body, None, now);
+        }
         self.number_ready(now);
         if let Some(pressure) = self.source.take_pressure() {
             self.event(Event::Pressure(pressure));
         }
         self.tell_gaps();
-        self.list_links(now);
         self.judge_unheard(now);
         self.pump(now);
         while let Some(row) = self.members.take_changed() {

@@ -177,6 +177,17 @@ impl States {
             .collect()
     }
 
+    /// The words that came within a link state's life, by their speakers.
+    pub(crate) fn recent(&self, now: Instant) -> BTreeMap<PeerId, Vec<StateKind>> {
+        let mut recent: BTreeMap<PeerId, Vec<StateKind>> = BTreeMap::new();
+        for ((peer, kind), row) in &self.rows {
+            if row.freshness == Freshness::Fresh && now < row.came + self.life {
+                recent.entry(*peer).or_default().push(*kind);
+            }
+        }
+        recent
+    }
+
     /// The fresh link states, with the life that each belongs to.
     pub(crate) fn link_states(&self) -> BTreeMap<PeerId, (Incarnation, &LinkState)> {
         let rows = self.rows.iter();

@@ -1,6 +1,6 @@
 //! Agreed views: the peers that reach each other now (overlay protocol section 5).
 //!
-//! A peer states one set per round, because a changed set raises the round. So two views of one
+//! A peer states one set per round, because a changed set raises its round. So two views of one
 //! round that share a member are the same view, a peer's view numbers only rise, and a view never
 //! comes back. When links have settled all members see the same link states, so the same set, and
 //! the highest round wins everywhere.
@@ -66,6 +66,8 @@ pub(crate) struct Agreement {
     set_hash: u64,
     set_since: Instant,
     round_since: Instant,
+    /// Members whose link state does not show this peer's round and set, and since when.
+    differing_since: BTreeMap<PeerId, Instant>,
     complaints: BTreeMap<(PeerId, Incarnation), Complaint>,
     view: Option<View>,
     faults: Faults,
@@ -94,6 +96,7 @@ impl Agreement {
             set_hash: 0,
             set_since: now,
             round_since: now,
+            differing_since: BTreeMap::new(),
             complaints: BTreeMap::new(),
             view: None,
             faults: Faults::None,
@@ -108,18 +111,23 @@ impl Agreement {
     pub(crate) fn evaluate(&mut self, statements: &Statements<'_>, now: Instant) -> Evaluated {
         let mut evaluated = Evaluated::default();
         let set = self.component(statements);
-        let stated_round = |peer: &PeerId| statements.get(peer).map_or(0, |(_, state)| state.round);
-        let others = set.iter().map(|(peer, _)| peer).filter(|p| **p != self.me);
-        let highest = others.map(stated_round).max().unwrap_or(0);
+        let others = set.iter().filter(|(peer, _)| *peer != self.me);
+        let others = others.filter_map(|(peer, _)| Some(statements.get(peer)?.1));
+        let highest = others.clone().map(|state| state.round).max().unwrap_or(0);
+        let alike = others.filter(|state| state.set_hash == self.set_hash);
+        let highest_alike = alike.map(|state| state.round).max().unwrap_or(0);
         if set != self.set {
-            self.round = 1 + self.round.max(highest);
+            // A round in which this peer has stated nothing yet will do: those who see one change
+            // one after the other need one round for it, and not one each.
+            self.round = highest.max(self.round + 1);
             self.set_hash = hash_of(&set);
             self.set = set;
             self.set_since = now;
             self.round_since = now;
             evaluated.is_issue_due = true;
-        } else if highest > self.round {
-            self.round = highest;
+        } else if highest_alike > self.round {
+            // A round in which another set is stated agrees on nothing before that one changes.
+            self.round = highest_alike;
             self.round_since = now;
             evaluated.is_issue_due = true;
         }
@@ -127,9 +135,13 @@ impl Agreement {
             Faults::IdWithoutRound => 0,
             _ => self.round,
         };
+        let differing = self.differing(statements);
+        let since = |peer: &PeerId| self.differing_since.get(peer).copied().unwrap_or(now);
+        let differing_since = differing.iter().map(|(peer, _)| (*peer, since(peer)));
+        self.differing_since = differing_since.collect();
         let id = view_id(round, &self.set);
         let is_new = self.view.as_ref().is_none_or(|view| view.id != id);
-        if is_new && self.differing(statements).is_empty() {
+        if is_new && differing.is_empty() {
             let view = View {
                 number: self.round,
                 id,
@@ -282,15 +294,22 @@ impl Agreement {
             .collect()
     }
 
-    /// When each differing member is to be complained of.
+    /// When each differing member is to be complained of: it may only be the first from which
+    /// this peer hears of a change.
     fn limits(&self, statements: &Statements<'_>) -> Vec<(PeerId, Instant)> {
         let differing = self.differing(statements).into_iter();
-        differing
-            .map(|(peer, differs)| match differs {
-                Differs::Set => (peer, self.set_since + self.agree_limit),
-                Differs::Round => (peer, self.round_since + self.agree_limit),
-            })
-            .collect()
+        let limit = |(peer, differs)| {
+            let own = match differs {
+                Differs::Set => self.set_since,
+                Differs::Round => self.round_since,
+            };
+            let since = self.differing_since.get(&peer).copied();
+            (
+                peer,
+                since.map_or(own, |since| since.max(own)) + self.agree_limit,
+            )
+        };
+        differing.map(limit).collect()
     }
 
     fn is_complained(&self, member: &(PeerId, Incarnation), now: Instant) -> bool {
@@ -347,31 +366,18 @@ fn hash(context: &[u8], round: u64, set: &[(PeerId, Incarnation)]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link_state::StatedLink;
-
-    fn peer(n: u8) -> PeerId {
-        PeerId([n; 8])
-    }
+    use crate::testing::{linked, peer};
 
     /// The link state of a peer that lists these neighbors, all in life 1.
     fn state(links: &[u8], round: u64, hash: u64, complaints: &[u8]) -> LinkState {
         LinkState {
-            links: links
-                .iter()
-                .map(|n| StatedLink {
-                    peer: peer(*n),
-                    incarnation: Incarnation(1),
-                    cost: 1,
-                    loss_permille: 0,
-                })
-                .collect(),
             round,
             set_hash: hash,
             complaints: complaints
                 .iter()
                 .map(|n| (peer(*n), Incarnation(1)))
                 .collect(),
-            ..LinkState::default()
+            ..linked(links)
         }
     }
 
@@ -389,17 +395,28 @@ mod tests {
         let alone = agreement.evaluate(&statements(&[state(&[], 0, 0, &[])]), now);
         assert_eq!(alone.agreed.map(|view| view.number), Some(1));
 
-        let both = [state(&[2], 1, 0, &[]), state(&[1], 7, 99, &[])];
-        let evaluated = agreement.evaluate(&statements(&both), now);
-        assert!(evaluated.is_issue_due && evaluated.agreed.is_none());
-        assert_eq!(agreement.round(), 8, "above every member's");
+        for (stated, round) in [(0, 2), (7, 7)] {
+            let mut other = Agreement::new(peer(1), Duration::from_millis(500), now);
+            other.evaluate(&statements(&[state(&[], 0, 0, &[])]), now);
+            let both = [state(&[2], 1, 0, &[]), state(&[1], stated, 99, &[])];
+            let evaluated = other.evaluate(&statements(&both), now);
+            assert!(evaluated.is_issue_due && evaluated.agreed.is_none());
+            assert_eq!(other.round(), round, "one that it has stated nothing in");
+        }
 
-        let same = [
-            state(&[2], 8, 0, &[]),
-            state(&[1], 8, agreement.set_hash(), &[]),
-        ];
-        let view = agreement.evaluate(&statements(&same), now).agreed.unwrap();
-        assert_eq!((view.number, view.members.len()), (8, 2));
+        let both = [state(&[2], 1, 0, &[]), state(&[1], 7, 99, &[])];
+        agreement.evaluate(&statements(&both), now);
+        let another_set = [state(&[2], 7, 0, &[]), state(&[1], 8, 99, &[])];
+        let evaluated = agreement.evaluate(&statements(&another_set), now);
+        assert_eq!(evaluated, Evaluated::default(), "that one has to change");
+
+        let hash = agreement.set_hash();
+        let ahead = [state(&[2], 7, hash, &[]), state(&[1], 9, hash, &[])];
+        let evaluated = agreement.evaluate(&statements(&ahead), now);
+        assert!(evaluated.is_issue_due);
+        let view = evaluated.agreed.unwrap();
+        assert_eq!((view.number, view.members.len()), (9, 2));
+        let same = [state(&[2], 9, hash, &[]), state(&[1], 9, hash, &[])];
         let again = agreement.evaluate(&statements(&same), now);
         assert_eq!(again, Evaluated::default(), "once per id");
     }
@@ -438,6 +455,32 @@ mod tests {
             let expected = if members == 3 { 1 } else { 4 };
             assert_eq!(left_out.component(&statements(&states)).len(), expected);
         }
+    }
+
+    #[test]
+    fn who_changes_late_is_not_complained_of_at_once() {
+        let start = crate::testing::start();
+        let limit = Duration::from_millis(500);
+        let mut agreement = Agreement::new(peer(1), limit, start);
+        agreement.evaluate(
+            &statements(&[state(&[2], 0, 0, &[]), state(&[1], 0, 0, &[])]),
+            start,
+        );
+        let (round, hash) = (agreement.round(), agreement.set_hash());
+        let both = [state(&[2], round, hash, &[]), state(&[1], round, hash, &[])];
+        assert!(
+            agreement
+                .evaluate(&statements(&both), start)
+                .agreed
+                .is_some()
+        );
+        let later = start + limit * 10;
+        let changed = [both[0].clone(), state(&[1], round + 1, 99, &[])];
+        let changed = statements(&changed);
+        agreement.evaluate(&changed, later);
+        assert!(!agreement.handle_timeout(&changed, later));
+        assert_eq!(agreement.poll_timeout(&changed, later), Some(later + limit));
+        assert!(agreement.handle_timeout(&changed, later + limit));
     }
 
     #[test]

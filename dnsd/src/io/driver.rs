@@ -29,7 +29,7 @@ use crate::state::Outcome;
 use crate::vip::kernel::Report;
 use crate::wiring::{self, Act, BURST, Ended, News, Wiring, Worked};
 use arc_swap::ArcSwap;
-use overlay::io::link::{LinkThread, SendError};
+use overlay::io::link::{LinkThread, SendError, TOGETHER_MAX};
 use overlay::join::Refusal;
 use overlay::status::RouterStatus;
 use overlay::{Command, Incarnation, NodeEvent};
@@ -256,7 +256,9 @@ impl Driver {
         id
     }
 
-    /// Says something to the link thread; it waits here if that one is behind.
+    /// Says something to the link thread once all that follows from an input is worked out: that
+    /// thread runs at once when it is told of something, and what it is told in one goes to the
+    /// others in one packet. It waits here if that thread is behind.
     pub(super) fn say(&mut self, command: Command) {
         if self.unsent.len() == COMMANDS_MAX {
             error!("the link thread does not take commands any more");
@@ -264,7 +266,6 @@ impl Driver {
             return;
         }
         self.unsent.push_back(command);
-        self.send_commands();
     }
 
     fn wake(&self, now: Instant) -> Instant {
@@ -426,6 +427,7 @@ impl Driver {
         while let Some(act) = self.wiring.poll_act() {
             self.carry_out(act);
         }
+        self.send_commands();
     }
 
     fn carry_out(&mut self, act: Act) {
@@ -500,11 +502,14 @@ impl Driver {
 
     fn send_commands(&mut self) {
         let Some(links) = &self.links else { return };
-        while let Some(command) = self.unsent.pop_front() {
-            match links.send(command) {
+        while !self.unsent.is_empty() {
+            let together = self.unsent.len().min(TOGETHER_MAX);
+            match links.send_together(self.unsent.drain(..together).collect()) {
                 Ok(()) => {}
-                Err(SendError::Full(command)) => {
-                    self.unsent.push_front(command);
+                Err(SendError::Full(commands)) => {
+                    for command in commands.into_iter().rev() {
+                        self.unsent.push_front(command);
+                    }
                     return;
                 }
                 Err(SendError::Ended(_)) => {
@@ -521,6 +526,7 @@ impl Driver {
         // Whoever says that it stops announces nothing any more.
         self.addresses.stop();
         self.say(Command::Stop);
+        self.send_commands();
         if let Some(links) = self.links.take() {
             links.stop();
         }

@@ -98,7 +98,8 @@ pub(super) struct Transport {
 impl Transport {
     /// Serves the socket; called within the runtime that drives it.
     pub(super) fn new(udp: UdpSocket, identity: &Identity) -> io::Result<Self> {
-        let transport = Arc::new(transport_config());
+        let transport = Arc::new(transport_config(ACK_DELAY));
+        let beats = Arc::new(transport_config(ACK_DELAY_BEAT));
         let mut server = ServerConfig::with_crypto(Arc::new(tls::server_config(identity)));
         server.transport_config(Arc::clone(&transport));
         server.max_incoming(INCOMING_MAX);
@@ -117,7 +118,10 @@ impl Transport {
         let clients = clients.map(|protocol| {
             let crypto = tls::client_config(identity, protocol);
             let mut config = ClientConfig::new(Arc::new(crypto));
-            config.transport_config(Arc::clone(&transport));
+            config.transport_config(Arc::clone(match protocol {
+                Protocol::Beat => &beats,
+                _ => &transport,
+            }));
             (protocol, config)
         });
         Ok(Self {
@@ -149,9 +153,10 @@ pub(super) fn lift_limits(connection: &quinn::Connection) {
 }
 
 /// Overlay protocol section 1: "the transport settings that matter".
-fn transport_config() -> TransportConfig {
+fn transport_config(ack_delay: Duration) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.max_ack_delay(Some(ACK_DELAY));
+    acks.max_ack_delay(Some(ack_delay))
+        .ack_eliciting_threshold(ACK_THRESHOLD);
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MTU_MAX);
     let mut config = TransportConfig::default();
@@ -202,6 +207,10 @@ const STREAMS_ACCEPTED: VarInt = VarInt::from_u32(64);
 const RTT_INITIAL: Duration = Duration::from_millis(20);
 /// Overlay protocol section 1: at once, or after at most this.
 const ACK_DELAY: Duration = Duration::from_millis(2);
+/// Asked for where only heartbeats are sent: the acknowledgement goes with the next beat.
+const ACK_DELAY_BEAT: Duration = Duration::from_millis(25);
+/// So many packets are acknowledged in one: half of what the least window holds.
+const ACK_THRESHOLD: VarInt = VarInt::from_u32(7);
 /// The router gives up a link long before.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 

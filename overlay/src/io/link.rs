@@ -65,7 +65,7 @@ pub enum MachineOutput<E> {
 /// The running link thread, as the peer thread sees it.
 #[derive(Debug)]
 pub struct LinkThread<C> {
-    commands: Sender<C>,
+    commands: Sender<Vec<C>>,
     thread: JoinHandle<()>,
     counters: Arc<LinkCounters>,
     pulse: Arc<Pulse>,
@@ -156,7 +156,7 @@ impl<C: Send + 'static> LinkThread<C> {
         machine: M,
         deliver: impl FnMut(M::Event) -> Option<M::Event> + Send + 'static,
     ) -> Result<Self, LinkError> {
-        let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
+        let (commands, waiting) = mpsc::channel(BATCHES_MAX);
         let counters = Arc::new(LinkCounters::default());
         let pulse = Arc::new(Pulse::new());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -195,11 +195,26 @@ impl<C: Send + 'static> LinkThread<C> {
 
     /// Hands a command to the machine, without waiting.
     pub fn send(&self, command: C) -> Result<(), SendError<C>> {
-        self.commands
-            .try_send(command)
+        let only = |mut batch: Vec<C>| batch.pop().expect("it is the one that was sent");
+        self.send_together(vec![command])
             .map_err(|error| match error {
-                TrySendError::Full(command) => SendError::Full(command),
-                TrySendError::Closed(command) => SendError::Ended(command),
+                SendError::Full(batch) => SendError::Full(only(batch)),
+                SendError::Ended(batch) => SendError::Ended(only(batch)),
+            })
+    }
+
+    /// Hands over at most [`TOGETHER_MAX`] commands, without waiting: what follows from them goes
+    /// out together.
+    pub fn send_together(&self, commands: Vec<C>) -> Result<(), SendError<Vec<C>>> {
+        assert!(
+            (1..=TOGETHER_MAX).contains(&commands.len()),
+            "the caller cuts its batches"
+        );
+        self.commands
+            .try_send(commands)
+            .map_err(|error| match error {
+                TrySendError::Full(commands) => SendError::Full(commands),
+                TrySendError::Closed(commands) => SendError::Ended(commands),
             })
     }
 
@@ -237,7 +252,7 @@ struct Driver<M: Machine, D> {
     undelivered: VecDeque<M::Event>,
     urgent: Receiver<Input>,
     bulk: Receiver<Input>,
-    commands: Receiver<M::Command>,
+    commands: Receiver<Vec<M::Command>>,
     inputs_urgent: Inputs,
     inputs_bulk: Inputs,
     counters: Arc<LinkCounters>,
@@ -265,7 +280,7 @@ where
         deliver: D,
         transport: Transport,
         tcp: tokio::net::TcpListener,
-        commands: Receiver<M::Command>,
+        commands: Receiver<Vec<M::Command>>,
         counters: Arc<LinkCounters>,
         pulse: Arc<Pulse>,
     ) -> Self {
@@ -307,7 +322,7 @@ where
                 Some(input) = self.urgent.recv() => self.handle_input(input),
                 Some(input) = self.bulk.recv(), if !is_held => self.handle_input(input),
                 command = self.commands.recv() => match command {
-                    Some(command) => self.handle_command(command),
+                    Some(commands) => self.handle_commands(commands),
                     None => break,
                 },
                 () = sleep_until(wake) => {
@@ -339,26 +354,29 @@ where
     }
 
     fn drain_ready_input(&mut self) {
-        for handled in 1..=DRAIN_MAX {
+        let mut handled = 0;
+        let mut together = 0;
+        while handled < DRAIN_MAX {
             let is_held = self.is_held();
             let input = match self.urgent.try_recv() {
                 Ok(input) => Some(input),
                 Err(_) if is_held => None,
                 Err(_) => self.bulk.try_recv().ok(),
             };
-            match (input, self.commands.try_recv()) {
-                (None, Err(_)) => break,
-                (input, command) => {
-                    if let Some(input) = input {
-                        self.handle_input(input);
-                    }
-                    if let Ok(command) = command {
-                        self.handle_command(command);
-                    }
-                }
+            let commands = self.commands.try_recv().unwrap_or_default();
+            let count = usize::from(input.is_some()) + commands.len();
+            if count == 0 {
+                break;
             }
-            if handled % TOGETHER_MAX == 0 {
+            if let Some(input) = input {
+                self.handle_input(input);
+            }
+            self.handle_commands(commands);
+            handled += count;
+            together += count;
+            if together >= TOGETHER_MAX {
                 self.perform();
+                together = 0;
             }
         }
         self.perform();
@@ -511,8 +529,10 @@ where
         }
     }
 
-    fn handle_command(&mut self, command: M::Command) {
-        self.machine.handle_command(command, wall(), Instant::now());
+    fn handle_commands(&mut self, commands: Vec<M::Command>) {
+        for command in commands {
+            self.machine.handle_command(command, wall(), Instant::now());
+        }
     }
 
     fn fail_dial(&mut self, failed: DialFailed) {
@@ -877,8 +897,9 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-zonecast";
-/// What the peer thread may send before it has to wait: many updates of one batch.
-const COMMANDS_MAX: usize = 4096;
+/// What the peer thread may send before it has to wait, in batches of up to [`TOGETHER_MAX`]
+/// commands: 4 096 of them, many updates.
+const BATCHES_MAX: usize = 256;
 /// What tasks may have read before they have to wait.
 const INPUTS_MAX: usize = 512;
 /// Events for which the peer thread has no room, before packets wait too.
@@ -887,9 +908,9 @@ const UNDELIVERED_MAX: usize = 512;
 const DELIVER_PAUSE: Duration = Duration::from_millis(1);
 /// Inputs that are handled before time is looked at.
 const DRAIN_MAX: usize = 512;
-/// Inputs that are answered together: each may be a signature to verify, and none shall wait for
-/// more than two milliseconds of that.
-const TOGETHER_MAX: usize = 16;
+/// Inputs, or commands, that are answered together: each may be a signature to verify, and none
+/// shall wait for more than two milliseconds of that.
+pub const TOGETHER_MAX: usize = 16;
 const TASKS_ON_THE_WAY: usize = 4;
 /// Connections of others that the machine has not accepted.
 const STRANGERS_MAX: usize = 64;

@@ -1,6 +1,8 @@
 //! States and views: what others say is taken and flooded, what follows is said.
 
 use super::Router;
+use crate::config::Faults;
+use crate::edges::{Edges, Part};
 use crate::event::{Event, StateKind};
 use crate::link_state::{LinkState, StatedLink, Stopping};
 use crate::packet::StateBody;
@@ -8,7 +10,6 @@ use crate::peer_id::PeerId;
 use crate::route::routes;
 use crate::signed::LINK_STATE;
 use crate::states::Compared;
-use crate::view::is_edge;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,10 @@ use std::time::{Duration, Instant};
 const ROUND_AHEAD_MAX: Duration = Duration::from_secs(3_600);
 
 /// Whether the own link state is said again in any case.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Issue {
-    Always,
     IfDue,
+    Always,
 }
 
 impl Router {
@@ -43,8 +44,10 @@ impl Router {
                     self.counters.unknown_peer += 1;
                     return;
                 };
-                // These are few, so they are verified before they are passed on.
-                if !self.signer.is_state_signed(&body, &key) {
+                // These are few, so they are verified before they are passed on. The link that a
+                // peer's own word comes on has proven its key.
+                let is_proven = from == body.peer;
+                if !is_proven && !self.signer.is_state_signed(&body, &key) {
                     self.counters.bad_signature += 1;
                     return;
                 }
@@ -53,22 +56,30 @@ impl Router {
         }
     }
 
-    /// A link state is due, or what it rests on has changed: evaluates, and says what follows.
-    pub(super) fn restate(&mut self, issue: Issue, now: Instant) {
+    /// A link state is due, or what it rests on has changed.
+    pub(super) fn restate(&mut self, issue: Issue) {
+        self.restate_due = self.restate_due.max(Some(issue));
+    }
+
+    /// Evaluates link states that came together once, and says what follows from them all: each
+    /// word that one of them would lead to is flooded to all.
+    pub(super) fn follow_statements(&mut self, now: Instant) {
+        let Some(issue) = self.restate_due.take() else {
+            return;
+        };
         let me = self.signer.me();
         let own = self.own_link_state(now);
         let mut statements = self.states.link_states();
         statements.insert(me, (self.signer.incarnation(), &own));
         let evaluated = self.agreement.evaluate(&statements, now);
         self.routes = routes(&statements, me);
-        let pairs = statements.iter().flat_map(|(peer, (_, state))| {
-            let peers = state.links.iter().map(|link| (*peer, link.peer));
-            peers.collect::<Vec<_>>()
-        });
-        let edges = pairs
-            .filter(|(a, b)| is_edge(&statements, *a, *b))
-            .collect();
-        self.edges = edges;
+        let edges = Edges::of(&statements);
+        if edges != self.edges {
+            let mut before = std::mem::replace(&mut self.edges, edges);
+            if self.faults != Faults::NothingForLostLinks {
+                self.push_recent(&mut before, now);
+            }
+        }
         if issue == Issue::Always || evaluated.is_issue_due {
             let own = self.own_link_state(now);
             self.refresh_next = now + self.timing.refresh;
@@ -101,17 +112,17 @@ impl Router {
         let edition = self.states.edition(kind) + 1;
         let body = self.signer.state(kind, edition, content);
         self.states.insert(body, link_state, now);
-        self.flood(self.signer.me(), kind, None);
+        self.flood(self.signer.me(), kind, None, now);
     }
 
     /// A neighbor's session has had its push acknowledged: it is a link for all to know.
-    pub(super) fn list_links(&mut self, now: Instant) {
+    pub(super) fn list_links(&mut self) {
         let mut has_changed = false;
         for link in self.links.values_mut() {
             has_changed |= link.advance_push(self.faults) == crate::link::Listing::Changed;
         }
         if has_changed {
-            self.restate(Issue::Always, now);
+            self.restate(Issue::Always);
         }
     }
 
@@ -146,6 +157,7 @@ impl Router {
     fn accept_state(&mut self, from: PeerId, body: StateBody, now: Instant) {
         let (peer, kind) = (body.peer, body.kind);
         if kind != LINK_STATE {
+            self.follow_statements(now);
             let event = Event::State {
                 of: peer,
                 incarnation: body.incarnation,
@@ -153,7 +165,7 @@ impl Router {
                 body: body.content.clone(),
             };
             self.states.insert(body, None, now);
-            self.flood(peer, kind, Some(from));
+            self.flood(peer, kind, Some(from), now);
             self.event(event);
             return;
         }
@@ -170,8 +182,8 @@ impl Router {
         self.tell_stopping(&body, &link_state);
         self.members.learn_addresses(peer, &link_state.addresses);
         self.states.insert(body, Some(link_state), now);
-        self.flood(peer, kind, Some(from));
-        self.restate(Issue::IfDue, now);
+        self.flood(peer, kind, Some(from), now);
+        self.restate(Issue::IfDue);
     }
 
     /// A peer's new link state has lost its link to a neighbor of mine: perhaps that one is dead.
@@ -203,12 +215,40 @@ impl Router {
         }
     }
 
-    /// Passes a word on to every neighbor but the one it came from. With the push at Up this
-    /// needs no other repair.
-    fn flood(&mut self, peer: PeerId, kind: StateKind, except: Option<PeerId>) {
+    /// Passes a word on to every neighbor that may lack it, but not to the one it came from. With
+    /// the push at Up and [`Self::push_recent`] this needs no other repair.
+    fn flood(&mut self, peer: PeerId, kind: StateKind, except: Option<PeerId>, now: Instant) {
+        let me = self.signer.me();
         for (neighbor, link) in &mut self.links {
-            if link.neighbor.is_up() && Some(*neighbor) != except {
-                link.outbox.push_state(peer, kind);
+            let is_target = link.neighbor.is_up() && Some(*neighbor) != except;
+            if !is_target {
+                continue;
+            }
+            match self.edges.part(peer, me, *neighbor) {
+                Part::None => {}
+                Part::First => link.outbox.push_state(peer, kind),
+                Part::Second => {
+                    let due = now + self.timing.ack_delay;
+                    link.outbox.push_second(peer, kind, due);
+                }
+            }
+        }
+    }
+
+    /// Links have come or gone, and with them it is for others to pass words on. What this peer
+    /// left to somebody else until now may be lost there, unless it came before a link state's
+    /// life: by then it was acknowledged everywhere, or the link in the way had been given up.
+    fn push_recent(&mut self, before: &mut Edges, now: Instant) {
+        let me = self.signer.me();
+        for (source, kinds) in self.states.recent(now) {
+            for (neighbor, link) in &mut self.links {
+                let is_new = link.neighbor.is_up()
+                    && *neighbor != source
+                    && self.edges.part(source, me, *neighbor) != Part::None
+                    && before.part(source, me, *neighbor) == Part::None;
+                for kind in kinds.iter().filter(|_| is_new) {
+                    link.outbox.push_state(source, *kind);
+                }
             }
         }
     }

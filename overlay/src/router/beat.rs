@@ -183,7 +183,7 @@ impl Router {
                 self.event(Event::NeighborDown(peer, why));
                 // Bad news does not wait.
                 if listing == Listing::Changed {
-                    self.restate(Issue::Always, now);
+                    self.restate(Issue::Always);
                 }
             }
         }

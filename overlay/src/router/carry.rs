@@ -2,6 +2,7 @@
 
 use super::Router;
 use crate::config::Faults;
+use crate::edges::Part;
 use crate::event::{Class, Event};
 use crate::link_event::{LinkId, LinkOutput};
 use crate::multicast::{Life, Multicasts, Novelty, forwarded};
@@ -168,7 +169,12 @@ impl Router {
     }
 
     fn handle_body(&mut self, from: PeerId, body: Bytes, now: Instant) {
-        match Body::decode(body) {
+        let body = Body::decode(body);
+        if !matches!(body, Some(Body::State(_))) {
+            // The layers above hear of a view before what came after it.
+            self.follow_statements(now);
+        }
+        match body {
             None => self.counters.malformed += 1,
             Some(Body::State(state)) => self.handle_state(from, state, now),
             Some(Body::Multicast(message)) => self.handle_multicast(from, message, now),
@@ -200,7 +206,9 @@ impl Router {
             self.counters.unknown_peer += 1;
             return;
         };
-        if !self.signer.is_multicast_signed(&message, &key) {
+        // The link that a source's own message comes on has proven its key.
+        let is_proven = from == message.source;
+        if !is_proven && !self.signer.is_multicast_signed(&message, &key) {
             self.counters.bad_signature += 1;
             return;
         }
@@ -218,13 +226,14 @@ impl Router {
         self.note_news(life, now);
     }
 
-    /// Sends a message to every neighbor that may lack it. A neighbor with a link of its own to
-    /// the source hears it from there; should that fail, its summary is seen and it pulls.
+    /// Sends a message to every neighbor that has it from nobody else. Should that one fail, the
+    /// neighbor sees a summary and pulls.
     fn pass_on(&mut self, life: Life, sequence: u64, class: Class, from: Option<PeerId>) {
         let me = self.signer.me();
         for (neighbor, link) in &mut self.links {
-            let hears_itself = life.0 != me && self.edges.contains(&(life.0, *neighbor));
-            let is_target = Some(*neighbor) != from && *neighbor != life.0 && !hears_itself;
+            let is_target = Some(*neighbor) != from
+                && *neighbor != life.0
+                && self.edges.part(life.0, me, *neighbor) == Part::First;
             if is_target && link.neighbor.is_up() {
                 link.outbox.push_message(class, life, sequence);
             }

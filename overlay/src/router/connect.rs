@@ -202,7 +202,7 @@ impl Router {
         }
         self.multicasts.forget_neighbor(peer);
         self.states.remove(peer);
-        self.restate(Issue::Always, now);
+        self.restate(Issue::Always);
     }
 
     /// Computes the table of section 1 again, after a change of members: closes what no longer

@@ -175,6 +175,38 @@ pub(super) fn killed_peer(seed: u64) -> Duration {
     agreed[1] - until
 }
 
+/// Six peers in a mesh. One says a word just after its own way to another, and that of the peer
+/// that would send it a second copy, have been cut: both links still count as up. How long until
+/// the other has the word all the same.
+pub(super) fn word_left_to_lost_links(seed: u64, faults: Faults) -> Option<Duration> {
+    const COUNT: usize = 6;
+    const WORD: StateKind = StateKind(5);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let network = even(&mut random, Duration::from_micros(200));
+    let links = (0..COUNT).map(|number| (0..COUNT).filter(|other| *other != number).collect());
+    let mut world = World::new(links.collect(), COUNT, network, faults, start());
+    (0..COUNT).for_each(|number| world.start_peer(number, &mut random));
+    let until = Duration::from_secs(2);
+    run_until(&mut world, until, |_, _, _| {});
+    let mut ring: Vec<usize> = (0..COUNT).collect();
+    ring.sort_by_key(|number| world.peers[*number].id);
+    let place = random.usize(0..COUNT);
+    ring.rotate_left(place);
+    let (to, second, source) = (ring[0], ring[1], ring[2 + random.usize(0..COUNT - 2)]);
+    for silent in [source, second] {
+        world.fabric.network.cut(silent, to);
+    }
+    let body = numbered(1, 8);
+    world.call(source, |router, now| router.state(WORD, body, now));
+    let mut heard = None;
+    run_until(&mut world, until * 2, |now, number, event| {
+        if matches!(event, Event::State { kind: WORD, .. }) && number == to {
+            heard.get_or_insert(now - until);
+        }
+    });
+    heard
+}
+
 /// A peer is killed while it answers a fetch, and does not come back. How long until who asked
 /// hears that it has failed.
 pub(super) fn orphaned_fetch() -> Duration {

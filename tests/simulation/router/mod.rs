@@ -90,6 +90,19 @@ fn through_a_hole_for_big_packets_views_stand_still() {
 }
 
 #[test]
+fn a_word_that_was_left_to_links_that_end_comes_by_others() {
+    for seed in 0..QUIET_SEEDS {
+        let heard = measured::word_left_to_lost_links(seed, Faults::None);
+        assert!(
+            heard.is_some_and(|after| after <= SILENCE_NOTICED),
+            "{seed}: {heard:?}"
+        );
+        let faults = Faults::NothingForLostLinks;
+        assert_eq!(measured::word_left_to_lost_links(seed, faults), None);
+    }
+}
+
+#[test]
 fn a_fetch_from_a_killed_peer_fails_at_once() {
     assert!(measured::orphaned_fetch() <= KILL_NOTICED);
 }
