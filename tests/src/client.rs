@@ -1,7 +1,8 @@
 //! Real DNS clients as programs: dig, kdig and nsupdate.
 
+use crate::daemon::free_port;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 /// What `dig +short` prints for this question.
@@ -33,11 +34,18 @@ pub fn kdig(server: SocketAddr, args: &[&str]) -> String {
 
 /// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
 pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
+    // For each update it draws a port, of those from which the system gives the daemons theirs, and
+    // shares one that is taken: now and then it would ask itself, and wait in vain.
+    let local = match server.ip() {
+        ip if !ip.is_loopback() => String::new(),
+        IpAddr::V4(_) => format!("local 127.0.0.1 {}\n", free_port()),
+        IpAddr::V6(_) => format!("local ::1 {}\n", free_port()),
+    };
     update_by(
         "nsupdate",
         &["-t", "20", "-u", "20", "-r", "0"],
         server,
-        commands,
+        &(local + commands),
     )
 }
 
