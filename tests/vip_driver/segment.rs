@@ -78,6 +78,28 @@ fn who_only_probes_for_a_vip_takes_nothing_away() {
 }
 
 #[test]
+fn who_else_asks_for_a_vip_is_told_of() {
+    for (address, vip) in VIPS {
+        let (segment, data) = (Segment::new(2), [tempdir().unwrap(), tempdir().unwrap()]);
+        let mut host = Host::start(&segment, 1, data[0].path());
+        let mut other = Host::start(&segment, 2, data[1].path());
+        let group = [vip];
+        let vip = host.vip(&group);
+        other.vip(&group);
+        assert_eq!(other.ask(vip), Heard::Nobody);
+        let heard = host.wait("a probe", |report| match report {
+            Report::Probed {
+                vip: of,
+                theirs,
+                mine,
+            } if *of == vip => Some((*theirs, *mine)),
+            _ => None,
+        });
+        assert_eq!(heard, (mac(&segment, 2), mac(&segment, 1)), "{address}");
+    }
+}
+
+#[test]
 fn another_that_claims_a_vip_is_told_of_and_an_announcement_wins_it_back() {
     for (address, vip) in VIPS {
         let (segment, data) = (Segment::new(3), [tempdir().unwrap(), tempdir().unwrap()]);

@@ -14,6 +14,7 @@
 //!
 //! A machine: `handle_*` for what happened, then [`Failover::poll_action`] until none is left.
 
+mod contest;
 mod gather;
 mod inputs;
 mod kernel_changes;
@@ -31,6 +32,7 @@ use super::assign::Plan;
 use super::claim::{Claim, Maturity, Rank};
 use super::kernel::{Heard, Kernel, Mac, Order, Unfit};
 use super::map::VipMap;
+use contest::Probes;
 use overlay::{Incarnation, PeerId, Standing, View, ViewId};
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,6 +70,8 @@ pub struct Failover {
     /// Who last announced each VIP, as far as this peer knows.
     last_held: BTreeMap<VipId, LastHeld>,
     asked: BTreeMap<VipId, Asked>,
+    /// Who else asked.
+    probes: Probes,
     /// Peers, in their lives, that stopped cleanly.
     stopped: BTreeSet<(PeerId, Incarnation)>,
     quarantine: Quarantine,
@@ -154,6 +158,10 @@ struct Local {
     blocked_until: Option<Instant>,
     /// Until when another DNS server's hold on it is respected.
     foreign_until: Option<Instant>,
+    /// Until when another that asked for it at the same time goes first.
+    yields_until: Option<Instant>,
+    /// How often others' questions have held up its taking in this plan.
+    contests: u32,
     /// Until when the segment is not told again because another station claims the VIP.
     defended_until: Option<Instant>,
 }
@@ -168,6 +176,8 @@ impl Local {
             failed: None,
             blocked_until: None,
             foreign_until: None,
+            yields_until: None,
+            contests: 0,
             defended_until: None,
         }
     }
@@ -190,7 +200,12 @@ enum LastHeld {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asked {
     Since(Instant),
-    Answered(Heard, Instant),
+    /// It was asked then, and this is what it said by then.
+    Answered {
+        heard: Heard,
+        since: Instant,
+        at: Instant,
+    },
 }
 
 impl Failover {
@@ -227,6 +242,7 @@ impl Failover {
             configs: BTreeMap::new(),
             last_held: BTreeMap::new(),
             asked: BTreeMap::new(),
+            probes: Probes::default(),
             stopped: BTreeSet::new(),
             quarantine: Quarantine::default(),
             since: BTreeMap::new(),
@@ -340,7 +356,11 @@ impl Failover {
             if let Phase::Run(run) = &self.phase
                 && run.filling.contains_key(vip)
             {
-                dues.extend(local.foreign_until);
+                dues.extend(
+                    [local.foreign_until, local.yields_until]
+                        .into_iter()
+                        .flatten(),
+                );
             }
         }
         if self.maturity == Maturity::Immature {

@@ -202,10 +202,34 @@ pub fn question(mac: Mac, source: IpAddr, target: IpAddr, to: Option<Mac>) -> Op
                 Some(to) => (to, target),
                 None => (group_mac(group), group),
             };
-            let body = neighbor_message(SOLICITATION, 0, target, OPTION_SOURCE, mac);
+            let body = neighbor_message(SOLICITATION, 0, target, Some((OPTION_SOURCE, mac)));
             Some(icmpv6(mac, to, source, destination, body))
         }
         _ => None,
+    }
+}
+
+/// The frame that asks who has the address, from one that is about to take it: it says so to all
+/// of the segment.
+#[must_use]
+pub fn probe(mac: Mac, target: IpAddr) -> Vec<u8> {
+    match target {
+        // RFC 5227 section 1.1: a probe has no sender yet.
+        IpAddr::V4(target) => arp(
+            ARP_REQUEST,
+            mac,
+            BROADCAST,
+            Ipv4Addr::UNSPECIFIED,
+            target,
+            Mac([0; 6]),
+        ),
+        IpAddr::V6(target) => {
+            // RFC 4862 section 5.4.2. Who may take the address too is not in the group of those that
+            // have it, and no switch would pass the frame on to him; to all nodes it does.
+            let body = neighbor_message(SOLICITATION, 0, target, None);
+            let (source, group) = (Ipv6Addr::UNSPECIFIED, solicited_node(target));
+            icmpv6(mac, group_mac(ALL_NODES), source, group, body)
+        }
     }
 }
 
@@ -279,16 +303,19 @@ fn arp(op: u16, mac: Mac, to: Mac, sender: Ipv4Addr, target: Ipv4Addr, target_ma
 }
 
 fn advertisement(mac: Mac, to: Mac, address: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
-    let body = neighbor_message(ADVERTISEMENT, OVERRIDE, address, OPTION_TARGET, mac);
+    let body = neighbor_message(ADVERTISEMENT, OVERRIDE, address, Some((OPTION_TARGET, mac)));
     icmpv6(mac, to, address, destination, body)
 }
 
-fn neighbor_message(kind: u8, flags: u32, target: Ipv6Addr, option: u8, mac: Mac) -> Vec<u8> {
+fn neighbor_message(kind: u8, flags: u32, target: Ipv6Addr, option: Option<(u8, Mac)>) -> Vec<u8> {
     let mut message = vec![kind, 0, 0, 0];
     message.extend(flags.to_be_bytes());
     message.extend(target.octets());
-    message.extend([option, 1]);
-    message.extend(mac.0);
+    // RFC 4861 section 4.3: who has no address yet must not say that of its link.
+    if let Some((option, mac)) = option {
+        message.extend([option, 1]);
+        message.extend(mac.0);
+    }
     message
 }
 
@@ -417,15 +444,12 @@ mod tests {
                 assert_eq!(parse(&frame), Some(Seen::Claims(ME, vip)));
             }
         }
-        for (own, vip, none) in [
-            ("192.0.2.1", "192.0.2.53", "0.0.0.0"),
-            ("2001:db8::1", "2001:db8::53", "::"),
-        ] {
-            let (own, vip, none) = (ip(own), ip(vip), ip(none));
+        for (own, vip) in [("192.0.2.1", "192.0.2.53"), ("2001:db8::1", "2001:db8::53")] {
+            let (own, vip) = (ip(own), ip(vip));
             check(announcement_to(ME, vip, OTHER, own), Seen::Claims(ME, vip));
             check(question(ME, own, vip, None), Seen::Claims(ME, own));
             check(question(ME, own, vip, Some(OTHER)), Seen::Claims(ME, own));
-            check(question(ME, none, vip, None), Seen::Probes(ME, vip));
+            assert_eq!(parse(&probe(ME, vip)), Some(Seen::Probes(ME, vip)));
             check(
                 datagram((ME, own, 4000), (OTHER, vip, 53), b"odd"),
                 Seen::Datagram {

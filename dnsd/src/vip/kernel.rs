@@ -57,6 +57,15 @@ pub enum Report {
     },
     /// What the segment said.
     Segment(VipId, Heard),
+    /// Another station asks who has the VIP, to take it if nobody does.
+    Probed {
+        /// The VIP.
+        vip: VipId,
+        /// The Ethernet address of that station.
+        theirs: Mac,
+        /// That of the interface on which it was heard here.
+        mine: Mac,
+    },
     /// Which VIPs can be held here, and why not the others. All of them, whenever one changes; one
     /// that is missing has not been looked at yet.
     Can(BTreeMap<VipId, Result<(), Unfit>>),

@@ -217,6 +217,27 @@ pub(super) fn handed_on_at_once(seed: u64, faults: VipFaults) -> Result<(), Stri
     }
 }
 
+/// The peer dies over which alone two others reach each other: each is alone then, and finds what
+/// the dead one had free.
+pub(super) fn bereft_on_both_sides(seed: u64, faults: VipFaults) -> Result<(), String> {
+    let mut trial = Trial::at_rest(seed, 3, Profile::Lan, Asks::Yes, faults)?;
+    for (from, to) in [(1, 2), (2, 1)] {
+        trial.world.cut(from, to, Where::Network);
+    }
+    trial.run_for(MS * 2_000)?;
+    let before = trial.holders();
+    trial.watch(vec![1, 2]);
+    trial.world.kill(0);
+    trial.run_for(MS * 500)?;
+    let (after, watch) = (trial.holders(), trial.watch.as_ref().unwrap());
+    let is_held = |vip: &VipId| matches!(after.get(vip), Some(1 | 2));
+    match watch.double.values().max() {
+        Some(double) => Err(format!("two machines had one for {double:?}")),
+        None if before.keys().all(is_held) => Ok(()),
+        None => Err(format!("{after:?} of {before:?}")),
+    }
+}
+
 fn profile_lease(profile: Profile) -> Duration {
     dnsd::vip::timing::VipTiming::of(profile).lease
 }

@@ -190,6 +190,16 @@ fn a_move_waits_for_all_that_lost_the_vip_when_sides_met() {
     seeds::check_that_it_is_caught(VipFaults::HolderGivesAlone, 4, run);
 }
 
+#[test]
+fn of_two_sides_that_find_a_vip_free_one_takes_it() {
+    for seed in seeds::seeds(4) {
+        measured::bereft_on_both_sides(seed, VipFaults::None)
+            .unwrap_or_else(|why| panic!("{seed}: {why}"));
+    }
+    let run = |seed| measured::bereft_on_both_sides(seed, VipFaults::IgnoreProbes);
+    seeds::check_that_it_is_caught(VipFaults::IgnoreProbes, 4, run);
+}
+
 /// A fault that shows by what an event costs.
 fn check_that_it_costs(
     faults: VipFaults,

@@ -151,6 +151,8 @@ enum Happening {
     /// The driver's change takes effect.
     Change(usize, u64, u64),
     Report(usize, u64, Report),
+    /// It asks the segment who has a VIP.
+    Probe(usize, u64, VipId),
     Answer(usize, u64, VipId),
     Fitness(usize, u64),
     /// The lease of the guard is over, and it acts.

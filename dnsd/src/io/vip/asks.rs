@@ -122,8 +122,10 @@ impl Netlink {
     }
 
     fn send_questions(&self, ask: &Ask) {
-        for (address, index, source) in &ask.places {
-            self.send_question(*index, *source, *address, None);
+        for (address, index, _) in &ask.places {
+            if let (Some(mac), Some(segment)) = (self.ground.mac(*index), self.segment(*index)) {
+                segment.send(&frames::probe(mac, *address));
+            }
         }
         // Those that have answered are asked by DNS again.
         for station in &ask.stations {

@@ -57,6 +57,8 @@ pub(super) struct Netlink {
     pub(super) asks: Vec<Ask>,
     pub(super) hearing: BTreeMap<u32, Hearing>,
     pub(super) foreign: BTreeMap<VipId, Instant>,
+    /// When a station that asked for a VIP was told of.
+    pub(super) probed: BTreeMap<(VipId, Mac), Instant>,
     /// What this process lacks for all of it.
     lacking: Option<String>,
     has_cleaned: bool,
@@ -147,6 +149,7 @@ impl Netlink {
             asks: Vec::new(),
             hearing: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            probed: BTreeMap::new(),
             lacking: rights::lacking(),
             has_cleaned: false,
             can: None,

@@ -36,6 +36,11 @@ const DIRECTED: [usize; 2] = [0, 2];
 const NEIGHBORS_FRESH: Duration = Duration::from_secs(1);
 /// A station that claims a VIP is told of once in this time.
 const FOREIGN_PERIOD: Duration = Duration::from_millis(100);
+/// A station that asks for a VIP is told of once in this time, so that nobody can keep the peer
+/// busy by asking; less than a question lasts.
+const PROBE_PERIOD: Duration = Duration::from_millis(1);
+/// Stations, and VIPs that they ask for, that are told of in that time.
+const PROBED_MAX: usize = 256;
 /// After an error other than that nothing is there, for instance a link that is down.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -282,9 +287,32 @@ impl Netlink {
                 self.hear_response(mac, source, &payload);
             }
             // RFC 5227 section 2.4: who only probes takes nothing away. The kernel answers it.
-            Seen::Probes(..) => {}
+            Seen::Probes(mac, address) if !is_mine(&mac) => {
+                self.handle_probe(index, mac, address);
+            }
             // From this machine, by another of its links.
-            Seen::Claims(..) | Seen::Datagram { .. } => {}
+            Seen::Claims(..) | Seen::Datagram { .. } | Seen::Probes(..) => {}
+        }
+    }
+
+    /// Tells of a station that is about to take a VIP.
+    fn handle_probe(&mut self, index: u32, theirs: Mac, address: IpAddr) {
+        let mut vips = self.vips.iter();
+        let asked = vips.find(|(_, group)| group.iter().any(|vip| vip.address == address));
+        let (Some((vip, _)), Some(mine)) = (asked, self.ground.mac(index)) else {
+            return;
+        };
+        let (vip, now) = (*vip, clock::now());
+        let is_recent = |at: &Instant| now < *at + PROBE_PERIOD;
+        if self.probed.get(&(vip, theirs)).is_some_and(is_recent) {
+            return;
+        }
+        if self.probed.len() == PROBED_MAX {
+            self.probed.retain(|_, at| is_recent(at));
+        }
+        if self.probed.len() < PROBED_MAX {
+            self.probed.insert((vip, theirs), now);
+            (self.report)(Report::Probed { vip, theirs, mine });
         }
     }
 

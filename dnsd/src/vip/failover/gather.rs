@@ -31,6 +31,7 @@ impl Failover {
             if is_idle || (is_taking && !is_under_way) {
                 local.want = Kernel::Absent;
             }
+            local.contests = 0;
         }
         self.phase = Phase::Gather(Gather {
             began: now,

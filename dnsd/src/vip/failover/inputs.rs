@@ -19,7 +19,12 @@ impl Failover {
             let gone = old.members.iter().filter(|(peer, incarnation)| {
                 !view.holds(*peer, *incarnation) && !self.stopped.contains(&(*peer, *incarnation))
             });
-            for (peer, _) in gone.copied().collect::<Vec<_>>() {
+            let gone: Vec<_> = gone.copied().collect();
+            if !gone.is_empty() {
+                // Who is gone may have taken what another had let go, or lost.
+                self.last_held.clear();
+            }
+            for (peer, _) in gone {
                 if let Some(lasts) = self.quarantine.note_departure(peer, now) {
                     self.notice(Notice::Quarantined(peer, lasts));
                 }
@@ -107,8 +112,14 @@ impl Failover {
             Report::Lost(vip, state) => self.handle_lost(vip, state, now),
             Report::Foreign { vip, theirs, mine } => self.handle_foreign(vip, theirs, mine, now),
             Report::Segment(vip, heard) => {
-                self.asked.insert(vip, Asked::Answered(heard, now));
+                // Nobody waits any more for what was asked about a VIP that is taken since.
+                if let Some(Asked::Since(since)) = self.asked.get(&vip) {
+                    let (since, at) = (*since, now);
+                    let answered = Asked::Answered { heard, since, at };
+                    self.asked.insert(vip, answered);
+                }
             }
+            Report::Probed { vip, theirs, mine } => self.handle_probed(vip, theirs, mine, now),
             Report::Can(fitness) => self.handle_fitness(fitness),
             Report::Macs(macs) => self.macs = macs,
         }

@@ -102,14 +102,8 @@ impl Failover {
         if self.state(vip) != Kernel::Announced {
             return;
         }
-        // Their claim in this view may not be here yet; their Ethernet addresses do not change.
-        let view = self.view.iter().flat_map(|view| &view.members);
-        let claims = view.filter_map(|(peer, _)| self.claims.get(peer));
-        let is_member = claims
-            .into_iter()
-            .any(|(_, claim)| claim.macs.contains(&theirs));
         // Members settle it by their claims.
-        if is_member || self.macs.contains(&theirs) {
+        if self.is_of_member(theirs) || self.macs.contains(&theirs) {
             return;
         }
         if mine < theirs {

@@ -1,5 +1,6 @@
 //! Run: holes are filled, and what is to change hands does so in three steps.
 
+use super::contest::Contest;
 use super::gather::PATIENCE_MAX;
 use super::{
     ANSWER_FRESH, Asked, Closing, Doubt, Failover, Gather, LastHeld, Notice, Phase, Run, VipFaults,
@@ -234,31 +235,45 @@ impl Failover {
 
     /// Takes what nobody announces, if the segment says so too.
     fn fill(&mut self, vip: VipId, doubt: Doubt, now: Instant) {
-        let is_foreign = self
-            .local(vip)
-            .foreign_until
-            .is_some_and(|until| until > now);
-        if !self.can(vip, now) || is_foreign {
+        let local = self.local(vip);
+        let holds_back = [local.foreign_until, local.yields_until];
+        let is_held_back = holds_back.iter().flatten().any(|until| *until > now);
+        if !self.can(vip, now) || is_held_back {
             return;
         }
-        let is_free = match (doubt, self.asked.get(&vip)) {
-            (Doubt::No, _) => true,
-            (Doubt::Yes, Some(Asked::Answered(heard, at))) if now < *at + ANSWER_FRESH => {
-                match heard {
-                    Heard::Server(mac) if !self.macs.contains(mac) => {
-                        let mac = *mac;
-                        self.respect_foreign(vip, mac, now);
-                        return;
-                    }
-                    Heard::Nobody | Heard::Station(_) | Heard::Server(_) => true,
-                }
+        match (doubt, self.asked.get(&vip).copied()) {
+            (Doubt::No, _) => self.take(vip),
+            // Where an answer was long under way, this peer stood still meanwhile.
+            (Doubt::Yes, Some(Asked::Answered { heard, since, at }))
+                if now < at + ANSWER_FRESH && at < since + self.config.timing.lease =>
+            {
+                self.follow_answer(vip, heard, (since, at), now);
             }
-            (Doubt::Yes, _) => false,
-        };
-        if is_free {
-            self.take(vip);
-        } else {
-            self.ask(vip, now);
+            (Doubt::Yes, _) => self.ask(vip, now),
+        }
+    }
+
+    /// The segment has said who has the VIP: takes it, or does not yet.
+    fn follow_answer(
+        &mut self,
+        vip: VipId,
+        heard: Heard,
+        (asked, answered): (Instant, Instant),
+        now: Instant,
+    ) {
+        if let Heard::Server(mac) = heard
+            && !self.macs.contains(&mac)
+        {
+            self.respect_foreign(vip, mac, now);
+            return;
+        }
+        match self.contest(vip, asked, answered) {
+            Contest::Free => self.take(vip),
+            Contest::Outdated => self.ask(vip, now),
+            Contest::Lost(until) => {
+                self.asked.remove(&vip);
+                self.local(vip).yields_until = Some(until);
+            }
         }
     }
 
@@ -267,6 +282,7 @@ impl Failover {
         local.want = Kernel::Announced;
         local.linger = None;
         local.foreign_until = None;
+        local.yields_until = None;
         self.asked.remove(&vip);
         if let Phase::Run(run) = &mut self.phase {
             run.filling.remove(&vip);

@@ -374,3 +374,86 @@ fn vips_that_are_gone_leave_nothing_behind() {
         assert!(size <= 3, "{size}");
     }
 }
+
+/// What the other peer announced, which is out of reach now, and alone on its side asks for the same.
+fn bereft(bench: &mut Bench, theirs: u8) {
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(1), vip(2)]);
+    bench.report(probed(1, theirs));
+    bench.view(2, &[ME]);
+}
+
+fn probed(n: u8, theirs: u8) -> Report {
+    Report::Probed {
+        vip: vip(n),
+        theirs: Mac([theirs; 6]),
+        mine: Mac([5; 6]),
+    }
+}
+
+#[test]
+fn of_two_that_ask_at_once_the_lower_address_goes_first() {
+    let overlap = VipTiming::of(Profile::Lan).ask * 2;
+    for (theirs, first) in [(6, vec![vip(1), vip(2)]), (4, vec![vip(2)])] {
+        let mut bench = Bench::new();
+        bereft(&mut bench, theirs);
+        assert_eq!(bench.announced(), first, "{theirs}");
+        bench.pass(overlap - MS);
+        assert_eq!(bench.announced(), first, "{theirs}");
+        bench.pass(MS);
+        assert_eq!(bench.announced(), [vip(1), vip(2)], "it did not take it");
+    }
+    // What members of the view ask for when they suspect one of them is no claim to it.
+    let mut bench = Bench::new();
+    bench.report(Report::Macs(BTreeSet::from([Mac([4; 6])])));
+    bereft(&mut bench, 4);
+    assert_eq!(bench.announced(), [vip(1), vip(2)]);
+}
+
+#[test]
+fn who_asks_all_the_time_does_not_keep_a_vip_from_all() {
+    let mut bench = Bench::new();
+    bereft(&mut bench, 4);
+    for _ in 0..100 {
+        bench.report(probed(1, 4));
+        bench.pass(MS * 2);
+    }
+    assert_eq!(bench.announced(), [vip(1), vip(2)]);
+}
+
+#[test]
+fn what_waits_to_be_announced_is_asked_for_anew_when_another_asks() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(1), vip(2)]);
+    bench.failover.handle_view(&view(2, &[ME]), bench.now);
+    // The driver is busy with the first one.
+    let mut changes = Vec::new();
+    let mut asked = Vec::new();
+    let mut take_actions = |bench: &mut Bench| {
+        while let Some(action) = bench.failover.poll_action() {
+            match action {
+                Action::Order(Order::Change(vip, Kernel::Announced)) => changes.push(vip),
+                Action::Order(Order::Change(vip, to)) => {
+                    let failover = &mut bench.failover;
+                    failover.handle_report(Report::Is(vip, to), bench.now);
+                }
+                Action::Order(Order::Ask(vip)) => {
+                    asked.push(vip);
+                    let report = Report::Segment(vip, Heard::Nobody);
+                    bench.failover.handle_report(report, bench.now);
+                }
+                _ => {}
+            }
+        }
+        (changes.clone(), asked.clone())
+    };
+    let first = (vec![vip(1)], vec![vip(1), vip(2)]);
+    assert_eq!(take_actions(&mut bench), first);
+    for n in [1, 2] {
+        let failover = &mut bench.failover;
+        failover.handle_report(probed(n, 6), bench.now);
+    }
+    let again = (vec![vip(1)], vec![vip(1), vip(2), vip(2)]);
+    assert_eq!(take_actions(&mut bench), again, "only what waits");
+}

@@ -142,6 +142,8 @@ pub enum VipFaults {
     NoConvalescence,
     /// The segment is not asked before a takeover in doubt.
     NeverAsk,
+    /// Two sides that ask the segment at once do not heed each other.
+    IgnoreProbes,
     /// A peer that others do not hear stands all the same.
     StandUnheard,
     /// Each member plans with the quarantines that it has seen itself.

@@ -49,6 +49,9 @@ impl World {
                 process.reports.push_back(report);
                 self.pump(number);
             }
+            Happening::Probe(number, life, vip) if self.lives(number, life) => {
+                self.probe(number, vip);
+            }
             Happening::Answer(number, life, vip) if self.lives(number, life) => {
                 let heard = self.ask(number, vip);
                 self.tell(number, || format!("hears {heard:?} of {vip}"));
@@ -107,6 +110,7 @@ impl World {
             | Happening::Resume(..)
             | Happening::Change(..)
             | Happening::Report(..)
+            | Happening::Probe(..)
             | Happening::Answer(..)
             | Happening::Fitness(..)
             | Happening::Exit(..)

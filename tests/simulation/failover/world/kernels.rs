@@ -39,6 +39,11 @@ impl World {
                 }
             }
             Order::Ask(vip) => {
+                self.tell(number, || format!("asks for {vip}"));
+                for copy in 0..2 {
+                    let after = self.timing.ask / 2 * copy;
+                    self.schedule(after, Happening::Probe(number, life, vip));
+                }
                 self.schedule(self.timing.ask, Happening::Answer(number, life, vip));
             }
         }
@@ -175,6 +180,21 @@ impl World {
         };
         let vips = &self.peers[number].process.as_ref().unwrap().vips;
         vips.keys().map(|vip| (*vip, fit.clone())).collect()
+    }
+
+    /// All of the segment hears who asks for a VIP.
+    pub(super) fn probe(&mut self, number: usize, vip: VipId) {
+        let theirs = self.machines[number].mac;
+        for other in 0..self.machines.len() {
+            let is_heard = other != number
+                && self.segment.reaches(&self.machines, number, other)
+                && self.is_alive(other);
+            if is_heard {
+                let mine = self.machines[other].mac;
+                let after = self.micros(50, 1_000);
+                self.report(other, after, Report::Probed { vip, theirs, mine });
+            }
+        }
     }
 
     /// Unsolicited ARP: who announces the same VIP hears of it.
