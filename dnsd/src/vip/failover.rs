@@ -356,11 +356,8 @@ impl Failover {
             if let Phase::Run(run) = &self.phase
                 && run.filling.contains_key(vip)
             {
-                dues.extend(
-                    [local.foreign_until, local.yields_until]
-                        .into_iter()
-                        .flatten(),
-                );
+                dues.extend(local.foreign_until);
+                dues.extend(local.yields_until);
             }
         }
         if self.maturity == Maturity::Immature {
@@ -388,6 +385,7 @@ impl Failover {
         self.fitness.retain(|vip, _| vips.contains_key(vip));
         self.last_held.retain(|vip, _| vips.contains_key(vip));
         self.asked.retain(|vip, _| vips.contains_key(vip));
+        self.probes.retain(|vip| vips.contains_key(vip));
         self.order(Order::Vips(vips));
         self.map_digest = map.digest();
         self.map = map;

@@ -37,10 +37,10 @@ const NEIGHBORS_FRESH: Duration = Duration::from_secs(1);
 /// A station that claims a VIP is told of once in this time.
 const FOREIGN_PERIOD: Duration = Duration::from_millis(100);
 /// A station that asks for a VIP is told of once in this time, so that nobody can keep the peer
-/// busy by asking; less than a question lasts.
-const PROBE_PERIOD: Duration = Duration::from_millis(1);
+/// busy by asking: not again for the repeat of a question, and less than a question lasts.
+const PROBE_PERIOD: Duration = Duration::from_millis(2);
 /// Stations, and VIPs that they ask for, that are told of in that time.
-const PROBED_MAX: usize = 256;
+const PROBED_MAX: usize = 1024;
 /// After an error other than that nothing is there, for instance a link that is down.
 const RETRY: Duration = Duration::from_millis(10);
 

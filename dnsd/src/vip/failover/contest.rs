@@ -10,7 +10,7 @@
 //! Whoever announces had a question of its own that nobody else's came after. Of two such
 //! questions one was the first; its asker heard the other in time, or answered it.
 
-use super::{Failover, Phase, VipFaults};
+use super::{Failover, Phase, Run, VipFaults};
 use crate::vip::address::VipId;
 use crate::vip::kernel::{Kernel, Mac};
 use std::collections::BTreeMap;
@@ -40,12 +40,14 @@ pub(super) enum Contest {
 }
 
 impl Probes {
+    /// Forgets what is no VIP any more.
+    pub(super) fn retain(&mut self, is_vip: impl Fn(&VipId) -> bool) {
+        self.0.retain(|vip, _| is_vip(vip));
+    }
+
     fn note(&mut self, vip: VipId, theirs: Mac, mine: Mac, now: Instant) {
-        self.0.retain(|_, probers| {
-            probers.retain(|_, (_, at)| now < *at + PROBES_KEPT);
-            !probers.is_empty()
-        });
         let probers = self.0.entry(vip).or_default();
+        probers.retain(|_, (_, at)| now < *at + PROBES_KEPT);
         if probers.len() < PROBERS_MAX || probers.contains_key(&theirs) {
             probers.insert(theirs, (mine, now));
         }
@@ -62,12 +64,16 @@ impl Failover {
         self.probes.note(vip, theirs, mine, now);
         let Phase::Run(run) = &self.phase else { return };
         let is_fill = run.plan.fills.get(&vip) == Some(&self.config.me);
+        if !is_fill || !self.is_rival(run, theirs, now) {
+            return;
+        }
         let local = self.local(vip);
         let is_waiting = local.want == Kernel::Announced && local.is != Kernel::Announced;
         let is_under_way = self.changing == Some((vip, Kernel::Announced));
-        if is_fill && is_waiting && !is_under_way && self.may_contest(vip) {
+        if is_waiting && !is_under_way && self.may_contest(vip) {
             self.local(vip).want = Kernel::Absent;
             self.refill_after_asking(vip);
+            self.called = Some(now);
         }
     }
 
@@ -76,14 +82,9 @@ impl Failover {
         let Phase::Run(run) = &self.phase else {
             return Contest::Free;
         };
-        let ask = self.config.timing.ask;
-        let overlap = ask * 2;
-        // Members have asked too when they suspected who is gone, and one of them takes it by the
-        // plan. Who asks later than that is in another view by now.
-        let planned = run.began + ask;
+        let overlap = self.config.timing.ask * 2;
         let probers = self.probes.0.get(&vip).into_iter().flatten();
-        let rivals =
-            probers.filter(|(theirs, (_, at))| *at > planned || !self.is_of_member(**theirs));
+        let rivals = probers.filter(|(theirs, (_, at))| self.is_rival(run, **theirs, *at));
         let contests = rivals.map(|(theirs, (mine, at))| match () {
             () if *at > answered => Contest::Outdated,
             () if asked < *at + overlap && theirs < mine => Contest::Lost(*at + overlap),
@@ -93,6 +94,13 @@ impl Failover {
             Some(contest) if contest > Contest::Free && self.may_contest(vip) => contest,
             _ => Contest::Free,
         }
+    }
+
+    /// Whether who asked then may take what this peer is to take.
+    fn is_rival(&self, run: &Run, theirs: Mac, at: Instant) -> bool {
+        // Members have asked too when they suspected who is gone, and one of them takes it by the
+        // plan. Who asks later than that is in another view by now.
+        at > run.began + self.config.timing.ask || !self.is_of_member(theirs)
     }
 
     /// Whether an Ethernet address is a member's of this view.

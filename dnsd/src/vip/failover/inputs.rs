@@ -105,7 +105,10 @@ impl Failover {
 
     /// The driver tells something.
     pub fn handle_report(&mut self, report: Report, now: Instant) {
-        self.called = Some(now);
+        // Many peers ask for many VIPs at once, and hardly ever something follows from it.
+        if !matches!(report, Report::Probed { .. }) {
+            self.called = Some(now);
+        }
         match report {
             Report::Is(vip, state) => self.handle_is(vip, state, now),
             Report::Failed(vip, state, why) => self.handle_failed(vip, state, why, now),
