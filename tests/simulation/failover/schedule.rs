@@ -85,15 +85,13 @@ pub(super) fn run(seed: u64, breaks: Breaks, faults: VipFaults) -> Result<Run, S
         failing: [0, 0, 30][random.usize(0..3)],
     };
     let mut bounds = bounds(vips, driver, network.loss);
+    if breaks == Breaks::NoWay {
+        bounds.in_sight = Duration::ZERO;
+    }
     let asks = match random.u32(0..4) {
         0 => Asks::No,
         _ => Asks::Yes,
     };
-    // Where nobody asks, a death may leave two sides that cannot know of each other until the links
-    // between them, which came and went too often, are held no more.
-    if breaks == Breaks::NoWay && asks == Asks::Yes {
-        bounds.in_sight = Duration::ZERO;
-    }
     let setting = Setting {
         count,
         network,
