@@ -4,7 +4,7 @@ use crate::zone_argument;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tests::client::{dig_short, nsupdate};
+use tests::client::{nsupdate, wait_short};
 use tests::daemon::{Daemon, free_port};
 use tests::deadline::until;
 
@@ -31,11 +31,7 @@ fn join(folder: &Path, name: &str, inviter: &Daemon, more: &[&str]) -> Daemon {
 }
 
 fn wait_answer(peer: &Daemon, name: &str, expected: &str) {
-    until(
-        SPREAD,
-        &format!("{} answers {name}", peer.data_dir.display()),
-        || (dig_short(peer.dns, &[name]) == expected).then_some(()),
-    );
+    wait_short(peer.dns, &[name], expected);
 }
 
 fn add(name: &str, address: &str) -> String {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tests::client::{dig, dig_short, nsupdate};
+use tests::client::{dig, dig_short, nsupdate, wait_short};
 use tests::daemon::Daemon;
 use tests::deadline::until;
 use tests::signer::{Denial, Signer};
@@ -53,9 +53,7 @@ fn serial(peer: &Daemon) -> u32 {
 
 fn wait_answer(peers: &[Daemon], name: &str, expected: &str) {
     for peer in peers {
-        until(SPREAD, &format!("{name} is {expected}"), || {
-            (dig_short(peer.dns, &[name]) == expected).then_some(())
-        });
+        wait_short(peer.dns, &[name], expected);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use tests::client::dig_short;
+use tests::client::wait_short;
 use tests::cluster::ORIGIN;
 use tests::daemon::free_port;
 use tests::deadline::until;
@@ -31,14 +31,7 @@ fn certbot() {
         }
         run(&mut command);
         for other in &peers {
-            until(
-                HEARD_TIMEOUT,
-                "the other challenge stands at every peer",
-                || {
-                    let texts = dig_short(other.dns, &[CHALLENGE, "TXT"]);
-                    (texts == "\"two\"\n").then_some(())
-                },
-            );
+            wait_short(other.dns, &[CHALLENGE, "TXT"], "\"two\"\n");
         }
     }
 }
@@ -87,15 +80,7 @@ fn lego_has_a_certificate_issued() {
     let issued = folder.path().join(format!("lego/certificates/{host}.crt"));
     assert!(issued.is_file());
     for peer in &peers {
-        until(
-            HEARD_TIMEOUT,
-            "the challenge is cleaned up at every peer",
-            || {
-                dig_short(peer.dns, &[CHALLENGE, "TXT"])
-                    .is_empty()
-                    .then_some(())
-            },
-        );
+        wait_short(peer.dns, &[CHALLENGE, "TXT"], "");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{KEY, SECRET, file, peers_for, run};
 use std::process::Command;
-use tests::client::{dig_short, nsupdate};
+use tests::client::{nsupdate, wait_short};
 use tests::cluster::ORIGIN;
 
 /// Where Debian puts the sources of Go libraries.
@@ -48,6 +48,9 @@ fn nsupdate_finds_the_zone_by_itself() {
     let key = format!("key hmac-sha256:{KEY} {SECRET}");
     let update = format!("{key}\nupdate add far.below.{ORIGIN} 60 A 192.0.2.1");
     nsupdate(peers[1].dns, &update).unwrap();
-    let found = dig_short(peers[2].dns, &[&format!("far.below.{ORIGIN}")]);
-    assert_eq!(found.trim(), "192.0.2.1");
+    wait_short(
+        peers[2].dns,
+        &[&format!("far.below.{ORIGIN}")],
+        "192.0.2.1\n",
+    );
 }

@@ -1,12 +1,11 @@
 //! octoDNS: reads a zone by a signed transfer and makes it what its files say.
 
-use crate::{HEARD_TIMEOUT, KEY, SECRET, peers_for, run};
+use crate::{KEY, SECRET, peers_for, run};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::client::dig_short;
+use tests::client::wait_short;
 use tests::cluster::ORIGIN;
-use tests::deadline::until;
 
 /// Where `tests/run` installs what comes from PyPI.
 const PROGRAM: &str = concat!(
@@ -51,10 +50,7 @@ fn octodns_makes_a_zone_what_its_files_say() {
     let told = sync(folder.path());
     assert!(told.contains("303 total changes"), "{told}");
     for peer in &peers {
-        until(HEARD_TIMEOUT, "all peers serve what the files say", || {
-            let found = dig_short(peer.dns, &[&format!("h299.{ORIGIN}"), "A"]);
-            (found == "192.0.2.50\n").then_some(())
-        });
+        wait_short(peer.dns, &[&format!("h299.{ORIGIN}"), "A"], "192.0.2.50\n");
     }
     let told = sync(folder.path());
     assert!(told.contains("No changes were planned"), "{told}");
@@ -62,11 +58,7 @@ fn octodns_makes_a_zone_what_its_files_say() {
     let told = sync(folder.path());
     assert!(told.contains("300 total changes"), "{told}");
     for peer in &peers {
-        until(HEARD_TIMEOUT, "what the files do not say is gone", || {
-            dig_short(peer.dns, &[&format!("h0.{ORIGIN}"), "A"])
-                .is_empty()
-                .then_some(())
-        });
+        wait_short(peer.dns, &[&format!("h0.{ORIGIN}"), "A"], "");
     }
 }
 

@@ -1,13 +1,26 @@
 //! Real DNS clients as programs: dig, kdig and nsupdate.
 
-use crate::daemon::free_port;
+use crate::deadline::until;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long an update may take to all peers, on a machine that is busy with other tests.
+const SPREAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What `dig +short` prints for this question.
 pub fn dig_short(server: SocketAddr, question: &[&str]) -> String {
     dig(server, &[question, &["+short"]].concat())
+}
+
+/// Waits until `dig +short` prints this: an update is answered when it is on the disks of all
+/// peers, which may be a moment before the others serve it.
+pub fn wait_short(server: SocketAddr, question: &[&str], expected: &str) {
+    let what = format!("{server} answers {question:?} by {expected:?}");
+    until(SPREAD_TIMEOUT, &what, || {
+        (dig_short(server, question) == expected).then_some(())
+    });
 }
 
 /// What `dig` prints.
@@ -34,18 +47,11 @@ pub fn kdig(server: SocketAddr, args: &[&str]) -> String {
 
 /// Runs `nsupdate` with these commands (without `server` and `send`). The error text if it fails.
 pub fn nsupdate(server: SocketAddr, commands: &str) -> Result<(), String> {
-    // For each update it draws a port, of those from which the system gives the daemons theirs, and
-    // shares one that is taken: now and then it would ask itself, and wait in vain.
-    let local = match server.ip() {
-        ip if !ip.is_loopback() => String::new(),
-        IpAddr::V4(_) => format!("local 127.0.0.1 {}\n", free_port()),
-        IpAddr::V6(_) => format!("local ::1 {}\n", free_port()),
-    };
     update_by(
         "nsupdate",
         &["-t", "20", "-u", "20", "-r", "0"],
         server,
-        &(local + commands),
+        commands,
     )
 }
 

@@ -4,11 +4,12 @@ use crate::deadline::until;
 use crate::namespace::Namespace;
 use crate::segment::Host;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a daemon may take to become ready, on a machine that is busy with other tests.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,15 +34,36 @@ pub fn dnsd() -> &'static Path {
     })
 }
 
-/// A port that is free for UDP and TCP on loopback now.
+/// A port that is free for UDP and TCP on loopback now, and that no client is given by chance:
+/// dig and nsupdate share the port they are given with who has it (SO_REUSEPORT), and would now
+/// and then ask themselves if servers had ports of the same range.
 pub fn free_port() -> u16 {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = udp.local_addr().unwrap().port();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
+    static PORTS: LazyLock<Vec<u16>> = LazyLock::new(ports_not_given_to_clients);
+    /// Where to look next, so that one process never gets a port twice.
+    static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        AtomicUsize::new(now.subsec_micros() as usize)
+    });
+    (0..PORTS.len())
+        .map(|_| PORTS[NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len()])
+        .find(|port| {
+            let address = (Ipv4Addr::LOCALHOST, *port);
+            UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+        })
+        .expect("a port is free")
+}
+
+fn ports_not_given_to_clients() -> Vec<u16> {
+    let given = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let given: Vec<u16> = given
+        .split_whitespace()
+        .map(|bound| bound.parse().unwrap())
+        .collect();
+    let ports: Vec<u16> = (10_000..=u16::MAX)
+        .filter(|port| !(given[0]..=given[1]).contains(port))
+        .collect();
+    assert!(!ports.is_empty(), "clients are given all ports: {given:?}");
+    ports
 }
 
 /// One running peer; killed when it is dropped.
