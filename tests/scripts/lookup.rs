@@ -137,7 +137,8 @@ impl Server {
         let mut output = answer.to_string();
         if command.has("counted") {
             let Subject { kind, name_at } = handled.subject;
-            let name = Name::from_wire(&request[name_at..]).expect("a part of the QNAME");
+            let name =
+                Name::from_wire(&request[usize::from(name_at)..]).expect("a part of the QNAME");
             let _ = writeln!(output, "{kind:?} {name}");
         }
         if command.has("question") {

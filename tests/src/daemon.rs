@@ -87,14 +87,13 @@ impl Daemon {
 
     /// Starts a peer and does not wait.
     pub fn spawn(data_dir: &Path, args: &[&str]) -> Self {
-        let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let listen = dns.to_string();
-        Self::run_with(
-            data_dir,
-            dns,
-            &[&["--listen", &listen], args].concat(),
-            None,
-        )
+        let [dns, peers] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let (dns_port, peer_port) = (dns.to_string(), peers.to_string());
+        let mut listen = vec!["--listen", &dns_port];
+        if !args.contains(&"--peer-listen") {
+            listen.extend(["--peer-listen", &peer_port]);
+        }
+        Self::run_with(data_dir, dns, &[&listen, args].concat(), None)
     }
 
     /// Starts a peer on a host, where it answers at all addresses, and waits until it is ready.

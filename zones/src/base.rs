@@ -203,7 +203,7 @@ impl Base {
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
         if labels == 0 {
             return Some(self.apex());
@@ -226,7 +226,6 @@ impl Base {
     }
 
     /// The node of a name that has these labels below the origin, one at least.
-    #[inline(always)]
     fn find_indexed(&self, index: &Index, labels: &[u8]) -> Option<Node<'_>> {
         index.find(hash::of(labels), |offset| {
             Node::read_if_of(&self.origin, &self.bytes[offset..], labels)

@@ -62,16 +62,16 @@ impl Index {
         let mut probe = hash;
         loop {
             let bucket = &self.buckets[self.bucket_of(probe)];
-            // Of names that do not exist this is all that is looked at, most of the time.
-            if has_bits(bucket, bits, mask) {
-                for place in bucket {
-                    if (place ^ bits) & mask == 0
-                        && *place != EMPTY
-                        && let Some(found) = look((place >> self.hash_bits) as usize)
-                    {
-                        return Some(found);
-                    }
+            let mut with_bits = places_with(bucket, bits, mask);
+            // Of names that do not exist there are none, most of the time.
+            while with_bits != 0 {
+                let place = bucket[with_bits.trailing_zeros() as usize % BUCKET_PLACES];
+                if place != EMPTY
+                    && let Some(found) = look((place >> self.hash_bits) as usize)
+                {
+                    return Some(found);
                 }
+                with_bits &= with_bits - 1;
             }
             if bucket[BUCKET_PLACES - 1] == EMPTY {
                 return None;
@@ -95,12 +95,18 @@ impl Index {
     }
 }
 
-/// True if one of the places of a bucket has these bits of the hash. In this form all are compared at
-/// once.
+/// Which places of a bucket have these bits of the hash, a bit for each. In this form four are
+/// compared at once.
 #[inline]
-fn has_bits(bucket: &Bucket, bits: u32, mask: u32) -> bool {
-    let has = bucket.iter().map(|place| (place ^ bits) & mask == 0);
-    has.fold(false, |some, this| some | this)
+fn places_with(bucket: &Bucket, bits: u32, mask: u32) -> u32 {
+    let bit = |at: usize| u32::from((bucket[at] ^ bits) & mask == 0) << at;
+    let [a, b, c, d] = [
+        bit(0) | bit(4),
+        bit(1) | bit(5),
+        bit(2) | bit(6),
+        bit(3) | bit(7),
+    ];
+    (a | c) | (b | d)
 }
 
 /// Where to look after a full bucket: anywhere, as full buckets that follow each other would make

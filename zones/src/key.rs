@@ -46,7 +46,7 @@ impl Key {
 
     /// Becomes the key of labels that end with the zero byte or with the slice.
     pub(crate) fn set(&mut self, wire: &[u8]) {
-        let mut starts = [0; LABELS_MAX];
+        let mut starts = [0; LABELS_MAX + 1];
         self.labels = put_label_starts(wire, &mut starts);
         let mut size = 0;
         for (start, end) in starts[..self.labels].iter().rev().zip(&mut self.ends) {
@@ -298,14 +298,17 @@ fn label_at(wire: &[u8], start: u8) -> &[u8] {
     &wire[start + 1..=start + usize::from(wire[start])]
 }
 
-fn label_starts(wire: &[u8]) -> ([u8; LABELS_MAX], usize) {
-    let mut starts = [0; LABELS_MAX];
+fn label_starts(wire: &[u8]) -> (LabelStarts, usize) {
+    let mut starts = [0; LABELS_MAX + 1];
     let count = put_label_starts(wire, &mut starts);
     (starts, count)
 }
 
+/// Where each label of a name begins, the first label first; and what is behind the last.
+pub(crate) type LabelStarts = [u8; LABELS_MAX + 1];
+
 /// Writes down where each label begins; how many there are.
-pub(crate) fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> usize {
+pub(crate) fn put_label_starts(wire: &[u8], starts: &mut LabelStarts) -> usize {
     let mut count = 0;
     let mut at = 0;
     while let Some(length) = wire.get(at)
@@ -315,6 +318,7 @@ pub(crate) fn put_label_starts(wire: &[u8], starts: &mut [u8; LABELS_MAX]) -> us
         count += 1;
         at += usize::from(*length) + 1;
     }
+    starts[count] = at as u8;
     count
 }
 

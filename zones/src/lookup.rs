@@ -35,7 +35,7 @@ impl Version {
         let counts = self.counts();
         if counts.cuts == 0 && counts.dnames == 0 {
             // Nothing above can be in the way.
-            if let Some(node) = self.node_below(qname, qname.label_count()) {
+            if let Some(node) = self.node_here(qname, qname.label_count()) {
                 return Found::Node(node);
             }
             let above = (1..qname.label_count()).rev();

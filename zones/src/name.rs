@@ -318,20 +318,23 @@ impl<'n> Iterator for Labels<'n> {
 /// The size of the uncompressed name at the start of `bytes`.
 #[inline]
 pub fn wire_size(bytes: &[u8]) -> Result<usize, NameError> {
+    let within = bytes.get(..NAME_SIZE_MAX).unwrap_or(bytes);
     let mut at = 0;
-    loop {
-        let length = *bytes.get(at).ok_or(NameError::Truncated)?;
-        if usize::from(length) > LABEL_SIZE_MAX {
+    while let Some(length) = within.get(at) {
+        let length = usize::from(*length);
+        if length > LABEL_SIZE_MAX {
             return Err(NameError::BadLabelType);
         }
-        at += usize::from(length) + 1;
-        if at > NAME_SIZE_MAX {
-            return Err(NameError::NameTooLong);
-        }
+        at += length + 1;
         if length == 0 {
             return Ok(at);
         }
     }
+    Err(if at >= NAME_SIZE_MAX {
+        NameError::NameTooLong
+    } else {
+        NameError::Truncated
+    })
 }
 
 /// Reads the escape at the start of `text` (RFC 1035 section 5.1). Returns the byte that it

@@ -368,6 +368,7 @@ pub struct RdataIter<'v> {
 impl<'v> Iterator for RdataIter<'v> {
     type Item = &'v [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'v [u8]> {
         self.left = self.left.checked_sub(1)?;
         let (rdata, rest) =

@@ -287,14 +287,19 @@ static INDEX: [u8; INDEX_SIZE] = {
 };
 
 /// The schema of a type; unknown types are opaque.
+#[inline]
 pub(crate) fn schema(rtype: Rtype) -> &'static Schema {
     match INDEX.get(usize::from(rtype.0)) {
-        Some(&NO_SCHEMA) => &UNKNOWN,
-        Some(&i) => &SCHEMAS[usize::from(i)],
-        None => match SCHEMAS.binary_search_by_key(&rtype, |schema| schema.rtype) {
-            Ok(i) => &SCHEMAS[i],
-            Err(_) => &UNKNOWN,
-        },
+        // NO_SCHEMA is the number of none.
+        Some(i) => SCHEMAS.get(usize::from(*i)).unwrap_or(&UNKNOWN),
+        None => search(rtype),
+    }
+}
+
+fn search(rtype: Rtype) -> &'static Schema {
+    match SCHEMAS.binary_search_by_key(&rtype, |schema| schema.rtype) {
+        Ok(i) => &SCHEMAS[i],
+        Err(_) => &UNKNOWN,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::key::{Key, LABELS_MAX, WildcardKey, put_label_starts};
+use crate::key::{Key, LABELS_MAX, LabelStarts, WildcardKey, put_label_starts};
 use crate::name::{NAME_SIZE_MAX, Name, NameRef};
 
 /// A name to look up, whatever zone it turns out to belong to.
@@ -14,8 +14,7 @@ pub struct Sought<'n> {
 
 /// Where what is made of a sought name stands, so that it is made in its place.
 pub struct Space {
-    /// Where each label begins; the first label first.
-    starts: [u8; LABELS_MAX],
+    starts: LabelStarts,
     labels: usize,
     /// From the root down, so that it begins with the key of every name above. Most names are found
     /// without it, by their hash.
@@ -26,7 +25,7 @@ pub struct Space {
 impl Default for Space {
     fn default() -> Self {
         Self {
-            starts: [0; LABELS_MAX],
+            starts: [0; LABELS_MAX + 1],
             labels: 0,
             key: RefCell::new(Key::EMPTY),
             has_key: Cell::new(false),
@@ -96,10 +95,7 @@ impl<'n> Sought<'n> {
 
     /// Where the ancestor that has so many labels begins.
     fn start(self, labels: usize) -> usize {
-        match labels {
-            0 => self.name.as_wire().len() - 1,
-            labels => usize::from(self.made.starts[self.made.labels - labels]),
-        }
+        usize::from(self.made.starts[self.made.labels - labels])
     }
 }
 

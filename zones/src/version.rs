@@ -152,8 +152,13 @@ impl Version {
     }
 
     /// The node of the ancestor of a name that has so many labels below the origin.
-    #[inline]
     pub(crate) fn node_below(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
+        self.node_here(name, labels)
+    }
+
+    /// The same for the one lookup of most answers.
+    #[inline(always)]
+    pub(crate) fn node_here(&self, name: Below<'_>, labels: usize) -> Option<Node<'_>> {
         let change = match &self.changed {
             Some(changed) => name.with_key(labels, |key| changed.names.get(key)),
             None => None,

@@ -204,15 +204,13 @@ impl ZoneTable {
 
     #[inline(always)]
     fn at(&self, origin: NameRef<'_>) -> Option<&ZoneState> {
-        for number in numbers(origin) {
-            let place = self.places.get_at(number)?;
-            if let Some(state) = &place.0
-                && state.origin().borrowed() == origin
-            {
-                return Some(state);
+        let mut number = hash::of(origin.as_wire());
+        loop {
+            match self.places.get_at(number)? {
+                Place(Some(state)) if state.origin().borrowed() == origin => return Some(state),
+                Place(_) => number = number.wrapping_add(1),
             }
         }
-        None
     }
 }
 

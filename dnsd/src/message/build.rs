@@ -96,15 +96,20 @@ impl<'b> Builder<'b> {
         counts: [u16; 4],
         question_size: usize,
     ) -> Self {
-        Self {
+        let mut builder = Self {
             message,
-            size_max: size_max - opt.map_or(0, |opt| opt.size()),
+            size_max,
             names: None,
             case,
             question_size,
             counts,
-            opt,
+            opt: None,
+        };
+        if let Some(opt) = opt {
+            builder.size_max -= opt.size();
+            builder.opt = Some(opt);
         }
+        builder
     }
 
     /// Appends one record of class IN.
@@ -139,25 +144,26 @@ impl<'b> Builder<'b> {
         let Ok(size) = u16::try_from(rdata.len()) else {
             return Err(Full);
         };
-        let ([a, b], [c, d], [e, f, g, h], [i, j]) = (
-            rtype.0.to_be_bytes(),
-            class.0.to_be_bytes(),
-            ttl.to_be_bytes(),
-            size.to_be_bytes(),
-        );
-        match self.pointer_to(owner) {
-            Some([p, q]) => {
-                let fixed = [p, q, a, b, c, d, e, f, g, h, i, j];
-                self.message.extend_from_slice(&fixed);
-            }
-            None => {
+        let pointer = self.pointer_to(owner);
+        // What stands between owner and RDATA, and a pointer before it: two numbers are written sooner
+        // than twelve bytes.
+        let first = u64::from(pointer.unwrap_or(0)) << 48
+            | u64::from(rtype.0) << 32
+            | u64::from(class.0) << 16
+            | u64::from(ttl >> 16);
+        let last = ttl << 16 | u32::from(size);
+        let mut fixed = [0; 12];
+        fixed[..8].copy_from_slice(&first.to_be_bytes());
+        fixed[8..].copy_from_slice(&last.to_be_bytes());
+        match (pointer, owner) {
+            (Some(_), _) => self.message.extend_from_slice(&fixed),
+            (None, owner) => {
                 match owner {
                     // The root of the question is the root, and shorter than a pointer.
                     Owner::Question(_) => self.message.push(0),
                     Owner::Name(wire) => self.name(wire),
                 }
-                let fixed = [a, b, c, d, e, f, g, h, i, j];
-                self.message.extend_from_slice(&fixed);
+                self.message.extend_from_slice(&fixed[2..]);
             }
         }
         if rdata::has_names(rtype) {
@@ -290,13 +296,13 @@ impl<'b> Builder<'b> {
 
     /// The pointer to an owner that is in the question; none if there is none.
     #[inline]
-    fn pointer_to(&self, owner: Owner<'_>) -> Option<[u8; 2]> {
+    fn pointer_to(&self, owner: Owner<'_>) -> Option<u16> {
         let Owner::Question(skipped) = owner else {
             return None;
         };
         // The question follows the header.
         let at = HEADER_SIZE + skipped;
-        (self.message[at] != 0).then_some((POINTER | at as u16).to_be_bytes())
+        (self.message[at] != 0).then_some(POINTER | at as u16)
     }
 
     fn name(&mut self, wire: &[u8]) {

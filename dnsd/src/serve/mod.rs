@@ -194,14 +194,14 @@ pub fn serve(
     if header.is_response() {
         return dropped;
     }
-    let unread = || Unread::new(request, &header, client, served, setup);
     if !matches!(
         header.opcode(),
         Opcode::QUERY | Opcode::UPDATE | Opcode::NOTIFY
     ) {
         // What follows the header of an unknown opcode cannot be read.
         let refusal = Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED);
-        return unread().respond(refusal, response);
+        let unread = Unread::new(request, &header, client, served, setup);
+        return unread.respond(refusal, response);
     }
     match Request::read(request, header) {
         Ok(read) => {
@@ -216,7 +216,7 @@ pub fn serve(
                 subject,
             }
         }
-        Err(Malformed) => unread().handle(response),
+        Err(Malformed) => Unread::new(request, &header, client, served, setup).handle(response),
     }
 }
 

@@ -118,15 +118,15 @@ struct Answer<'a, 'b> {
 type Place<'a, 'n> = (&'a ZoneState, Below<'n>);
 
 /// What a name of a chain of aliases, first the QNAME, meets in its zone.
-struct Met<'a, 'n> {
+struct Met<'a, 'n, 'f> {
     zone: &'a ZoneState,
     name: Below<'n>,
     /// The name as the owner of records.
     owner: Owner<'n>,
-    found: Found<'a>,
+    found: &'f Found<'a>,
 }
 
-impl<'n> Met<'_, 'n> {
+impl<'n> Met<'_, 'n, '_> {
     /// The name at or above it that has so many labels, as the owner of records.
     fn owner_above(&self, labels: usize) -> Owner<'n> {
         let name = self.name.sought();
@@ -182,76 +182,72 @@ impl<'a> Answer<'a, '_> {
             self.records.builder.explain(ExtendedError::NOT_READY);
             return Ok(Rcode::SERVFAIL);
         }
-        let rcode = self.follow(qname, alias)?;
+        let rcode = match self.step(qname, Owner::Question(0))? {
+            Step::Done(rcode) => rcode,
+            Step::Follow(target) => self.follow(qname.1.sought().name(), target, alias)?,
+        };
         self.put_proofs()?;
         Ok(rcode)
     }
 
-    /// Follows aliases from zone to zone, as far as the zones are ours.
-    fn follow(&mut self, qname: Place<'a, '_>, alias: &mut Space) -> Result<Rcode, Stop> {
-        // Few QNAMEs are aliases.
-        let mut followed: Option<Vec<Name>> = None;
-        let (mut place, mut owner) = (qname, Owner::Question(0));
-        loop {
-            let target = match self.step(place, owner)? {
-                Step::Done(rcode) => return Ok(rcode),
-                Step::Follow(target) => target,
-            };
-            let followed = followed.get_or_insert_with(|| vec![qname.1.sought().name().to_name()]);
-            match self.place_of_target(target, followed, alias) {
-                Some(target) => place = target,
-                None => return Ok(Rcode::NOERROR),
-            }
-            owner = Owner::Name(place.1.sought().name().as_wire());
-        }
-    }
-
-    /// Where an alias leads that is followed, behind those that were.
+    /// Follows aliases from zone to zone, as far as the zones are ours: from the QNAME to the first
+    /// target, and on.
     #[cold]
-    fn place_of_target<'n>(
-        &self,
-        target: Name,
-        followed: &'n mut Vec<Name>,
-        alias: &'n mut Space,
-    ) -> Option<Place<'a, 'n>> {
-        if followed.len() == ALIASES_MAX || followed.contains(&target) {
-            return None;
+    fn follow(
+        &mut self,
+        qname: NameRef<'_>,
+        mut target: Name,
+        alias: &mut Space,
+    ) -> Result<Rcode, Stop> {
+        let mut followed = vec![qname.to_name()];
+        loop {
+            if followed.len() == ALIASES_MAX || followed.contains(&target) {
+                return Ok(Rcode::NOERROR);
+            }
+            let place = self.zone_of(Sought::new(target.borrowed(), alias));
+            let Some(place) = place.filter(|(zone, _)| zone.shown.is_some()) else {
+                return Ok(Rcode::NOERROR);
+            };
+            let next = match self.step(place, Owner::Name(target.as_wire()))? {
+                Step::Done(rcode) => return Ok(rcode),
+                Step::Follow(next) => next,
+            };
+            followed.push(std::mem::replace(&mut target, next));
         }
-        followed.push(target);
-        let target = followed.last().expect("it was put there");
-        let place = self.zone_of(Sought::new(target.borrowed(), alias))?;
-        place.0.shown.is_some().then_some(place)
     }
 
+    #[inline(always)]
     fn step(&mut self, (zone, name): Place<'a, '_>, owner: Owner<'_>) -> Result<Step, Stop> {
+        let found = &zone.now.find(name);
         let met = Met {
             zone,
             name,
             owner,
-            found: zone.now.find(name),
+            found,
         };
         if let Owner::Question(_) = owner {
-            self.subject = subject_of(&met.found, zone, name.sought());
+            self.subject = subject_of(found, zone, name.sought());
         }
-        match &met.found {
-            Found::Node(node) => self.node(&met, node),
+        let node = match found {
+            Found::Node(node) => node,
             // RFC 4592 section 3.3.1: the records of the source of synthesis, with the QNAME as
             // their owner.
-            Found::Wildcard { source, .. } => self.node(&met, source),
+            Found::Wildcard { source, .. } => source,
             Found::Cut(cut) => {
                 let labels = name.sought().label_count();
-                if self.qtype == Rtype::DS && cut.label_count() == labels {
-                    self.node(&met, cut)
-                } else {
-                    self.referral(&met, cut)
+                if self.qtype != Rtype::DS || cut.label_count() != labels {
+                    return self.referral(&met, cut);
                 }
+                cut
             }
-            Found::Dname(node) => self.dname(&met, node),
-            Found::NxDomain { .. } => self.negative(&met, Rcode::NXDOMAIN),
-        }
+            Found::Dname(node) => return self.dname(&met, node),
+            Found::NxDomain { .. } => return self.negative(&met, Rcode::NXDOMAIN),
+        };
+        self.node(&met, node)
     }
 
-    fn node(&mut self, met: &Met<'a, '_>, node: &Node<'a>) -> Result<Step, Stop> {
+    #[inline(always)]
+    fn node(&mut self, met: &Met<'a, '_, '_>, node: &Node<'a>) -> Result<Step, Stop> {
         let (zone, owner) = (met.zone, met.owner);
         self.flags |= AA;
         let rrset = match self.qtype {
@@ -264,7 +260,7 @@ impl<'a> Answer<'a, '_> {
             if rrset.rtype() == Rtype::DNAME {
                 self.put_dname(zone, node, owner, rrset)?;
             } else {
-                self.records.put(zone, Section::Answer, owner, rrset)?;
+                self.records.put_here(zone, Section::Answer, owner, rrset)?;
             }
             if self.records.dnssec_ok {
                 self.prove(met, Says::Data)?;
@@ -290,7 +286,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 6672 section 3.2: the DNAME, and the CNAME that it means for this name.
-    fn dname(&mut self, met: &Met<'a, '_>, node: &Node<'a>) -> Result<Step, Stop> {
+    fn dname(&mut self, met: &Met<'a, '_, '_>, node: &Node<'a>) -> Result<Step, Stop> {
         let name = met.name.sought();
         self.flags |= AA;
         let dname = node.rrset(Rtype::DNAME).expect("the node has a DNAME");
@@ -342,7 +338,7 @@ impl<'a> Answer<'a, '_> {
 
     /// NODATA or NXDOMAIN. Without room for what belongs to it the response is cut, and its RCODE is
     /// still the right one.
-    fn negative(&mut self, met: &Met<'a, '_>, rcode: Rcode) -> Result<Step, Stop> {
+    fn negative(&mut self, met: &Met<'a, '_, '_>, rcode: Rcode) -> Result<Step, Stop> {
         self.flags |= AA;
         self.subject.kind = match rcode {
             Rcode::NXDOMAIN => Kind::NxDomain,
@@ -357,7 +353,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// The SOA, which says how long (RFC 2308 sections 2 and 3), and the proof.
-    fn deny(&mut self, met: &Met<'a, '_>) -> Result<(), Stop> {
+    fn deny(&mut self, met: &Met<'a, '_, '_>) -> Result<(), Stop> {
         let zone = met.zone;
         if let Some((soa, shown)) = zone.now.apex().rrset(Rtype::SOA).zip(zone.shown.as_ref()) {
             let minimum = soa.rdata().next().and_then(rdata::soa_minimum);
@@ -387,7 +383,7 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// RFC 1034 section 4.3.2 step 3b: who is asked next.
-    fn referral(&mut self, met: &Met<'a, '_>, cut: &Node<'a>) -> Result<Step, Stop> {
+    fn referral(&mut self, met: &Met<'a, '_, '_>, cut: &Node<'a>) -> Result<Step, Stop> {
         let zone = met.zone;
         let labels = cut.label_count();
         let (name, owner) = (met.name.sought().ancestor(labels), met.owner_above(labels));
@@ -474,8 +470,8 @@ impl<'a> Answer<'a, '_> {
     }
 
     /// Has the authority section prove that the name meets what it meets.
-    fn prove(&mut self, met: &Met<'a, '_>, says: Says) -> Result<(), Stop> {
-        let proof = met.zone.now.prove(met.name, &met.found, says)?;
+    fn prove(&mut self, met: &Met<'a, '_, '_>, says: Says) -> Result<(), Stop> {
+        let proof = met.zone.now.prove(met.name, met.found, says)?;
         for (node, rrset) in proof.rrsets() {
             let is_there = |(held, _): &(Node<'_>, _)| held.owner_wire() == node.owner_wire();
             if !self.proofs.iter().any(is_there) {
@@ -527,7 +523,7 @@ fn subject_of(found: &Found<'_>, zone: &ZoneState, qname: Sought<'_>) -> Subject
     let above = qname.ancestor(labels).as_wire();
     Subject {
         kind,
-        name_at: HEADER_SIZE + qname.name().as_wire().len() - above.len(),
+        name_at: (HEADER_SIZE + qname.name().as_wire().len() - above.len()) as u16,
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Subject {
     pub kind: Kind,
     /// At which byte of the request the name begins that it is counted under: it ends as the QNAME
     /// does. Where anyone can make up names that exist, or do not, it is what they have in common.
-    pub name_at: usize,
+    pub name_at: u16,
 }
 
 /// What a response says.
@@ -138,7 +138,7 @@ impl Subject {
     pub const fn of_qname(kind: Kind) -> Self {
         Self {
             kind,
-            name_at: HEADER_SIZE,
+            name_at: HEADER_SIZE as u16,
         }
     }
 }
@@ -198,7 +198,7 @@ impl Limiter {
         }
         hasher.write_u8(subject.kind as u8);
         if subject.kind.has_name() {
-            let name = &request[subject.name_at..];
+            let name = &request[usize::from(subject.name_at)..];
             let size = zones::name::wire_size(name).expect("the question was read");
             // Clients mix the case at will.
             let mut lower = [0; NAME_SIZE_MAX];
@@ -308,7 +308,7 @@ mod tests {
         let start = Instant::now();
         let of = |kind, name_at| Subject {
             kind,
-            name_at: HEADER_SIZE + name_at,
+            name_at: HEADER_SIZE as u16 + name_at,
         };
         // After one response to 192.0.2.1 about www.example., another one at the same moment.
         let check = |ip: &str, subject, name: &[u8], expected| {

@@ -23,6 +23,18 @@ impl Records<'_> {
         owner: Owner<'_>,
         rrset: RrsetRef<'_>,
     ) -> Result<(), Full> {
+        self.put_here(zone, section, owner, rrset)
+    }
+
+    /// The same for the one RRset that most responses consist of.
+    #[inline(always)]
+    pub(super) fn put_here(
+        &mut self,
+        zone: &ZoneState,
+        section: Section,
+        owner: Owner<'_>,
+        rrset: RrsetRef<'_>,
+    ) -> Result<(), Full> {
         let ttl = rrset.ttl();
         match (rrset.rtype(), &zone.shown) {
             (Rtype::SOA, Some(shown)) => {
