@@ -76,10 +76,10 @@ pub(super) fn user_of_peer(socket: &Socket) -> io::Result<u32> {
     }
 }
 
-/// Gives a socket a descriptor that is closed early when the process is killed: with a low one the
-/// guard sees the end of its daemon 40 ms late.
+/// Gives a socket a descriptor that is closed first when the process is killed: with a low one the
+/// guard sees the end of its daemon 40 ms late, and with that of a canary later than the neighbors.
 pub(super) fn close_first(socket: Socket) -> Socket {
-    descriptor::closed_early(socket.into()).into()
+    descriptor::closed_first(socket.into()).into()
 }
 
 /// What the thread lacks to hold addresses, and what to do about it; none if nothing.
