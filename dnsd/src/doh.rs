@@ -116,11 +116,11 @@ pub fn seconds_fresh(response: &[u8]) -> u32 {
 
 fn least_ttl(response: &[u8]) -> Result<Option<u32>, Malformed> {
     let header = Header::read(response)?;
-    let rcode = Rcode(header.flags & 15);
+    let rcode = Rcode(header.flags() & 15);
     if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
         return Ok(None);
     }
-    let [questions, answers, authorities, _] = header.counts;
+    let [questions, answers, authorities, _] = header.counts();
     let mut at = HEADER_SIZE;
     for _ in 0..questions {
         at = skip_name(response, at)? + 4;

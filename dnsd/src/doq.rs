@@ -15,7 +15,7 @@ pub fn request_of(stream: &[u8]) -> Result<&[u8], Malformed> {
     }
     let header = Header::read(message)?;
     // RFC 9250 section 4.2.1: streams tell requests from each other, and the ID would tell clients.
-    if header.id != 0 {
+    if header.id() != 0 {
         return Err(Malformed);
     }
     let edns = Request::read(message, header)

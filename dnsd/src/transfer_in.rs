@@ -200,7 +200,7 @@ impl<'k> Request<'k> {
     pub fn read_soa(&self, message: &[u8], wall: Duration) -> Result<Serial, TransferError> {
         let response = self.read(message, &mut self.known(), IsFirst::Yes, wall)?;
         // A server that has the SOA from elsewhere may have an old one.
-        if response.header.flags & AA == 0 {
+        if response.header.flags() & AA == 0 {
             return Err(TransferError::NotAuthoritative);
         }
         for raw in response.answers() {
@@ -230,14 +230,14 @@ impl<'k> Request<'k> {
         let malformed = |_| TransferError::Malformed;
         let response = Response::read(message).map_err(malformed)?;
         let header = response.header;
-        if header.id.to_be_bytes() != self.message[..2]
+        if header.id().to_be_bytes() != self.message[..2]
             || !header.is_response()
             || header.opcode() != Opcode::QUERY
         {
             return Err(TransferError::Unasked);
         }
         // An error ends the transfer, whoever says so: what it says needs no proof.
-        let rcode = Rcode(header.flags & 15);
+        let rcode = Rcode(header.flags() & 15);
         let error = response.tsig().map_or(0, |tsig| tsig.error);
         if rcode == Rcode::NOTAUTH && error != 0 {
             return Err(TransferError::KeyRefused(error));
@@ -262,7 +262,7 @@ impl<'k> Request<'k> {
             None if is_first == IsFirst::Yes => return Err(TransferError::Malformed),
             None => {}
         }
-        if header.flags & TC != 0 {
+        if header.flags() & TC != 0 {
             return Err(TransferError::Truncated);
         }
         Ok(response)
@@ -441,7 +441,7 @@ mod tests {
             let request = request.signed(&key, WALL);
             let message = &request.message;
             let read = Read::read(message, Header::read(message).unwrap()).unwrap();
-            assert_eq!((read.header.id, read.header.flags), (id, 0));
+            assert_eq!((read.header.id(), read.header.flags()), (id, 0));
             assert_eq!(read.question.qname, origin().borrowed());
             assert_eq!(read.question.qtype, qtype);
             let soa = read.first_authority();

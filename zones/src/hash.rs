@@ -7,21 +7,22 @@ use crate::word::{self, WORD_SIZE};
 
 /// The hash of labels in wire format, in any case. It is another one in each process, and nobody who
 /// chooses names knows it: many of one hash would make lookups slow. Nothing but speed hangs on it.
-#[inline]
+#[inline(always)]
 pub(crate) fn of(labels: &[u8]) -> u64 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
     // Labels of different length may be made of the same words.
-    let hash = *SEED ^ labels.len() as u64;
+    let mut hash = *SEED ^ labels.len() as u64;
     let Some(last) = labels.last_chunk::<WORD_SIZE>() else {
         return mix(hash, word::load(labels));
     };
-    let words = labels.chunks_exact(WORD_SIZE);
-    let hash = words.fold(hash, |hash, word| mix(hash, word::load(word)));
+    for word in labels.chunks_exact(WORD_SIZE) {
+        hash = mix(hash, word::load(word));
+    }
     // It overlaps the word before, or is the same.
     mix(hash, word::load(last))
 }
 
-#[inline]
+#[inline(always)]
 fn mix(hash: u64, word: u64) -> u64 {
     // Length bytes are below 64 and so never letters.
     word::mix(hash, word::to_lowercase(word))

@@ -74,8 +74,13 @@ pub(crate) fn until_zero(word: u64) -> (u64, bool) {
 }
 
 /// Eight bytes with small letters for capitals.
-#[inline]
+#[inline(always)]
 pub(crate) fn to_lowercase(word: u64) -> u64 {
+    // Capitals have the bit of letters and not that of small ones, which stands right below it. Most
+    // names have none.
+    if word & !(word << 1) & LETTER == 0 {
+        return word;
+    }
     let low = word & !HIGH;
     // The high bit of each byte tells: it is `A` or above, it is above `Z`.
     let from_a = low + ONES * u64::from(0x80 - b'A');
@@ -92,6 +97,7 @@ fn has_zero_or_one(word: u64) -> bool {
 
 const ONES: u64 = u64::from_le_bytes([1; WORD_SIZE]);
 const HIGH: u64 = ONES << 7;
+const LETTER: u64 = ONES << 6;
 const SMALL: u64 = ONES << 5;
 
 /// The hash of what has this hash so far with a word behind it: each bit tells of all bits before.

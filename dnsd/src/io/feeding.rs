@@ -118,10 +118,10 @@ fn ask_to_update(primary: &Primary, forward: &Forward) -> Result<Rcode, String> 
     let response = response.map_err(|error| error.to_string())?;
     let header = Header::read(&response).map_err(|_| "it answers with no message".to_owned())?;
     let asked = Header::read(&forward.message).expect("it was read when it came");
-    if !header.is_response() || header.opcode() != Opcode::UPDATE || header.id != asked.id {
+    if !header.is_response() || header.opcode() != Opcode::UPDATE || header.id() != asked.id() {
         return Err("it answers something else".to_owned());
     }
-    let rcode = Rcode(header.flags & 15);
+    let rcode = Rcode(header.flags() & 15);
     if let Some((key, mac)) = &forward.signature
         && !is_signed(&response, key, mac, clock::wall())
     {

@@ -22,7 +22,9 @@ pub struct Builder<'b> {
     case: Case,
     question_size: usize,
     counts: [u16; 4],
-    opt: Option<Opt<'b>>,
+    opt: Option<&'b Opt<'b>>,
+    /// What the OPT record says beside the RCODE; none without one.
+    error: Option<ExtendedError>,
 }
 
 /// A section that holds records.
@@ -66,7 +68,7 @@ impl<'b> Builder<'b> {
         request: &Request<'_>,
         case: Case,
         size_max: usize,
-        opt: Option<Opt<'b>>,
+        opt: Option<&'b Opt<'b>>,
     ) -> Self {
         let question_size = request.question.size();
         message.clear();
@@ -90,26 +92,22 @@ impl<'b> Builder<'b> {
     #[inline]
     fn over(
         message: &'b mut Vec<u8>,
-        opt: Option<Opt<'b>>,
+        opt: Option<&'b Opt<'b>>,
         case: Case,
         size_max: usize,
         counts: [u16; 4],
         question_size: usize,
     ) -> Self {
-        let mut builder = Self {
+        Self {
             message,
-            size_max,
+            size_max: size_max - opt.map_or(0, Opt::size),
             names: None,
             case,
             question_size,
             counts,
-            opt: None,
-        };
-        if let Some(opt) = opt {
-            builder.size_max -= opt.size();
-            builder.opt = Some(opt);
+            opt,
+            error: None,
         }
-        builder
     }
 
     /// Appends one record of class IN.
@@ -229,11 +227,11 @@ impl<'b> Builder<'b> {
     /// Adds why there is no better answer, if the request has an OPT record and there is room: it
     /// never takes the place of anything else.
     pub fn explain(&mut self, error: ExtendedError) {
-        if let Some(opt) = &mut self.opt
-            && opt.error.is_none()
+        if self.opt.is_some()
+            && self.error.is_none()
             && self.message.len() + error_size(error) <= self.size_max
         {
-            opt.error = Some(error);
+            self.error = Some(error);
             self.size_max -= error_size(error);
         }
     }
@@ -242,10 +240,10 @@ impl<'b> Builder<'b> {
     /// are added to those that every response has; `rcode` may have twelve bits if there is an
     /// OPT record.
     #[inline]
-    pub fn finish(&mut self, header: &Header, flags: u16, rcode: u16) {
+    pub fn finish(&mut self, header: Header<'_>, flags: u16, rcode: u16) {
         let mut counts = self.counts;
-        if let Some(opt) = &self.opt {
-            opt.write(self.message, rcode);
+        if let Some(opt) = self.opt {
+            opt.write(self.message, rcode, self.error);
             counts[3] += 1;
         }
         let flags = header.response_flags() | flags | rcode & 15;
@@ -322,13 +320,14 @@ impl<'b> Builder<'b> {
 /// question if that can be read, and an OPT record if the request has one.
 pub fn of_unread(
     message: &mut Vec<u8>,
-    header: &Header,
+    header: Header<'_>,
     question: &[u8],
     rcode: u16,
-    opt: Option<Opt<'_>>,
+    opt: Option<&Opt<'_>>,
+    error: Option<ExtendedError>,
 ) {
     message.clear();
-    message.extend_from_slice(&header.id.to_be_bytes());
+    message.extend_from_slice(&header.id().to_be_bytes());
     message.extend_from_slice(&(header.response_flags() | rcode & 15).to_be_bytes());
     message.extend_from_slice(&[0; 8]);
     if !question.is_empty() {
@@ -337,7 +336,7 @@ pub fn of_unread(
     }
     if let Some(opt) = opt {
         message[HEADER_SIZE - 1] = 1;
-        opt.write(message, rcode);
+        opt.write(message, rcode, error);
     }
 }
 
@@ -371,7 +370,7 @@ mod tests {
     fn a_response_repeats_the_question_and_ends_with_opt() {
         let request = request();
         let mut message = Vec::new();
-        let opt = Some(Opt::new(1232, true));
+        let opt = Some(&Opt::new(1232, true));
         let mut builder = Builder::new(&mut message, &request, Case::Ignored, 512, opt);
         let owner = Owner::Question(0);
         builder
@@ -386,7 +385,7 @@ mod tests {
                 &[192, 0, 2, 2],
             )
             .unwrap();
-        builder.finish(&request.header, super::super::header::AA, 0);
+        builder.finish(request.header, super::super::header::AA, 0);
         let mut expected = b"\x00\x07\x85\x00\x00\x01\x00\x01\x00\x01\x00\x01".to_vec();
         expected.extend_from_slice(b"\x03wWw\x01a\x00\x00\x01\x00\x01");
         expected
@@ -405,11 +404,11 @@ mod tests {
             let mut builder = Builder::new(&mut message, &request, Case::Ignored, size_max, opt);
             builder.explain(ExtendedError::NOT_READY);
             builder.explain(ExtendedError::PROHIBITED);
-            builder.finish(&request.header, 0, 2);
+            builder.finish(request.header, 0, 2);
             assert_eq!(message.len(), expected, "{size_max}");
         };
         // Header 12, question 11, OPT 11, the reason 6.
-        let opt = Some(Opt::new(1232, false));
+        let opt = Some(&Opt::new(1232, false));
         check(40, opt, 40);
         check(39, opt, 34);
         check(40, None, 23);
@@ -420,7 +419,7 @@ mod tests {
         let request = request();
         let mut message = Vec::new();
         // Header 12, question 11, OPT 11, two records of 16.
-        let opt = Some(Opt::new(1232, true));
+        let opt = Some(&Opt::new(1232, true));
         let mut builder = Builder::new(&mut message, &request, Case::Ignored, 66, opt);
         let set = |n: u8| (0..n).map(|_| [192, 0, 2, 1]).collect::<Vec<_>>();
         let mut put = |n| {
@@ -432,7 +431,7 @@ mod tests {
         assert_eq!(put(2), Ok(()));
         assert_eq!(put(1), Err(Full));
         assert_eq!(builder.count(Section::Answer), 2);
-        builder.finish(&request.header, 0, 16);
+        builder.finish(request.header, 0, 16);
         assert_eq!(message.len(), 66);
         assert_eq!(message[3] & 15, 0);
         assert_eq!(message[66 - 11 + 5], 1);

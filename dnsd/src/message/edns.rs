@@ -45,8 +45,6 @@ pub struct Opt<'o> {
     pub nsid: Option<&'o [u8]>,
     /// The client's cookie, and ours (RFC 7873).
     pub cookie: Option<[u8; COOKIE_SIZE]>,
-    /// What the RCODE does not say (RFC 8914).
-    pub error: Option<ExtendedError>,
     /// Whether the message is filled up, so that its size says little (RFC 7830).
     pub is_padded: bool,
     /// How many bytes come after the record: a signature counts for the size too.
@@ -117,19 +115,17 @@ impl Opt<'_> {
             keepalive: None,
             nsid: None,
             cookie: None,
-            error: None,
             is_padded: false,
             followed_by: 0,
         }
     }
 
-    /// Size of the record, less the padding itself.
+    /// Size of the record, less the padding itself and the reason.
     pub(crate) fn size(&self) -> usize {
         OPT_SIZE
             + self.nsid.map_or(0, |nsid| OPTION_HEADER_SIZE + nsid.len())
             + self.cookie.map_or(0, |_| OPTION_HEADER_SIZE + COOKIE_SIZE)
             + self.keepalive.map_or(0, |_| OPTION_HEADER_SIZE + 2)
-            + self.error.map_or(0, error_size)
             + if self.is_padded {
                 OPTION_HEADER_SIZE
             } else {
@@ -149,13 +145,15 @@ impl Opt<'_> {
         }
     }
 
-    /// Appends the record, with the high bits of the RCODE. Nothing but a signature comes after it.
-    pub(super) fn write(&self, message: &mut Vec<u8>, rcode: u16) {
-        let padding = self.padding(message.len() + self.size() + self.followed_by);
+    /// Appends the record, with the high bits of the RCODE and what that does not say (RFC 8914).
+    /// Nothing but a signature comes after it.
+    pub(super) fn write(&self, message: &mut Vec<u8>, rcode: u16, error: Option<ExtendedError>) {
+        let size = self.size() + error.map_or(0, error_size);
+        let padding = self.padding(message.len() + size + self.followed_by);
         let [size_high, size_low] = self.size.to_be_bytes();
         let dnssec_ok = if self.dnssec_ok { 0x80 } else { 0 };
         let rcode_high = (rcode >> 4) as u8;
-        let rdata_size = self.size() + padding.len() - OPT_SIZE;
+        let rdata_size = size + padding.len() - OPT_SIZE;
         let [rdata_high, rdata_low] = (rdata_size as u16).to_be_bytes();
         message.extend_from_slice(&[
             0,
@@ -179,7 +177,7 @@ impl Opt<'_> {
         if let Some(timeout) = self.keepalive {
             put_option(message, TCP_KEEPALIVE, &timeout.to_be_bytes());
         }
-        if let Some(error) = self.error {
+        if let Some(error) = error {
             put_header(
                 message,
                 EXTENDED_ERROR,
@@ -276,7 +274,7 @@ mod tests {
                 is_padded,
                 ..Opt::new(1232, false)
             };
-            opt.write(&mut message, 0);
+            opt.write(&mut message, 0, None);
             assert_eq!(message.len(), expected, "{size}");
             let rdata = &message[size + OPT_SIZE..];
             let length = read_u16(&message, size + OPT_SIZE - 2).unwrap();
@@ -296,15 +294,16 @@ mod tests {
 
     #[test]
     fn a_response_repeats_do_splits_the_rcode_and_has_its_options() {
-        let check = |opt: Opt<'_>, rcode, expected: &[u8]| {
+        let check = |opt: Opt<'_>, rcode, error: Option<ExtendedError>, expected: &[u8]| {
             let mut message = Vec::new();
-            opt.write(&mut message, rcode);
+            opt.write(&mut message, rcode, error);
             assert_eq!(message, expected, "{opt:?}");
-            assert_eq!(message.len(), opt.size());
+            assert_eq!(message.len(), opt.size() + error.map_or(0, error_size));
         };
         check(
             Opt::new(1232, true),
             16,
+            None,
             &[0, 0, 41, 0x04, 0xd0, 1, 0, 0x80, 0, 0, 0],
         );
         let opt = Opt {
@@ -312,11 +311,10 @@ mod tests {
             ..Opt::new(1232, false)
         };
         let expected = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 6, 0, 11, 0, 2, 1, 2];
-        check(opt, 3, &expected);
+        check(opt, 3, None, &expected);
         let opt = Opt {
             nsid: Some(b"ns"),
             cookie: Some(*b"clientco and server's 16"),
-            error: Some(ExtendedError::NOT_READY),
             ..opt
         };
         let expected = [
@@ -325,6 +323,6 @@ mod tests {
             &[0, 11, 0, 2, 1, 2, 0, 15, 0, 2, 0, 14],
         ]
         .concat();
-        check(opt, 3, &expected);
+        check(opt, 3, Some(ExtendedError::NOT_READY), &expected);
     }
 }

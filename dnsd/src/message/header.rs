@@ -33,48 +33,61 @@ impl Opcode {
     pub const UPDATE: Self = Self(5);
 }
 
-/// The header, read.
+/// The header of a message, which is read where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Header {
-    /// Chosen by the requestor, repeated in the response.
-    pub id: u16,
-    /// The sixteen bits of QR, opcode, flags and RCODE.
-    pub flags: u16,
-    /// How many entries the four sections hold.
-    pub counts: [u16; 4],
-}
+pub struct Header<'m>(&'m [u8; HEADER_SIZE]);
 
-impl Header {
-    /// Reads the start of a message.
+impl<'m> Header<'m> {
+    /// The header at the start of a message.
     #[inline]
-    pub fn read(message: &[u8]) -> Result<Self, Malformed> {
-        let header = message.get(..HEADER_SIZE).ok_or(Malformed)?;
-        let word = |i: usize| u16::from_be_bytes([header[2 * i], header[2 * i + 1]]);
-        Ok(Self {
-            id: word(0),
-            flags: word(1),
-            counts: [word(2), word(3), word(4), word(5)],
-        })
+    pub fn read(message: &'m [u8]) -> Result<Self, Malformed> {
+        Ok(Self(message.first_chunk().ok_or(Malformed)?))
+    }
+
+    /// Chosen by the requestor, repeated in the response.
+    #[must_use]
+    #[inline]
+    pub fn id(self) -> u16 {
+        self.word(0)
+    }
+
+    /// The sixteen bits of QR, opcode, flags and RCODE.
+    #[must_use]
+    #[inline]
+    pub fn flags(self) -> u16 {
+        self.word(1)
+    }
+
+    /// How many entries the four sections hold.
+    #[must_use]
+    #[inline]
+    pub fn counts(self) -> [u16; 4] {
+        [self.word(2), self.word(3), self.word(4), self.word(5)]
+    }
+
+    #[inline]
+    fn word(self, at: usize) -> u16 {
+        u16::from_be_bytes([self.0[2 * at], self.0[2 * at + 1]])
     }
 
     /// True if QR says that this is a response.
     #[must_use]
-    pub fn is_response(&self) -> bool {
-        self.flags & QR != 0
+    pub fn is_response(self) -> bool {
+        self.flags() & QR != 0
     }
 
     /// What kind of request it is.
     #[must_use]
-    pub fn opcode(&self) -> Opcode {
-        Opcode((self.flags >> 11 & 15) as u8)
+    pub fn opcode(self) -> Opcode {
+        Opcode((self.flags() >> 11 & 15) as u8)
     }
 
     /// The flags with which every response to this request starts: QR set, the opcode and RD
     /// repeated (RFC 1035 section 4.1.1), the rest clear. CD too: only a recursive server repeats
     /// it (RFC 4035 sections 3.1.6 and 3.2.2).
     #[must_use]
-    pub fn response_flags(&self) -> u16 {
-        QR | self.flags & (0x7800 | RD)
+    pub fn response_flags(self) -> u16 {
+        QR | self.flags() & (0x7800 | RD)
     }
 }
 
@@ -85,11 +98,9 @@ mod tests {
     #[test]
     fn only_opcode_and_rd_are_repeated() {
         let check = |flags: u16, expected: u16| {
-            let header = Header {
-                id: 1,
-                flags,
-                counts: [0; 4],
-            };
+            let mut message = [0; HEADER_SIZE];
+            message[2..4].copy_from_slice(&flags.to_be_bytes());
+            let header = Header::read(&message).unwrap();
             assert_eq!(header.response_flags(), expected, "{flags:04x}");
         };
         check(0x0100, 0x8100);
@@ -102,8 +113,8 @@ mod tests {
     fn a_header_is_twelve_bytes() {
         assert_eq!(Header::read(&[0; 11]), Err(Malformed));
         let header = Header::read(&[0, 7, 0x28, 0, 0, 1, 0, 2, 0, 3, 0, 4]).unwrap();
-        assert_eq!(header.id, 7);
+        assert_eq!(header.id(), 7);
         assert_eq!(header.opcode(), Opcode::UPDATE);
-        assert_eq!(header.counts, [1, 2, 3, 4]);
+        assert_eq!(header.counts(), [1, 2, 3, 4]);
     }
 }

@@ -18,7 +18,7 @@ pub struct Request<'m> {
     /// The whole message.
     pub message: &'m [u8],
     /// Its header.
-    pub header: Header,
+    pub header: Header<'m>,
     /// Its one question.
     pub question: Question<'m>,
     /// Its OPT record.
@@ -47,18 +47,18 @@ pub struct RawRecord<'m> {
 impl<'m> Request<'m> {
     /// Reads a message whose header has been read.
     #[inline]
-    pub fn read(message: &'m [u8], header: Header) -> Result<Self, Malformed> {
+    pub fn read(message: &'m [u8], header: Header<'m>) -> Result<Self, Malformed> {
         // RFC 9619 section 4: more than one question is malformed; without one there is nothing to
         // answer here: `unread` gives the cookie that may be asked for (RFC 7873 section 5.4).
         // RFC 2136 section 3.1.1: the zone section has one.
-        if header.counts[0] != 1 {
+        if header.counts()[0] != 1 {
             return Err(Malformed);
         }
         let question = Question::read(message)?;
         let at = HEADER_SIZE + question.size();
-        let ((edns, tsig_at), end) = match header.counts {
+        let ((edns, tsig_at), end) = match header.counts() {
             [_, 0, 0, 0] => ((None, None), at),
-            _ => read_records(message, at, &header)?,
+            _ => read_records(message, at, header)?,
         };
         // A query is understood without what follows it. An update changes zones: there the bytes
         // may be half of what was meant.
@@ -91,7 +91,7 @@ impl<'m> Request<'m> {
     /// requestor holds (RFC 1995 section 3).
     #[must_use]
     pub fn first_authority(&self) -> Option<RawRecord<'m>> {
-        if self.header.counts[1] != 0 || self.header.counts[2] == 0 {
+        if self.header.counts()[1] != 0 || self.header.counts()[2] == 0 {
             return None;
         }
         let at = HEADER_SIZE + self.question.size();
@@ -127,10 +127,10 @@ type AboutMessage<'m> = (Option<Edns<'m>>, Option<NonZeroU16>);
 fn read_records<'m>(
     message: &'m [u8],
     mut at: usize,
-    header: &Header,
+    header: Header<'_>,
 ) -> Result<(AboutMessage<'m>, usize), Malformed> {
     let (mut edns, mut tsig_at) = (None, None);
-    let [_, answers, authorities, additionals] = header.counts;
+    let [_, answers, authorities, additionals] = header.counts();
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         (_, at) = RawRecord::read(message, at)?;
     }
@@ -163,8 +163,8 @@ fn read_records<'m>(
 
 /// The OPT record of a message that is no request as it should be, as far as one can be found; without
 /// its options if these cannot be read.
-pub(crate) fn find_opt<'m>(message: &'m [u8], header: &Header) -> Option<Edns<'m>> {
-    let [questions, answers, authorities, additionals] = header.counts;
+pub(crate) fn find_opt<'m>(message: &'m [u8], header: Header<'_>) -> Option<Edns<'m>> {
+    let [questions, answers, authorities, additionals] = header.counts();
     let mut at = HEADER_SIZE;
     for _ in 0..questions {
         at = skip_name(message, at).ok()? + 4;
@@ -237,7 +237,7 @@ mod tests {
             counts.iter().for_each(|count| message.extend([0, *count]));
             message.extend(parts.concat());
             let header = Header::read(&message).unwrap();
-            let found = find_opt(&message, &header);
+            let found = find_opt(&message, header);
             assert_eq!(found.map(|edns| edns.dnssec_ok), expected, "{message:?}");
         };
         check([0, 0, 0, 1], &[OPT], Some(true));

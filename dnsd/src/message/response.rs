@@ -18,7 +18,7 @@ pub struct Response<'m> {
     /// The whole message.
     pub message: &'m [u8],
     /// Its header.
-    pub header: Header,
+    pub header: Header<'m>,
     /// Its question; none in messages of a zone transfer after the first, and with some errors.
     pub question: Option<Question<'m>>,
     /// Where its TSIG record starts; none if it is not signed.
@@ -29,7 +29,7 @@ impl<'m> Response<'m> {
     /// Reads a message.
     pub fn read(message: &'m [u8]) -> Result<Self, Malformed> {
         let header = Header::read(message)?;
-        let [questions, answers, authorities, additionals] = header.counts;
+        let [questions, answers, authorities, additionals] = header.counts();
         let question = match questions {
             0 => None,
             1 => Some(Question::read(message)?),
@@ -68,7 +68,7 @@ impl<'m> Response<'m> {
     /// The records of its answer section.
     pub fn answers(&self) -> impl Iterator<Item = RawRecord<'m>> + use<'m> {
         let (message, mut at) = (self.message, self.answers_at());
-        (0..self.header.counts[1]).map(move |_| {
+        (0..self.header.counts()[1]).map(move |_| {
             let (record, end) = RawRecord::read(message, at).expect("it was read before");
             at = end;
             record

@@ -38,7 +38,7 @@ impl Peer {
         if !header.is_response() || header.opcode() != Opcode::NOTIFY {
             return;
         }
-        let Some((asked, mac)) = self.notifier.awaited(header.id) else {
+        let Some((asked, mac)) = self.notifier.awaited(header.id()) else {
             return;
         };
         // RFC 8945 section 5.4: what is not signed as it should be is no response.
@@ -49,8 +49,8 @@ impl Peer {
                 return;
             }
         }
-        let rcode = Rcode(header.flags & 15);
-        self.notifier.handle_response(header.id, from, rcode, now);
+        let rcode = Rcode(header.flags() & 15);
+        self.notifier.handle_response(header.id(), from, rcode, now);
         self.called = Some((wall, now));
     }
 

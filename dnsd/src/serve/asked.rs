@@ -12,11 +12,11 @@ use crate::message::{Builder, Header, MESSAGE_SIZE_MAX, Request};
 use crate::policy::Asker;
 use crate::requests::{Sender, Signature};
 use crate::tsig::{self, Key, Signed, Verdict};
+use std::cell::OnceCell;
 use std::time::Duration;
 use zones::Rcode;
 
 /// A request that was read.
-#[derive(Clone, Copy)]
 pub(crate) struct Asked<'r, 'a> {
     pub(crate) request: &'r Request<'a>,
     pub(crate) client: &'a Client,
@@ -24,6 +24,8 @@ pub(crate) struct Asked<'r, 'a> {
     pub(crate) setup: &'a Setup,
     cookie: Option<Exchange>,
     verdict: Option<Verdict<'a>>,
+    /// What the OPT record of the response says, once it was asked for.
+    opt: OnceCell<Opt<'a>>,
 }
 
 /// What the cookie of a request says of its sender, and the one that the response has.
@@ -49,6 +51,7 @@ impl<'r, 'a> Asked<'r, 'a> {
             client,
             served,
             setup,
+            opt: OnceCell::new(),
         }
     }
 
@@ -117,8 +120,9 @@ impl<'r, 'a> Asked<'r, 'a> {
 
     /// What the OPT record of the response says, if the request has one.
     #[inline]
-    pub(super) fn opt(&self) -> Option<Opt<'a>> {
-        self.request.edns.as_ref().map(|edns| self.opt_for(edns))
+    pub(super) fn opt(&self) -> Option<&Opt<'a>> {
+        let edns = self.request.edns.as_ref()?;
+        Some(self.opt.get_or_init(|| self.opt_for(edns)))
     }
 
     fn opt_for(&self, edns: &Edns<'_>) -> Opt<'a> {
@@ -176,7 +180,7 @@ impl<'r, 'a> Asked<'r, 'a> {
     pub(super) fn respond_truncated(&self, response: &mut Vec<u8>) {
         let size_max = self.size_max();
         let mut builder = Builder::new(response, self.request, Case::Ignored, size_max, self.opt());
-        builder.finish(&self.request.header, TC, Rcode::NOERROR.0);
+        builder.finish(self.request.header, TC, Rcode::NOERROR.0);
     }
 
     /// Writes a response without records: the question, and OPT if the request has it.
@@ -186,7 +190,7 @@ impl<'r, 'a> Asked<'r, 'a> {
         if let Some(error) = refusal.error {
             builder.explain(error);
         }
-        builder.finish(&self.request.header, 0, refusal.rcode.0);
+        builder.finish(self.request.header, 0, refusal.rcode.0);
     }
 }
 

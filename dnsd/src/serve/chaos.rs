@@ -44,6 +44,6 @@ pub(super) fn answer(asked: &Asked<'_, '_>, response: &mut Vec<u8>) -> bool {
     let (section, owner) = (Section::Answer, Owner::Question(0));
     let put = builder.record_of(Class::CH, section, owner, Rtype::TXT, ttl, &rdata);
     let truncated = if put.is_err() { TC } else { 0 };
-    builder.finish(&request.header, AA | truncated, Rcode::NOERROR.0);
+    builder.finish(request.header, AA | truncated, Rcode::NOERROR.0);
     true
 }

@@ -181,7 +181,7 @@ impl Tally {
         if rcode == Rcode::FORMERR {
             self.add(Count::Malformed);
         }
-        if Header::read(response).is_ok_and(|h| h.flags & (QR | TC) == QR | TC) {
+        if Header::read(response).is_ok_and(|h| h.flags() & (QR | TC) == QR | TC) {
             self.add(Count::Truncated);
         }
     }

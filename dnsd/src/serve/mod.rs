@@ -182,25 +182,24 @@ pub fn serve(
     response: &mut Vec<u8>,
 ) -> Handled {
     response.clear();
-    let dropped = Handled {
-        outcome: Outcome::Drop,
-        standing: None,
-        subject: Subject::of_qname(Kind::Malformed),
+    let header = match Header::read(request) {
+        // Answering responses would let two servers talk to each other for ever.
+        Ok(header) if !header.is_response() => header,
+        Ok(_) | Err(Malformed) => {
+            return Handled {
+                outcome: Outcome::Drop,
+                standing: None,
+                subject: Subject::of_qname(Kind::Malformed),
+            };
+        }
     };
-    let Ok(header) = Header::read(request) else {
-        return dropped;
-    };
-    // Answering responses would let two servers talk to each other for ever.
-    if header.is_response() {
-        return dropped;
-    }
     if !matches!(
         header.opcode(),
         Opcode::QUERY | Opcode::UPDATE | Opcode::NOTIFY
     ) {
         // What follows the header of an unknown opcode cannot be read.
         let refusal = Refusal::new(Rcode::NOTIMP, ExtendedError::NOT_SUPPORTED);
-        let unread = Unread::new(request, &header, client, served, setup);
+        let unread = Unread::new(request, header, client, served, setup);
         return unread.respond(refusal, response);
     }
     match Request::read(request, header) {
@@ -216,7 +215,7 @@ pub fn serve(
                 subject,
             }
         }
-        Err(Malformed) => Unread::new(request, &header, client, served, setup).handle(response),
+        Err(Malformed) => Unread::new(request, header, client, served, setup).handle(response),
     }
 }
 

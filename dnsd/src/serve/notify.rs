@@ -54,7 +54,7 @@ pub(super) fn acknowledge(asked: &Asked<'_, '_>, response: &mut Vec<u8>) {
     let (size_max, opt) = (asked.size_max(), asked.opt());
     let mut builder = Builder::new(response, request, Case::Kept, size_max, opt);
     // RFC 1996 section 4.7: the header of the request and QR, with its question.
-    builder.finish(&request.header, AA, Rcode::NOERROR.0);
+    builder.finish(request.header, AA, Rcode::NOERROR.0);
 }
 
 /// Whether it comes from a server that the zone comes from. Most servers do not sign NOTIFY, and by UDP

@@ -85,7 +85,7 @@ pub(super) fn answer(
     answer
         .records
         .builder
-        .finish(&request.header, answer.flags, rcode.0);
+        .finish(request.header, answer.flags, rcode.0);
     (rcode, answer.subject)
 }
 

@@ -84,7 +84,7 @@ pub(super) fn respond_at_once(asked: &Asked<'_, '_>, zone: &ZoneState, response:
     }
     // With three names of full length not even the SOA fits 512 bytes.
     let truncated = if put.is_err() { TC } else { 0 };
-    builder.finish(&request.header, AA | truncated, Rcode::NOERROR.0);
+    builder.finish(request.header, AA | truncated, Rcode::NOERROR.0);
 }
 
 /// Of steps that are larger than this together no difference fits one message.
@@ -186,7 +186,7 @@ pub fn messages<'v>(
         Content::Zone(Box::new(Records::new(shown.version.walk(), origin)))
     };
     Some(Messages {
-        opt: asked.opt(),
+        opt: asked.opt().copied(),
         signatures: asked.signed().map(|signed| signed.stream()),
         request,
         shown,
@@ -254,12 +254,11 @@ impl Messages<'_> {
             return None;
         }
         let mut message = Vec::with_capacity(MESSAGE_SIZE_GOAL + 1024);
-        let request = self.request;
+        let (request, opt) = (self.request, self.opt);
         let size_max = MESSAGE_SIZE_MAX - self.signatures.map_or(0, |stream| stream.size());
         // RFC 5936 section 2.2.1: the question stands in the first message.
         let mut builder = if self.next == Next::First {
-            let opt = self.opt;
-            Builder::new(&mut message, &request, Case::Kept, size_max, opt)
+            Builder::new(&mut message, &request, Case::Kept, size_max, opt.as_ref())
         } else {
             Builder::without_question(&mut message, &request, Case::Kept, size_max)
         };
@@ -268,7 +267,7 @@ impl Messages<'_> {
             self.next = Next::Nothing;
             return Some(Err(TooLarge));
         }
-        builder.finish(&request.header, AA, Rcode::NOERROR.0);
+        builder.finish(request.header, AA, Rcode::NOERROR.0);
         // RFC 8945 section 5.3.1: every message is signed.
         if let Some(stream) = &mut self.signatures {
             stream.seal(&mut message, wall);

@@ -14,7 +14,7 @@ use zones::Rcode;
 
 /// Such a request.
 pub(super) struct Unread<'a> {
-    header: &'a Header,
+    header: Header<'a>,
     /// The bytes of its one question; none if that cannot be read either.
     question: &'a [u8],
     /// RFC 6891 section 6.1.1: an OPT record in the request means one in the response, in errors
@@ -26,7 +26,7 @@ pub(super) struct Unread<'a> {
 impl<'a> Unread<'a> {
     pub(super) fn new(
         request: &'a [u8],
-        header: &'a Header,
+        header: Header<'a>,
         client: &Client,
         served: &Served,
         setup: &Setup,
@@ -38,7 +38,7 @@ impl<'a> Unread<'a> {
             ..Opt::new(setup.udp_size, edns.dnssec_ok)
         });
         let question = Question::read(request).ok();
-        let question = question.filter(|_| header.counts[0] == 1);
+        let question = question.filter(|_| header.counts()[0] == 1);
         let question_size = question.map_or(0, |question| question.size());
         Self {
             header,
@@ -50,7 +50,7 @@ impl<'a> Unread<'a> {
 
     /// Answers it: FORMERR, unless it needs no question.
     pub(super) fn handle(self, response: &mut Vec<u8>) -> Handled {
-        let has_opt_alone = self.header.counts == [0, 0, 0, 1];
+        let has_opt_alone = self.header.counts() == [0, 0, 0, 1];
         let rcode = match self.cookie {
             // RFC 7873 section 5.4: a QUERY without a question asks for a cookie, or whether one
             // is good.
@@ -68,17 +68,14 @@ impl<'a> Unread<'a> {
     /// Writes a response without records: the question as far as it is one, and OPT if the request
     /// has it.
     pub(super) fn respond(self, refusal: Refusal, response: &mut Vec<u8>) -> Handled {
-        let opt = self.opt.map(|opt| Opt {
-            error: refusal.error,
-            ..opt
-        });
         // RFC 5452 section 9.1: resolvers know a response by its question too. What another opcode
         // has in its place may be anything.
         let question = match refusal.rcode {
             Rcode::NOTIMP => &[],
             _ => self.question,
         };
-        of_unread(response, self.header, question, refusal.rcode.0, opt);
+        let (opt, error) = (self.opt.as_ref(), refusal.error);
+        of_unread(response, self.header, question, refusal.rcode.0, opt, error);
         Handled {
             outcome: Outcome::Respond(refusal.rcode),
             standing: self.cookie.map(|(standing, _)| standing),

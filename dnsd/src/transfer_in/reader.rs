@@ -86,7 +86,7 @@ impl<'r> Reader<'r> {
         let response = request.read(message, &mut self.known, self.is_first, wall)?;
         self.is_first = IsFirst::No;
         // RFC 5936 section 2.2: each message holds records. So none goes on without end for nothing.
-        if response.header.counts[1] == 0 {
+        if response.header.counts()[1] == 0 {
             return Err(TransferError::Empty);
         }
         for raw in response.answers() {
