@@ -30,10 +30,6 @@ fn join(folder: &Path, name: &str, inviter: &Daemon, more: &[&str]) -> Daemon {
     Daemon::start(&folder.join(name), &[&args, more].concat())
 }
 
-fn wait_answer(peer: &Daemon, name: &str, expected: &str) {
-    wait_short(peer.dns, &[name], expected);
-}
-
 fn add(name: &str, address: &str) -> String {
     format!("zone example.test\nupdate add {name}.example.test 60 A {address}")
 }
@@ -63,9 +59,9 @@ fn three_peers_take_updates_anywhere_and_one_comes_back() {
     }
     for peer in [&a, &b, &c] {
         for number in 0..3 {
-            wait_answer(
-                peer,
-                &format!("n{number}.example.test"),
+            wait_short(
+                peer.dns,
+                &[&format!("n{number}.example.test")],
                 &format!("192.0.2.{number}\n"),
             );
         }
@@ -73,13 +69,13 @@ fn three_peers_take_updates_anywhere_and_one_comes_back() {
     nsupdate(b.dns, &add("last", "192.0.2.77")).unwrap();
     b.kill();
     for peer in [&a, &c] {
-        wait_answer(peer, "last.example.test", "192.0.2.77\n");
+        wait_short(peer.dns, &["last.example.test"], "192.0.2.77\n");
     }
     nsupdate(c.dns, &add("without-b", "192.0.2.78")).unwrap();
-    wait_answer(&a, "without-b.example.test", "192.0.2.78\n");
+    wait_short(a.dns, &["without-b.example.test"], "192.0.2.78\n");
     b.restart();
-    wait_answer(&b, "last.example.test", "192.0.2.77\n");
-    wait_answer(&b, "without-b.example.test", "192.0.2.78\n");
+    wait_short(b.dns, &["last.example.test"], "192.0.2.77\n");
+    wait_short(b.dns, &["without-b.example.test"], "192.0.2.78\n");
     wait_equal(&[&a, &b, &c]);
 }
 
@@ -110,7 +106,7 @@ fn a_name_that_two_claim_at_two_peers_goes_to_one() {
             "192.0.2.2\n"
         };
         for peer in [&a, &b] {
-            wait_answer(peer, &format!("r{round}.example.test"), expected);
+            wait_short(peer.dns, &[&format!("r{round}.example.test")], expected);
         }
     }
 }
@@ -122,14 +118,14 @@ fn a_chain_carries_updates_and_heals() {
     let mut b = join(folder.path(), "b", &a, &["--link", "a", "--link", "c"]);
     let c = join(folder.path(), "c", &b, &["--link", "b"]);
     nsupdate(a.dns, &add("over", "192.0.2.1")).unwrap();
-    wait_answer(&c, "over.example.test", "192.0.2.1\n");
+    wait_short(c.dns, &["over.example.test"], "192.0.2.1\n");
     b.kill();
     nsupdate(a.dns, &add("left", "192.0.2.2")).unwrap();
     nsupdate(c.dns, &add("right", "192.0.2.3")).unwrap();
     b.restart();
     for peer in [&a, &b, &c] {
-        wait_answer(peer, "left.example.test", "192.0.2.2\n");
-        wait_answer(peer, "right.example.test", "192.0.2.3\n");
+        wait_short(peer.dns, &["left.example.test"], "192.0.2.2\n");
+        wait_short(peer.dns, &["right.example.test"], "192.0.2.3\n");
     }
     wait_equal(&[&a, &b, &c]);
 }
@@ -171,7 +167,7 @@ fn a_dead_peer_is_evicted() {
         });
     }
     nsupdate(b.dns, &add("after", "192.0.2.9")).unwrap();
-    wait_answer(&a, "after.example.test", "192.0.2.9\n");
+    wait_short(a.dns, &["after.example.test"], "192.0.2.9\n");
 }
 
 #[test]
@@ -234,5 +230,5 @@ fn of_two_that_run_with_one_key_one_ends() {
     // With the key to itself the other is a peer like any.
     other.wait_ready();
     nsupdate(other.dns, &add("alone", "192.0.2.9")).unwrap();
-    wait_answer(&a, "alone.example.test", "192.0.2.9\n");
+    wait_short(a.dns, &["alone.example.test"], "192.0.2.9\n");
 }

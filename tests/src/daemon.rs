@@ -39,7 +39,7 @@ pub fn dnsd() -> &'static Path {
 /// and then ask themselves if servers had ports of the same range.
 pub fn free_port() -> u16 {
     static PORTS: LazyLock<Vec<u16>> = LazyLock::new(ports_not_given_to_clients);
-    /// Where to look next, so that one process never gets a port twice.
+    /// Where to look next, so that one process gets no port twice until it has had all.
     static NEXT: LazyLock<AtomicUsize> = LazyLock::new(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         AtomicUsize::new(now.subsec_micros() as usize)

@@ -153,16 +153,15 @@ impl<'b> Builder<'b> {
         let mut fixed = [0; 12];
         fixed[..8].copy_from_slice(&first.to_be_bytes());
         fixed[8..].copy_from_slice(&last.to_be_bytes());
-        match (pointer, owner) {
-            (Some(_), _) => self.message.extend_from_slice(&fixed),
-            (None, owner) => {
-                match owner {
-                    // The root of the question is the root, and shorter than a pointer.
-                    Owner::Question(_) => self.message.push(0),
-                    Owner::Name(wire) => self.name(wire),
-                }
-                self.message.extend_from_slice(&fixed[2..]);
+        if pointer.is_some() {
+            self.message.extend_from_slice(&fixed);
+        } else {
+            match owner {
+                // The root of the question is the root, and shorter than a pointer.
+                Owner::Question(_) => self.message.push(0),
+                Owner::Name(wire) => self.name(wire),
             }
+            self.message.extend_from_slice(&fixed[2..]);
         }
         if rdata::has_names(rtype) {
             self.rdata_with_names(rtype, rdata);
