@@ -158,9 +158,11 @@ impl Failover {
             let is_gone = local.is_none_or(|local| {
                 local.is != Kernel::Announced && local.want != Kernel::Announced
             });
+            // What the kernel was told before is done first, whatever is wanted by now.
+            let is_under_way = self.changing == Some((**vip, Kernel::Announced));
             // What this peer is to take again was not given away.
             let is_filling = filling.is_some_and(|filling| filling.contains_key(vip));
-            is_gone && !is_filling && !frozen.claim.given.contains(vip)
+            is_gone && !is_under_way && !is_filling && !frozen.claim.given.contains(vip)
         });
         let gone: Vec<VipId> = gone.copied().collect();
         if gone.is_empty() {

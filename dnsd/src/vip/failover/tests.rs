@@ -317,6 +317,47 @@ fn a_vip_that_a_slow_driver_gives_lingers_from_then_on() {
 }
 
 #[test]
+fn what_the_kernel_is_still_to_announce_was_not_given() {
+    let mut bench = Bench::holding();
+    let condition = Condition {
+        is_sick: false,
+        is_stale: true,
+    };
+    bench.failover.set_condition(condition, bench.now);
+    bench.view(2, &[ME, OTHER]);
+    bench.hear(2, 1, &[]);
+    let now = bench.now;
+    let failover = &mut bench.failover;
+    let mut orders_after = |report: Report| {
+        failover.handle_report(report, now);
+        let actions = std::iter::from_fn(|| failover.poll_action());
+        actions.collect::<Vec<Action>>()
+    };
+    // Another station claims it and then does not answer: it is withdrawn and announced again.
+    let announce = Action::Order(Order::Change(vip(1), Kernel::Announced));
+    orders_after(Report::Foreign {
+        vip: vip(1),
+        theirs: Mac([4; 6]),
+        mine: Mac([5; 6]),
+    });
+    orders_after(Report::Segment(vip(1), Heard::Nobody));
+    assert!(orders_after(Report::Is(vip(1), Kernel::Absent)).contains(&announce));
+    let mut other = Claim::decode(&claim_of_other(1)).unwrap();
+    other.view = ViewId(2);
+    other.announced.clear();
+    other.ready.insert(vip(1));
+    bench
+        .failover
+        .handle_claim(OTHER, LIFE, &other.encode(), now);
+    bench.said.clear();
+    let is_given = |claims: Vec<Claim>| claims.iter().any(|claim| claim.given.contains(&vip(1)));
+    bench.settle();
+    assert!(!is_given(bench.claims()), "the kernel announces it yet");
+    bench.report(Report::Is(vip(1), Kernel::Announced));
+    assert!(is_given(bench.claims()));
+}
+
+#[test]
 fn a_station_that_insists_is_not_answered_for_ever() {
     let mut bench = Bench::holding();
     bench.said.clear();
