@@ -1,6 +1,6 @@
 //! What the machine knows, told to operators.
 
-use super::{Closing, Failover, Phase};
+use super::{Closing, Failover, Phase, Run};
 use crate::vip::address::VipId;
 use crate::vip::assign::{Plan, Reason, assign};
 use crate::vip::claim::{Claim, Rank};
@@ -161,6 +161,11 @@ impl Failover {
             return Some("it hears other peers that do not hear it".to_owned());
         }
         let local = self.vips.get(&vip);
+        let is_filling = |run: &Run| run.filling.contains_key(&vip);
+        let is_foreign = local.is_some_and(|local| local.foreign_until.is_some());
+        if is_foreign && matches!(&self.phase, Phase::Run(run) if is_filling(run)) {
+            return Some("a DNS server that this peer has no link to announces it".to_owned());
+        }
         let blocked = local.and_then(|local| local.blocked_until);
         if let Some(until) = blocked.filter(|until| *until > now) {
             let left = until.saturating_duration_since(now).as_secs_f64().ceil();

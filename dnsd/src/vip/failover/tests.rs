@@ -382,6 +382,36 @@ fn a_station_that_insists_is_not_answered_for_ever() {
 }
 
 #[test]
+fn an_operator_reads_why_what_another_island_holds_is_not_taken() {
+    let mut bench = Bench::new();
+    bench.view(1, &[ME, OTHER]);
+    bench.hear(1, 1, &[vip(1), vip(2)]);
+    let (failover, now) = (&mut bench.failover, bench.now);
+    failover.handle_view(&view(2, &[ME]), now);
+    while let Some(action) = failover.poll_action() {
+        let report = match action {
+            Action::Order(Order::Ask(vip)) => Report::Segment(vip, Heard::Server(Mac([4; 6]))),
+            Action::Order(Order::Change(vip, to)) => Report::Is(vip, to),
+            _ => continue,
+        };
+        failover.handle_report(report, now);
+    }
+    let report = failover.report(&|_| String::new(), now);
+    for row in report.vips {
+        let why = row.unfit.unwrap();
+        assert!(why.contains("no link to"), "{why}");
+    }
+    bench.pass(MS * 5_000);
+    assert_eq!(
+        bench.announced(),
+        [vip(1), vip(2)],
+        "nobody answers any more"
+    );
+    let report = bench.failover.report(&|_| String::new(), bench.now);
+    assert!(report.vips.iter().all(|row| row.unfit.is_none()));
+}
+
+#[test]
 fn vips_that_are_gone_leave_nothing_behind() {
     let mut bench = Bench::holding();
     for at in 10..200 {
